@@ -1,0 +1,124 @@
+"""Named block weights: which part of a model a LoRA is to act on, and how much.
+
+A rule is `selector=weight`; rules are separated by commas or new lines and the last rule that matches a weight decides.
+A selector is a dotted pattern compared part by part with a weight's path: `input.4`, `middle`, `double.*`, `attn2`,
+`input.4-8`, `output.1.attn1`. Names, unlike positions, mean the same block for every LoRA of a model.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+BLOCK_NAMES = {
+    "input_blocks": "input",
+    "middle_block": "middle",
+    "output_blocks": "output",
+    "double_blocks": "double",
+    "single_blocks": "single",
+    "joint_blocks": "joint",
+    "transformer_blocks": "transformer",
+    "blocks": "block",
+    "layers": "layer",
+    "block": "layer",
+}
+TEXT_ENCODER_WRAPPERS = ("transformer", "text_model", "encoder", "model")
+
+PRESETS = {
+    "all blocks": "",
+    "attention only": "*=0, attn*=1, *attn=1, *_attention=1, attention=1",
+    "cross-attention only": "*=0, attn2=1, cross_attn=1",
+    "encoder half": "*=0, input=1",
+    "middle only": "*=0, middle=1",
+    "decoder half": "*=0, output=1",
+    "SDXL style block (B-LoRA)": "*=0, output.1=1",
+    "SDXL content block (B-LoRA)": "*=0, output.0=1",
+    "double blocks only": "*=0, double=1",
+    "single blocks only": "*=0, single=1",
+    "no text encoder": "text=0",
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`selector`: one pattern per part of the path; `weight`: the factor it gives."""
+
+    selector: tuple[str, ...]
+    weight: float
+
+    def matches(self, path: tuple[str, ...]) -> bool:
+        length = len(self.selector)
+        return any(
+            all(_part_matches(part, pattern) for part, pattern in zip(path[start : start + length], self.selector))
+            for start in range(len(path) - length + 1)
+        )
+
+
+@dataclass(frozen=True)
+class BlockWeights:
+    """Parsed rules. An empty list gives every weight the factor 1."""
+
+    rules: tuple[Rule, ...] = ()
+
+    def factor(self, path: tuple[str, ...]) -> float:
+        """The factor of the last rule that matches, else 1."""
+        return next((rule.weight for rule in reversed(self.rules) if rule.matches(path)), 1.0)
+
+    def unused(self, paths: list[tuple[str, ...]]) -> list[str]:
+        """Selectors that match none of the paths: usually a block that this model does not have."""
+        return [".".join(r.selector) for r in self.rules if not any(r.matches(path) for path in paths)]
+
+
+def parse_block_weights(text: str) -> BlockWeights:
+    """Read `input.4=0.5, middle=1, attn2=0`. Raises ValueError that quotes the rule it cannot read."""
+    rules = []
+    for item in filter(None, (part.strip() for part in re.split(r"[,\n;]", text))):
+        selector, equals, value = item.partition("=")
+        try:
+            weight = float(value)
+        except ValueError:
+            weight = None
+        if not equals or weight is None or not selector.strip():
+            raise ValueError(
+                f"Block weight `{item}` cannot be read. Write name=number, such as `input.4=0.5, middle=1, attn2=0`."
+            )
+        rules.append(Rule(tuple(selector.strip().split(".")), weight))
+    return BlockWeights(tuple(rules))
+
+
+def preset_rules(name: str) -> str:
+    """The rules of a preset. Raises ValueError for a name that is not a preset."""
+    if name not in PRESETS:
+        raise ValueError(f"There is no block preset `{name}`. Choose one of: {', '.join(PRESETS)}.")
+    return PRESETS[name]
+
+
+def weight_path(key: str) -> tuple[str, ...]:
+    """The path of a model weight for rules: its block first, then its modules.
+
+    `diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight` is input.4.1.transformer.0.attn2.to_k;
+    text encoders begin with `text` and their name, as in text.clip_l.layer.3.self_attn.q_proj.
+    """
+    parts = key.split(".")
+    if parts[-1] in ("weight", "bias"):
+        parts.pop()
+    if parts[0] == "diffusion_model":
+        parts = parts[1:]
+    else:
+        parts = ["text", *(part for part in parts if part not in TEXT_ENCODER_WRAPPERS)]
+    return tuple(BLOCK_NAMES.get(part, part) for part in parts)
+
+
+def block_of(path: tuple[str, ...]) -> str:
+    """The block a path lies in, for reports: `input.4`, `middle`, `text.clip_l`, `double.5`."""
+    if path[0] in ("text", *BLOCK_NAMES.values()) and path[0] != "middle" and len(path) > 1:
+        return f"{path[0]}.{path[1]}"
+    return path[0]
+
+
+def _part_matches(part: str, pattern: str) -> bool:
+    numbers = re.fullmatch(r"(\d+)-(\d+)", pattern)
+    if numbers and part.isdigit():
+        return int(numbers[1]) <= int(part) <= int(numbers[2])
+    return fnmatchcase(part, pattern)

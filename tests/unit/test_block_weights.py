@@ -1,0 +1,77 @@
+import pytest
+
+from delta.block_weights import PRESETS, block_of, parse_block_weights, preset_rules, weight_path
+
+UNET = "diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
+RESNET = "diffusion_model.output_blocks.11.0.in_layers.2.weight"
+FLUX = "diffusion_model.double_blocks.3.img_attn.qkv.weight"
+MIDDLE = "diffusion_model.middle_block.1.proj_in.weight"
+CLIP = "clip_l.transformer.text_model.encoder.layers.3.self_attn.q_proj.weight"
+T5 = "t5xxl.transformer.encoder.block.7.layer.0.SelfAttention.q.weight"
+
+
+@pytest.mark.parametrize(
+    ("key", "path", "block"),
+    [
+        (UNET, "input.4.1.transformer.0.attn2.to_k", "input.4"),
+        (RESNET, "output.11.0.in_layers.2", "output.11"),
+        (FLUX, "double.3.img_attn.qkv", "double.3"),
+        (MIDDLE, "middle.1.proj_in", "middle"),
+        (CLIP, "text.clip_l.layer.3.self_attn.q_proj", "text.clip_l"),
+        (T5, "text.t5xxl.layer.7.layer.0.SelfAttention.q", "text.t5xxl"),
+        ("diffusion_model.time_embed.0.weight", "time_embed.0", "time_embed"),
+        ("diffusion_model.transformer_blocks.5.attn.to_q.weight", "transformer.5.attn.to_q", "transformer.5"),
+    ],
+)
+def test_paths_name_the_block_first(key, path, block):
+    assert ".".join(weight_path(key)) == path
+    assert block_of(weight_path(key)) == block
+
+
+@pytest.mark.parametrize(
+    ("rules", "key", "factor"),
+    [
+        ("", UNET, 1.0),
+        ("input.4=0.5", UNET, 0.5),
+        ("input.4=0.5", RESNET, 1.0),
+        ("output.1=0", RESNET, 1.0),  # 1 is not 11
+        ("output.8-11=0.25", RESNET, 0.25),
+        ("output.8-10=0.25", RESNET, 1.0),
+        ("double.*=0.8", FLUX, 0.8),
+        ("attn2=0", UNET, 0.0),
+        ("input.4=0.5, attn2=0", UNET, 0.0),
+        ("attn2=0, input.4=0.5", UNET, 0.5),  # the last rule decides
+        ("*=0\nmiddle=1", MIDDLE, 1.0),
+        ("*=0; middle=1", UNET, 0.0),
+        ("input.4.1.transformer.0.attn2.to_k=-2", UNET, -2.0),
+        ("text=0", CLIP, 0.0),
+        ("text=0", UNET, 1.0),
+        ("text.clip_l.layer.2-4=0.5", CLIP, 0.5),
+    ],
+)
+def test_rules(rules, key, factor):
+    assert parse_block_weights(rules).factor(weight_path(key)) == factor
+
+
+@pytest.mark.parametrize("text", ["input.4", "input.4=", "input.4=much", "=1", "0.5,0.5"])
+def test_rules_that_cannot_be_read_are_quoted(text):
+    with pytest.raises(ValueError, match="cannot be read.*input.4=0.5"):
+        parse_block_weights(text)
+
+
+def test_rules_that_match_nothing_are_told():
+    weights = parse_block_weights("input.4=0.5, double.0=1")
+    assert weights.unused([weight_path(UNET)]) == ["double.0"]
+
+
+def test_presets():
+    for name in PRESETS:
+        parse_block_weights(preset_rules(name))
+    assert parse_block_weights(preset_rules("attention only")).factor(weight_path(RESNET)) == 0
+    for key in (UNET, FLUX, CLIP):
+        assert parse_block_weights(preset_rules("attention only")).factor(weight_path(key)) == 1
+    style = parse_block_weights(preset_rules("SDXL style block (B-LoRA)"))
+    assert style.factor(weight_path("diffusion_model.output_blocks.1.1.transformer_blocks.0.attn1.to_q.weight")) == 1
+    assert style.factor(weight_path(RESNET)) == 0
+    with pytest.raises(ValueError, match="no block preset `x`.*middle only"):
+        preset_rules("x")

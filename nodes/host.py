@@ -1,0 +1,221 @@
+"""The host's side: model folders, devices, progress and cancel, saving, and LoRA patches.
+
+The only module that calls comfy.* and folder_paths.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Container
+from typing import Any, NamedTuple
+
+import comfy.lora
+import comfy.lora_convert
+import comfy.model_management
+import comfy.utils
+import comfy.weight_adapter
+import folder_paths
+import torch
+
+from ..delta import lora_names, tensor_files
+from ..delta.block_weights import BlockWeights, weight_path
+
+STYLE_NETWORKS = "style_networks"
+STYLE_VECTORS = "style_vectors"
+CACHED_FILES = 8
+
+PatchKey = str | tuple  # A weight's name, or (name, slice) for a part of a fused weight.
+
+
+def register_model_folders() -> None:
+    """Make models/<kind> and output/<kind> known, so that what a node saves can be chosen after a refresh."""
+    for kind in (STYLE_NETWORKS, STYLE_VECTORS):
+        for root in (folder_paths.models_dir, folder_paths.get_output_directory()):
+            folder_paths.add_model_folder_path(kind, os.path.join(root, kind))
+        folder_paths.folder_names_and_paths[kind][1].update({".safetensors", ".pth"})
+
+
+def file_names(kind: str) -> list[str]:
+    """The names of the files of a kind, for a combo."""
+    return folder_paths.get_filename_list(kind)
+
+
+def file_path(kind: str, name: str) -> str:
+    """The path of a named file, whichever way its folders are separated. Raises FileNotFoundError with the remedy."""
+    path = folder_paths.get_full_path(kind, name.replace("\\", "/"))
+    if path is None:
+        folders = ", ".join(folder_paths.get_folder_paths(kind))
+        raise FileNotFoundError(f"{name} is not in {folders}. Put the file there and refresh, or choose another one.")
+    return path
+
+
+def file_stamp(kind: str, name: str) -> str:
+    """Changes when the file does, so that the host runs a node again. Empty for a file that is not there."""
+    path = folder_paths.get_full_path(kind, name)
+    if path is None:
+        return ""
+    status = os.stat(path)
+    return f"{path}:{status.st_mtime_ns}:{status.st_size}"
+
+
+def output_path(prefix: str) -> str:
+    """A new path for a safetensors file in the output folder. The host refuses prefixes that lead out of it."""
+    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+    return os.path.join(folder, f"{name}_{counter:05}_.safetensors")
+
+
+def compute_device(working_bytes: int) -> torch.device:
+    """The device to compute on, with room made for that many bytes."""
+    device = comfy.model_management.get_torch_device()
+    if device.type != "cpu":
+        comfy.model_management.free_memory(working_bytes, device)
+    return device
+
+
+def to_output(image: torch.Tensor) -> torch.Tensor:
+    """The tensor on the device where the host keeps what nodes hand on."""
+    return image.to(comfy.model_management.intermediate_device())
+
+
+def progress() -> Callable[[int, int], None]:
+    """A function step(done, total) that shows progress on the running node and obeys Cancel."""
+    bar = None
+
+    def step(done: int, total: int) -> None:
+        nonlocal bar
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar = bar or comfy.utils.ProgressBar(total)
+        bar.update_absolute(done, total)
+
+    return step
+
+
+class _FileCache:
+    """The last few adapter files, by path, time of change and size."""
+
+    def __init__(self, capacity: int):
+        self.capacity = capacity
+        self.files: OrderedDict[tuple, dict[str, torch.Tensor]] = OrderedDict()
+
+    def read(self, path: str) -> dict[str, torch.Tensor]:
+        status = os.stat(path)
+        key = (path, status.st_mtime_ns, status.st_size)
+        if key not in self.files:
+            self.files[key] = tensor_files.read_tensors(path)[0]
+        self.files.move_to_end(key)
+        while len(self.files) > self.capacity:
+            self.files.popitem(last=False)
+        return self.files[key]
+
+
+_adapter_files = _FileCache(CACHED_FILES)
+
+
+def read_adapter(name: str) -> dict[str, torch.Tensor]:
+    """The tensors of a LoRA file in models/loras.
+
+    Raises FileNotFoundError, or ValueError when the file is damaged, holds NaN, or is no LoRA.
+    """
+    tensors = _adapter_files.read(file_path("loras", name))
+    if not lora_names.is_adapter(tensors):
+        raise ValueError(f"{name} is not a LoRA but {lora_names.describe(tensors)}. Choose a LoRA file.")
+    return tensors
+
+
+class _ReadLedger(dict):
+    """A state dict that remembers which of its tensors were taken."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor]):
+        super().__init__(tensors)
+        self.taken: set[str] = set()
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        self.taken.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default
+
+
+def lora_key_map(model: Any, clip: Any | None) -> dict[str, PatchKey]:
+    """Every LoRA name that the host knows for this model and text encoder, to the weight it stands for."""
+    key_map = comfy.lora.model_lora_keys_unet(model.model, {})
+    return key_map if clip is None else comfy.lora.model_lora_keys_clip(clip.cond_stage_model, key_map)
+
+
+class LoraMatch(NamedTuple):
+    """The host's patches by weight, and the names of the tensors that matched no weight."""
+
+    patches: dict[PatchKey, Any]
+    unmatched: list[str]
+
+
+def match_lora(tensors: dict[str, torch.Tensor], key_map: dict[str, PatchKey]) -> LoraMatch:
+    """Turn a LoRA file's tensors into patches with the host's own adapters."""
+    ledger = _ReadLedger(comfy.lora_convert.convert_lora(tensors))
+    patches = comfy.lora.load_lora(ledger, key_map, log_missing=False)
+    return LoraMatch(patches, [name for name in ledger if name not in ledger.taken])
+
+
+def model_weights(patcher: Any) -> dict[str, torch.Tensor]:
+    """The weights of a MODEL or CLIP by name, as they are stored."""
+    return getattr(patcher, "patcher", patcher).model.state_dict()
+
+
+def first_misfit(patches: dict[PatchKey, Any], weights: dict[str, torch.Tensor]) -> str | None:
+    """A sentence about the first patch whose shape is not that of its weight, or None.
+
+    The host would only log it and go on. Weights stored in a packed form are left to the host.
+    """
+    for key, patch in patches.items():
+        name = key if isinstance(key, str) else key[0]
+        weight = weights.get(name)
+        if weight is None or not weight.is_floating_point() or not isinstance(key, str):
+            continue
+        size = _patch_size(patch)
+        if size is not None and size != weight.numel():
+            return f"{name} is {tuple(weight.shape)} in the model, but the LoRA's change has {size} values"
+    return None
+
+
+def _patch_size(patch: Any) -> int | None:
+    """How many values a patch changes, where it can be told without computing it."""
+    if isinstance(patch, comfy.weight_adapter.LoRAAdapter):
+        up, down, _, mid, _, reshape = patch.weights
+        if mid is None and reshape is None:
+            return up.shape[0] * down[0].numel()
+    elif isinstance(patch, tuple) and patch[0] in ("diff", "set"):
+        return patch[1][0].numel()
+    return None
+
+
+class Applied(NamedTuple):
+    """Paths of the weights that a patcher took, and of those that the block weights switched off."""
+
+    patched: list[tuple[str, ...]]
+    switched_off: list[tuple[str, ...]]
+
+
+def add_weighted_patches(
+    patcher: Any, patches: dict[PatchKey, Any], strength: float, blocks: BlockWeights, names: Container[str]
+) -> Applied:
+    """Add patches to a cloned MODEL or CLIP, each with strength times the factor of its block.
+
+    `names` are the weights of this patcher; patches of other weights are left alone.
+    """
+    by_factor: dict[float, list[tuple[tuple[str, ...], PatchKey]]] = {}
+    for key in patches:
+        name = key if isinstance(key, str) else key[0]
+        if name in names:
+            path = weight_path(name)
+            by_factor.setdefault(blocks.factor(path), []).append((path, key))
+    patched, off = [], []
+    for factor, group in by_factor.items():
+        paths = [path for path, _ in group]
+        if strength * factor == 0:
+            off += paths
+        else:
+            patcher.add_patches({key: patches[key] for _, key in group}, strength * factor)
+            patched += paths
+    return Applied(patched, off)

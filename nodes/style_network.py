@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..delta import style_network_files
-from ..delta.style_network import StyleNetwork, Strength, stylize
+from ..delta.style_network import Strength, StyleNetwork, stylize
 from ..delta.style_params import StyleParams, extend
 from ..delta.style_sheet import style_sheet
 from ..delta.style_vector_files import load_style, save_style
@@ -59,7 +59,9 @@ class LoadStyleNetwork(io.ComfyNode):
                     "models/style_networks may be saved by Save Style Network or be fast-neural-style state dicts.",
                 )
             ],
-            outputs=[NetworkType.Output(display_name="style_network", tooltip="The network, for the other style nodes.")],
+            outputs=[
+                NetworkType.Output(display_name="style_network", tooltip="The network, for the other style nodes.")
+            ],
         )
 
     @classmethod
@@ -149,7 +151,8 @@ class StyleFromImage(io.ComfyNode):
             inputs=[
                 NetworkType.Input("style_network", tooltip="The network for any picture (Ghiasi 2017)."),
                 io.Image.Input(
-                    "image", tooltip="The picture whose style is taken, of any size. A batch gives the mean of its styles."
+                    "image",
+                    tooltip="The picture whose style is taken, of any size. A batch gives the mean of its styles.",
                 ),
                 *_mix_inputs(),
             ],
@@ -348,7 +351,9 @@ class StyleSheet(io.ComfyNode):
                 ),
                 io.Int.Input("columns", default=7, min=1, max=32, tooltip="Pictures in a row, 1 to 32."),
             ],
-            outputs=[io.Image.Output(display_name="sheet", tooltip="The contact sheet: the original first, then each style.")],
+            outputs=[
+                io.Image.Output(display_name="sheet", tooltip="The contact sheet: the original first, then each style.")
+            ],
         )
 
     @classmethod

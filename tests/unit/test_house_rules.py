@@ -53,3 +53,9 @@ def test_delta_imports_from_a_plain_prompt() -> None:
     script = "import sys, delta, delta.style_network, delta.lora_stack; print('comfy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=lambda command: command[0])
+def test_ruff_is_content(command: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "ruff", *command, str(ROOT)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

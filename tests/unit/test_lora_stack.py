@@ -32,7 +32,9 @@ def test_rows_that_are_no_entries_are_quoted(row):
 
 def test_the_report_counts_blocks_and_lists_what_matched_nothing():
     paths = [("input", "1", "attn1"), ("input", "1", "attn2"), ("middle", "1", "attn1")]
-    report = EntryReport(StackEntry("a", 0.5, 1.0, "attn2=0"), paths, [], [("output", "1", "x")], ["odd.weight"], ["single"], ["te"])
+    report = EntryReport(
+        StackEntry("a", 0.5, 1.0, "attn2=0"), paths, [], [("output", "1", "x")], ["odd.weight"], ["single"], ["te"]
+    )
     assert format_report([report]).splitlines() == [
         "1. a  model 0.5, clip 1",
         "   block weights: attn2=0",
@@ -48,8 +50,14 @@ def test_the_report_counts_blocks_and_lists_what_matched_nothing():
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["lora_unet_single_blocks_0_linear1.lora_up.weight"], "a LoRA with kohya names (lora_unet_...), as for Flux or HunyuanVideo"),
-        (["transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight"], "a LoRA with diffusers/PEFT names (....lora_A), as for Flux"),
+        (
+            ["lora_unet_single_blocks_0_linear1.lora_up.weight"],
+            "a LoRA with kohya names (lora_unet_...), as for Flux or HunyuanVideo",
+        ),
+        (
+            ["transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight"],
+            "a LoRA with diffusers/PEFT names (....lora_A), as for Flux",
+        ),
         (["model.diffusion_model.x.weight", "cond_stage_model.y"], "a full checkpoint (load it with Load Checkpoint)"),
         (["control_model.input_blocks.0.weight"], "a ControlNet (load it with Load ControlNet Model)"),
         (["decoder.up.0.weight"], "a VAE (load it with Load VAE)"),

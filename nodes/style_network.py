@@ -27,13 +27,13 @@ def _mix_inputs() -> list[io.Input]:
             min=-2.0,
             max=2.0,
             step=0.05,
-            tooltip="The share of this style in the mix, from -2 to 2. With one style and normalise on it has no effect.",
+            tooltip="The share of this style in the mix, from -2 to 2. A single style needs no weight: leave it at 1.",
         ),
         io.Boolean.Input(
             "normalise",
             default=True,
-            tooltip="Divide all weights of the mix by their sum. Switch it off to use the weights as they are; "
-            "they should then add up to 1, or contrast changes.",
+            tooltip="Divide all weights of the mix by their sum; the last node of a chain decides. Switch it off to use the "
+            "weights as they are; they should then add up to 1, or contrast changes.",
         ),
         StyleType.Input(
             "previous", optional=True, tooltip="An earlier style. This style is added to it, which mixes the two."
@@ -116,7 +116,7 @@ class StylePick(io.ComfyNode):
                 NetworkType.Input("style_network", tooltip="A network with a style table."),
                 io.Int.Input(
                     "style_index",
-                    default=19,
+                    default=0,
                     min=0,
                     max=9999,
                     tooltip="The number of the style, from 0. Style Sheet shows all of them; the bundled network has 0 to 25.",
@@ -246,7 +246,8 @@ def _stage_input(name: str, stage: str) -> io.Input:
         max=1.5,
         step=0.05,
         optional=True,
-        tooltip=f"Style strength of the {stage}, from -0.5 to 1.5. It multiplies the style strength.",
+        tooltip=f"Style strength of the {stage}, from -0.5 to 1.5. It multiplies the style strength; the product is "
+        "held between -0.5 and 1.5.",
     )
 
 
@@ -281,17 +282,17 @@ class Stylize(io.ComfyNode):
                     tooltip="From 0 to 1: how much of the painting is mixed over the picture.",
                 ),
                 io.Float.Input(
-                    "strip_megapixels",
+                    "pixel_budget",
                     default=4.0,
                     min=0.1,
                     max=256.0,
                     step=0.1,
-                    tooltip="Pictures above this many megapixels are painted in strips of about that size to save memory. "
-                    "The result is the same, without seams.",
+                    tooltip="In megapixels. Larger pictures are painted with a third of the memory. The result is the same, "
+                    "without seams.",
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="White is painted in the style. Resized to the picture."),
                 StyleType.Input("second_style", optional=True, tooltip="The style where the mask is black."),
-                _stage_input("early", "early norms (edges and line texture; small effect)"),
+                _stage_input("early", "early norms (edges; a small effect, and none in the any-picture network)"),
                 _stage_input("middle", "middle norms (brush strokes and forms)"),
                 _stage_input("late", "late norms (colour and contrast)"),
             ],
@@ -306,14 +307,14 @@ class Stylize(io.ComfyNode):
         style: StyleParams,
         style_strength: float,
         image_blend: float,
-        strip_megapixels: float,
+        pixel_budget: float,
         mask: torch.Tensor | None = None,
         second_style: StyleParams | None = None,
         early: float = 1.0,
         middle: float = 1.0,
         late: float = 1.0,
     ) -> io.NodeOutput:
-        budget = int(strip_megapixels * 1e6)
+        budget = int(pixel_budget * 1e6)
         pixels = min(budget, image.shape[1] * image.shape[2])
         painted = stylize(
             style_network,

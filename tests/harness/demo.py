@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from comfy_server import ComfyServer, Progress, PromptError, ServerError
+from comfy_server import ComfyServer, Progress, Prompt, PromptError, ServerError
 
 HARNESS = Path(__file__).resolve().parent
 PROMPTS = HARNESS.parent / "prompts"
@@ -39,12 +39,20 @@ p { max-width: 46rem; margin: 0 0 .75rem; }
 .error { color: var(--error); font-weight: 600; }
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; }
-img { display: block; max-width: 100%; max-height: 24rem; border: 1px solid var(--line); border-radius: 4px; }
+img { display: block; max-width: 100%; max-height: 20rem; border: 1px solid var(--line); border-radius: 4px; }
 figcaption { color: var(--soft); font-size: .8rem; }
 pre { overflow-x: auto; padding: .75rem 1rem; border: 1px solid var(--line); border-radius: 4px; font-size: .85rem; }
 </style>
 <h1>StyleDelta demo</h1>
 """
+
+
+@dataclass
+class Picture:
+    """A picture file of the gallery and the title of the node that loaded or made it."""
+
+    file: Path
+    caption: str
 
 
 @dataclass
@@ -56,7 +64,7 @@ class Result:
     description: str
     honest: str
     seconds: float = 0.0
-    pictures: list[Path] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     error: str = ""
 
@@ -99,32 +107,37 @@ def run_example(server: ComfyServer, path: Path, out_dir: Path) -> Result:
     except (PromptError, TimeoutError) as error:
         outputs, result.error = {}, str(error)
     result.seconds = time.perf_counter() - start
-    result.pictures = download(server, outputs, out_dir / path.stem)
+    result.pictures = download(server, example["prompt"], outputs, out_dir / path.stem)
     result.texts = [text for output in outputs.values() for text in output.get("text", ())]
     line.finish(f"FAILED. {result.error}" if result.error else f"{result.seconds:.1f} s")
     return result
 
 
-def download(server: ComfyServer, outputs: dict[str, dict[str, list]], folder: Path) -> list[Path]:
-    """Save every picture among the outputs in the folder and return the files."""
+def download(server: ComfyServer, prompt: Prompt, outputs: dict[str, dict[str, list]], folder: Path) -> list[Picture]:
+    """Save the pictures that a prompt was given and those that it made in the folder, and return them in that order."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    files = []
-    for node_id, output in outputs.items():
+    given = {
+        node_id: {"images": [{"filename": node["inputs"]["image"], "type": "input"}]}
+        for node_id, node in prompt.items()
+        if node["class_type"] in ("LoadImage", "LoadImageMask")
+    }
+    pictures = []
+    made = {node_id: outputs[node_id] for node_id in prompt if node_id in outputs}
+    for node_id, output in [*given.items(), *made.items()]:
         for index, image in enumerate(output.get("images", ())):
             file = folder / f"node{node_id.replace(':', '-')}_{index}{Path(image['filename']).suffix}"
             file.write_bytes(server.view(**image))
-            files.append(file)
-    return files
+            pictures.append(Picture(file, prompt[node_id]["_meta"]["title"]))
+    return pictures
 
 
 def section(result: Result, out_dir: Path) -> str:
     """Return the gallery's HTML for one workflow."""
 
-    def figure(file: Path) -> str:
-        address = quote(file.relative_to(out_dir).as_posix())
-        image = f'<img src="{address}" alt="{html.escape(result.title)}">'
-        return f"<figure>{image}<figcaption>{html.escape(file.name)}</figcaption></figure>"
+    def figure(picture: Picture) -> str:
+        address, caption = quote(picture.file.relative_to(out_dir).as_posix()), html.escape(picture.caption)
+        return f'<figure><a href="{address}"><img src="{address}" alt="{caption}"></a><figcaption>{caption}</figcaption></figure>'
 
     parts = ["<section>", f"<h2>{html.escape(result.title or result.name)}</h2>"]
     parts += [f"<p>{html.escape(result.description)}</p>", f'<p class="note">{html.escape(result.honest)}</p>']

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 TABLE, PICTURE = "26 styles (Dumoulin 2017)", "any picture (Ghiasi 2017)"
 MIX = {"weight": 1.0, "normalise": True}
-PAINT = {"style_strength": 1.0, "image_blend": 1.0, "strip_megapixels": 4.0}
+PAINT = {"style_strength": 1.0, "image_blend": 1.0, "pixel_budget": 4.0}
 
 
 def node(class_type: str, **inputs) -> dict:
@@ -60,6 +60,27 @@ def test_progress_is_reported(server):
     server.run(painting(image_blend=0.9), on_progress=seen.append)
     steps = [progress for progress in seen if progress.node_class == "StyleDeltaStylize"]
     assert len(steps) > 1 and steps[-1].value == steps[-1].max >= 18
+
+
+def test_cancel_stops_the_painting_and_the_queue_goes_on(server):
+    # 26 styles of a large picture: seconds of work.
+    prompt = painting()
+    prompt["photo"] = node("EmptyImage", width=1024, height=1024, batch_size=1, color=0x808080)
+    prompt["sheet"] = node(
+        "StyleDeltaStyleSheet", style_network=["network", 0], image=["photo", 0], tile_size=512, columns=7
+    )
+    prompt["save"]["inputs"]["images"] = ["sheet", 0]
+    seen = []
+
+    def interrupt(progress) -> None:
+        seen.append(progress)
+        if progress.node_class == "StyleDeltaStyleSheet" and progress.value >= 2:
+            server.interrupt()
+
+    with pytest.raises(PromptError, match="interrupted"):
+        server.run(prompt, on_progress=interrupt)
+    assert max(progress.value for progress in seen if progress.node_class == "StyleDeltaStyleSheet") < 20
+    assert shown(server, server.run(painting())).shape == (512, 512, 3)
 
 
 def test_two_styles_share_a_picture_by_a_mask(server):

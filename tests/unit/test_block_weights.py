@@ -44,23 +44,30 @@ def test_paths_name_the_block_first(key, path, block):
         ("*=0\nmiddle=1", MIDDLE, 1.0),
         ("*=0; middle=1", UNET, 0.0),
         ("input.4.1.transformer.0.attn2.to_k=-2", UNET, -2.0),
+        ("input.4.attn2=0.5", UNET, 0.5),
+        ("input.4.attn1=0.5", UNET, 1.0),
+        ("input.0.attn2=0.5", UNET, 1.0),  # a number stands right after its name
+        ("attn2.input=0.5", UNET, 1.0),  # parts in order
         ("text=0", CLIP, 0.0),
         ("text=0", UNET, 1.0),
         ("text.clip_l.layer.2-4=0.5", CLIP, 0.5),
+        ("*＝0；input.4＝0.5，attn1=2", UNET, 0.5),  # as a Chinese keyboard types it
     ],
 )
 def test_rules(rules, key, factor):
     assert parse_block_weights(rules).factor(weight_path(key)) == factor
 
 
-@pytest.mark.parametrize("text", ["input.4", "input.4=", "input.4=much", "=1", "0.5,0.5"])
+@pytest.mark.parametrize(
+    "text", ["input.4", "input.4=", "input.4=much", "=1", "0.5,0.5", "input.4=nan", "input.4=-inf"]
+)
 def test_rules_that_cannot_be_read_are_quoted(text):
     with pytest.raises(ValueError, match="cannot be read.*input.4=0.5"):
         parse_block_weights(text)
 
 
 def test_rules_that_match_nothing_are_told():
-    weights = parse_block_weights("input.4=0.5, double.0=1")
+    weights = parse_block_weights("input.4=0.5, double.0=1, text=1")
     assert weights.unused([weight_path(UNET)]) == ["double.0"]
 
 
@@ -70,6 +77,8 @@ def test_presets():
     assert parse_block_weights(preset_rules("attention only")).factor(weight_path(RESNET)) == 0
     for key in (UNET, FLUX, CLIP):
         assert parse_block_weights(preset_rules("attention only")).factor(weight_path(key)) == 1
+    for name in PRESETS:
+        assert parse_block_weights(preset_rules(name)).factor(weight_path(CLIP)) == (name != "no text encoder")
     style = parse_block_weights(preset_rules("SDXL style block (B-LoRA)"))
     assert style.factor(weight_path("diffusion_model.output_blocks.1.1.transformer_blocks.0.attn1.to_q.weight")) == 1
     assert style.factor(weight_path(RESNET)) == 0

@@ -150,6 +150,12 @@ def test_stages_add_up_to_the_style(table, small_photo):
     assert (early - mean).abs().mean() < (late - mean).abs().mean()
 
 
+def test_stage_and_style_strength_together_stay_in_range(table, small_photo):
+    most = stylize(table, small_photo, pick(table, 19), Strength(1.5))
+    beyond = stylize(table, small_photo, pick(table, 19), Strength(1.5, 1.5, 1.5, 1.5))
+    assert torch.equal(most, beyond)
+
+
 def test_image_blend(table, small_photo):
     half = stylize(table, small_photo, pick(table, 19), image_blend=0.5)
     assert torch.allclose(half, (stylize(table, small_photo, pick(table, 19)) + small_photo) / 2, atol=1e-6)

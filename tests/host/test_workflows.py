@@ -1,0 +1,93 @@
+"""The example workflows: well made, the same graph as their API twins, and running on the real host."""
+
+import json
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from workflows import NOTES, to_prompt
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+MODEL_INPUTS = {"ckpt_name", "lora_name"}
+# What a twin may change: the real files become the demo's, and a picture of noise need not be large.
+REPLACED = MODEL_INPUTS | {"image", "width", "height", "steps"}
+TITLE_HEIGHT = 30
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def twin(path: Path) -> dict:
+    return read(ROOT / "tests/prompts" / path.name)
+
+
+@pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
+def path(request) -> Path:
+    return request.param
+
+
+def test_every_twin_has_a_workflow():
+    assert [p.name for p in WORKFLOWS] == sorted(p.name for p in (ROOT / "tests/prompts").glob("*.json"))
+
+
+def test_the_workflow_is_the_graph_of_its_twin(server, path):
+    prompt, expected = to_prompt(read(path), server.object_info()), twin(path)["prompt"]
+    assert prompt.keys() == expected.keys()
+    for node_id, node in expected.items():
+        ours = prompt[node_id]
+        assert (ours["class_type"], ours["_meta"]) == (node["class_type"], node["_meta"])
+        assert ours["inputs"].keys() == node["inputs"].keys()
+        changed = {name for name, value in node["inputs"].items() if ours["inputs"][name] != value}
+        assert changed <= REPLACED
+
+
+def test_the_twin_runs_and_shows_pictures(server, path):
+    outputs = server.run(twin(path)["prompt"])
+    pictures = [image for output in outputs.values() for image in output.get("images", ())]
+    assert pictures and all(server.view(**image) for image in pictures)
+
+
+def test_links_agree_with_slots(path):
+    workflow = read(path)
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    for link, source, slot, target, input_slot, kind in workflow["links"]:
+        assert link in nodes[source]["outputs"][slot]["links"]
+        assert nodes[target]["inputs"][input_slot]["link"] == link
+        assert kind in nodes[source]["outputs"][slot]["type"]
+    assert workflow["last_node_id"] == max(nodes) and workflow["last_link_id"] == len(workflow["links"])
+
+
+def test_it_has_notes_groups_and_a_thumbnail(path):
+    workflow = read(path)
+    assert any(node["type"] in NOTES for node in workflow["nodes"]) and workflow["groups"]
+    thumbnail = path.with_suffix(".jpg")
+    assert thumbnail.stat().st_size <= 300_000
+    assert Image.open(thumbnail).format == "JPEG"
+
+
+def test_no_two_nodes_overlap_and_groups_hold_nodes(path):
+    workflow = read(path)
+    boxes = {n["id"]: (*n["pos"], n["pos"][0] + n["size"][0], n["pos"][1] + n["size"][1]) for n in workflow["nodes"]}
+    for (_, a), (_, b) in combinations(boxes.items(), 2):
+        apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] - TITLE_HEIGHT or b[3] <= a[1] - TITLE_HEIGHT
+        assert apart, (a, b)
+    for group in workflow["groups"]:
+        x, y, width, height = group["bounding"]
+        inside = [b for b in boxes.values() if x <= b[0] and y <= b[1] and b[2] <= x + width and b[3] <= y + height]
+        assert inside, group["title"]
+
+
+def test_model_loaders_say_where_to_get_the_model(path, server):
+    info = server.object_info()
+    for node in read(path)["nodes"]:
+        if node["type"] in NOTES:
+            continue
+        names = MODEL_INPUTS & {name for part in info[node["type"]]["input"].values() for name in part}
+        if names:
+            models = node["properties"]["models"]
+            assert models[0]["name"] in node["widgets_values"]
+            assert models[0]["url"].startswith("https://") and models[0]["directory"] in ("checkpoints", "loras")

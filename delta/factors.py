@@ -1,8 +1,8 @@
 """Low-rank updates of a weight, and the algebra that never makes them dense.
 
 An update dW of an m x n weight is up @ down with up [m, R] and down [R, n]. Sums are concatenations; norms, inner
-products and exact truncations need only the R x R Gram matrices of the factors. Those are formed in float64, where
-squaring loses nothing that a float32 factor has: singular values are exact to about 1e-8 of the largest.
+products and exact truncations need only matrices of R x R numbers. Those are formed in float64, so that no result is
+less exact than the float32 factors are.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Directions of a factor weaker than this, relative to its strongest, are numerically absent.
-NULL_DIRECTION = 1e-14
+# Singular values below this share of the largest are rounding of float32 factors taken to float64.
+NULL_VALUE = 1e-12
+# The Cholesky way to an orthonormal basis loses the square of the condition number of the columns.
+WELL_CONDITIONED = 1e-3
 
 RankPolicy = Callable[[Tensor, "tuple[int, ...]"], int]
 
@@ -63,7 +65,7 @@ class LowRank:
         return float((left * right).sum())
 
     def svd(self) -> FactorSVD:
-        """The thin SVD of dW, as maps from its factors."""
+        """The thin SVD of dW."""
         return factor_svd(self)
 
     def truncate(self, rank: int | RankPolicy) -> Truncation:
@@ -92,44 +94,52 @@ class Truncation(NamedTuple):
 
 @dataclass(frozen=True)
 class FactorSVD:
-    """dW = U diag(values) V^T with U = source.up @ to_left and V^T = to_right @ source.down.
+    """dW = left @ u @ diag(values) @ vt @ right, all in float64.
 
-    values: [K], descending, float64; to_left: [R, K]; to_right: [K, R].
+    left: [m, P] and right: [Q, n] are orthonormal frames of the factors; u: [P, K]; values: [K], descending; vt: [K, Q].
     """
 
-    source: LowRank
+    left: Tensor
+    u: Tensor
     values: Tensor
-    to_left: Tensor
-    to_right: Tensor
+    vt: Tensor
+    right: Tensor
+    shape: tuple[int, ...]
 
     def low_rank(self, values: Tensor) -> LowRank:
         """The update with these singular values on the first len(values) vectors; sqrt(values) on both sides."""
         count = len(values)
-        root = values.clamp(min=0).sqrt()
-        up = self.source.up.double() @ (self.to_left[:, :count] * root)
-        down = (root[:, None] * self.to_right[:count]) @ self.source.down.double()
-        return LowRank(up.float(), down.float(), self.source.shape)
+        root = values.sqrt()
+        up = self.left @ (self.u[:, :count] * root)
+        down = (root[:, None] * self.vt[:count]) @ self.right
+        return LowRank(up.float(), down.float(), self.shape)
 
 
 def factor_svd(part: LowRank) -> FactorSVD:
-    """The SVD of up @ down from two symmetric R x R eigenproblems.
+    """The thin SVD of up @ down: orthonormal frames of both factors and the SVD of the R x R core between them."""
+    left, left_map = orthonormal(part.up)
+    right, right_map = orthonormal(part.down.T)
+    return _core_svd(left, left_map @ right_map.T, right.T, part.shape)
 
-    With up^T up = E L E^T, up = Q B where B = sqrt(L) E^T and Q has orthonormal columns, so dW dW^T = Q (B down down^T
-    B^T) Q^T; the eigenvectors of the R x R matrix in the middle are the left singular vectors in the basis Q.
+
+def _core_svd(left: Tensor, core: Tensor, right: Tensor, shape: tuple[int, ...]) -> FactorSVD:
+    u, values, vt = torch.linalg.svd(core, full_matrices=False)
+    present = values > NULL_VALUE * values[:1]
+    return FactorSVD(left, u[:, present], values[present], vt[present], right, shape)
+
+
+def orthonormal(columns: Tensor) -> tuple[Tensor, Tensor]:
+    """(basis, map) with basis @ map = columns [m, R]; basis: [m, min(m, R)] with orthonormal columns, float64.
+
+    By the Cholesky factor of the R x R Gram matrix, three times faster than Householder QR and as exact as long as the
+    columns are well conditioned; by QR otherwise.
     """
-    up, down = part.up.double(), part.down.double()
-    lengths, vectors = torch.linalg.eigh(up.T @ up)
-    present = lengths > NULL_DIRECTION * lengths[-1:].clamp(min=0)
-    lengths, vectors = lengths[present], vectors[:, present]
-    basis = lengths.sqrt()[:, None] * vectors.T
-    squares, rotation = torch.linalg.eigh(basis @ (down @ down.T) @ basis.T)
-    values = squares.flip(0).clamp(min=0).sqrt()
-    rotation = rotation.flip(1)
-    present = values > NULL_DIRECTION**0.5 * values[:1]
-    values, rotation = values[present], rotation[:, present]
-    to_left = vectors @ (rotation / lengths.sqrt()[:, None])
-    to_right = (rotation.T @ basis) / values[:, None]
-    return FactorSVD(part, values, to_left, to_right)
+    columns = columns.double()
+    factor, failed = torch.linalg.cholesky_ex(columns.T @ columns)
+    diagonal = factor.diagonal()
+    if not len(diagonal) or failed or diagonal.min() < WELL_CONDITIONED * diagonal.max():
+        return torch.linalg.qr(columns)
+    return torch.linalg.solve_triangular(factor.T, columns, upper=True, left=False), factor.T
 
 
 def zeros(shape: tuple[int, ...]) -> LowRank:
@@ -163,32 +173,18 @@ class CoreSpace(NamedTuple):
 
     def low_rank(self, core: Tensor) -> LowRank:
         """The update left @ core @ right in balanced factors. core: [P, Q]."""
-        u, values, vt = torch.linalg.svd(core, full_matrices=False)
-        present = values > NULL_DIRECTION**0.5 * values[:1]
-        root = values[present].sqrt()
-        up = self.left @ (u[:, present] * root)
-        down = (root[:, None] * vt[present]) @ self.right
-        return LowRank(up.float(), down.float(), self.shape)
+        svd = _core_svd(self.left, core, self.right, self.shape)
+        return svd.low_rank(svd.values)
 
 
 def core_space(parts: Sequence[LowRank]) -> CoreSpace:
     """A common orthonormal frame of several updates; nothing is lost. Raises ValueError as `concat` does."""
     whole = concat(parts)
-    left, left_maps = _orthonormal(whole.up.double(), [part.rank for part in parts])
-    right, right_maps = _orthonormal(whole.down.double().T, [part.rank for part in parts])
-    cores = [a @ b.T for a, b in zip(left_maps, right_maps)]
+    ranks = [part.rank for part in parts]
+    left, left_map = orthonormal(whole.up)
+    right, right_map = orthonormal(whole.down.T)
+    cores = [a @ b.T for a, b in zip(left_map.split(ranks, 1), right_map.split(ranks, 1))]
     return CoreSpace(left, right.T, cores, whole.shape)
-
-
-def _orthonormal(columns: Tensor, widths: list[int]) -> tuple[Tensor, list[Tensor]]:
-    """An orthonormal basis Q of the columns, and for each group of columns the map with Q @ map = group."""
-    lengths, vectors = torch.linalg.eigh(columns.T @ columns)
-    present = lengths > NULL_DIRECTION * lengths[-1:].clamp(min=0)
-    root, vectors = lengths[present].sqrt(), vectors[:, present]
-    # One more pass makes weak directions orthonormal to full precision.
-    basis, correction = torch.linalg.qr(columns @ (vectors / root))
-    maps = correction @ (root[:, None] * vectors.T)
-    return basis, list(maps.split(widths, dim=1))
 
 
 @contextmanager

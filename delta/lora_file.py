@@ -1,0 +1,141 @@
+"""A LoRA file as layers, and layers as a LoRA file: every tensor accounted for, nothing side by side on one weight."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from . import adapters
+from .adapters import Layer
+
+RECIPE = "styledelta.recipe"
+# What casting may lose of a factor, relative to its norm, before a file is refused: far above rounding, far below use.
+CAST_LOSS = {torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 1e-2}
+
+
+class LoraModel(dict):
+    """A LORA_MODEL: a plain state dict in a LoRA file's naming, that remembers its metadata and name."""
+
+    metadata: dict[str, str]
+    name: str
+
+    def __init__(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, name: str = "LoRA"):
+        super().__init__(tensors)
+        self.metadata, self.name = dict(metadata or {}), name
+
+
+@dataclass
+class LoraLayers:
+    """layers by their name in the file; foreign: names of tensors that no adapter has."""
+
+    layers: dict[str, Layer] = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=list)
+
+
+def group(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
+    """Tensors by layer and ending, and the names that no adapter has."""
+    layers: dict[str, dict[str, Tensor]] = {}
+    foreign = []
+    for name, tensor in tensors.items():
+        parts = adapters.split_name(name)
+        if parts is None:
+            foreign.append(name)
+        else:
+            layers.setdefault(parts[0], {})[parts[1]] = tensor
+    return layers, foreign
+
+
+def read_layers(tensors: Mapping[str, Tensor]) -> LoraLayers:
+    """Every layer of a LoRA state dict as an update.
+
+    Raises NeedsBaseError for adapters that depend on the base weight, and ValueError for damaged layers and for tensors
+    of a layer that nothing uses, such as a second set of factors under another naming.
+    """
+    grouped, foreign = group(tensors)
+    result = LoraLayers(foreign=foreign)
+    for name, parts in grouped.items():
+        layer = adapters.read_layer(name, parts)
+        unused = parts.keys() - layer.used - {"alpha"}
+        if unused:
+            raise ValueError(
+                f"{name} has {', '.join(sorted(unused))} beside {', '.join(sorted(layer.used))}; only one of them can "
+                "count. Remove the duplicate from the file."
+            )
+        result.layers[name] = layer
+    return result
+
+
+def write_layers(layers: Mapping[str, Layer], dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
+    """A state dict of LoRA tensors for layers by name, as every loader reads it: alpha equals the rank.
+
+    A low-rank and a dense update of one weight become one dense update. Raises ValueError when a value does not fit
+    `dtype`.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, layer in layers.items():
+        if layer.new_weight is not None:
+            if layer.low_rank is not None or layer.full is not None:
+                raise ValueError(f"{name} has both a new weight and an update of the old one; only one can be saved.")
+            tensors[f"{name}.set_weight"] = _cast(f"{name}.set_weight", layer.new_weight, dtype)
+        low_rank, full = layer.low_rank, layer.full
+        if low_rank is not None and full is not None:
+            low_rank, full = None, full + low_rank.to_dense().reshape(full.shape)
+        if low_rank is not None and low_rank.rank:
+            ones = (1,) * (len(low_rank.shape) - 2)
+            up = low_rank.up.reshape(*low_rank.up.shape, *ones)
+            down = low_rank.down.reshape(low_rank.rank, *low_rank.shape[1:])
+            tensors[f"{name}.lora_up.weight"] = _cast(f"{name}.lora_up.weight", up, dtype)
+            tensors[f"{name}.lora_down.weight"] = _cast(f"{name}.lora_down.weight", down, dtype)
+            tensors[f"{name}.alpha"] = torch.tensor(float(low_rank.rank))
+        if full is not None:
+            tensors[f"{name}.diff"] = _cast(f"{name}.diff", full, dtype)
+        if layer.bias is not None:
+            tensors[f"{name}.diff_b"] = _cast(f"{name}.diff_b", layer.bias, dtype)
+        if layer.new_shape is not None:
+            tensors[f"{name}.reshape_weight"] = torch.tensor(layer.new_shape)
+    return tensors
+
+
+def _cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The tensor in `dtype`, contiguous. Raises ValueError when it overflows or mostly vanishes there."""
+    cast = tensor.to(dtype).contiguous()
+    if not torch.isfinite(cast).all():
+        raise ValueError(f"{name} has values up to {tensor.abs().max():.3g}, too large for {dtype}. Save as float32.")
+    norm = torch.linalg.vector_norm(tensor)
+    if torch.linalg.vector_norm(cast.float() - tensor) > CAST_LOSS[dtype] * norm:
+        raise ValueError(f"{name} has values too small for {dtype}; they would be lost. Save as bfloat16 or float32.")
+    return cast
+
+
+def merged_metadata(sources: Iterable[LoraModel], recipe: Mapping[str, object]) -> dict[str, str]:
+    """Metadata of a file made from others: what the first says of itself, all tags added up, and the recipe.
+
+    Later sources fill in entries that the first lacks. The recipe is stored as JSON under `styledelta.recipe`.
+    """
+    sources = list(sources)
+    metadata: dict[str, str] = {}
+    for source in reversed(sources):
+        metadata |= source.metadata
+    # They describe the factors of one source and would be wrong for the result.
+    for key in ("ss_network_dim", "ss_network_alpha", "sshs_model_hash", "sshs_legacy_hash"):
+        metadata.pop(key, None)
+    tags = [
+        json.loads(source.metadata["ss_tag_frequency"]) for source in sources if "ss_tag_frequency" in source.metadata
+    ]
+    if tags:
+        metadata["ss_tag_frequency"] = json.dumps(_add_tags(tags))
+    metadata[RECIPE] = json.dumps(recipe)
+    return metadata
+
+
+def _add_tags(frequencies: list[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
+    total: dict[str, Counter] = {}
+    for frequency in frequencies:
+        for folder, tags in frequency.items():
+            total.setdefault(folder, Counter()).update(tags)
+    return {folder: dict(tags) for folder, tags in total.items()}

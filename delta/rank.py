@@ -1,0 +1,118 @@
+"""How many singular values to keep: per layer, or over all layers for a size in megabytes.
+
+A policy is a function (singular values, weight shape) -> rank; values are descending, rank 0 and the full rank are
+reachable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .factors import RankPolicy
+
+# Shares that are met to within rounding count as met.
+ROUNDING = 1e-12
+
+
+def fixed(rank: int) -> RankPolicy:
+    """Keep `rank` values. Raises ValueError for a negative rank."""
+    if rank < 0:
+        raise ValueError(f"Rank {rank} is negative; the smallest rank is 0.")
+    return lambda values, shape: min(rank, len(values))
+
+
+def energy(share: float) -> RankPolicy:
+    """The smallest rank that keeps this share of the energy (the sum of squares), 0..1."""
+    _check_share("energy", share)
+    return lambda values, shape: _smallest(_tail_energy(values) <= (1 - share + ROUNDING) * _total(values))
+
+
+def error(limit: float) -> RankPolicy:
+    """The smallest rank whose relative error in the Frobenius norm is at most `limit`, 0..1."""
+    _check_share("error", limit)
+    return lambda values, shape: _smallest(_tail_energy(values) <= (limit**2 + ROUNDING) * _total(values))
+
+
+def knee() -> RankPolicy:
+    """The rank at which the spectrum bends most: farthest below the line from its first to its last value."""
+
+    def rank(values: Tensor, shape: tuple[int, ...]) -> int:
+        if len(values) < 3 or values[0] == 0:
+            return int(torch.count_nonzero(values))
+        line = torch.linspace(1, 0, len(values), dtype=torch.float64)
+        span = values[0] - values[-1]
+        heights = (values - values[-1]) / span if span > 0 else line
+        return int((line - heights).argmax()) + 1
+
+    return rank
+
+
+class Spectrum(NamedTuple):
+    """The singular values of one layer and the shape of its weight."""
+
+    values: Tensor
+    shape: tuple[int, ...]
+
+    @property
+    def parameters_per_rank(self) -> int:
+        """Numbers that one more rank stores: a column of `up` and a row of `down`."""
+        return self.shape[0] + math.prod(self.shape[1:])
+
+
+class Allocation(NamedTuple):
+    """ranks by layer; error: Frobenius norm of all that is cut off; bytes: what the kept factors take."""
+
+    ranks: dict[str, int]
+    error: float
+    bytes: int
+
+
+def allocate(spectra: Mapping[str, Spectrum], budget_bytes: float, bytes_per_number: int) -> Allocation:
+    """Ranks that fit into a number of bytes and cut off the least: greedy by sigma^2 per stored number.
+
+    Within a layer the values descend, so that the greedy choice is a prefix of each spectrum; it is optimal to within
+    one singular vector. Raises ValueError for a budget that is not positive.
+    """
+    if budget_bytes <= 0:
+        raise ValueError(f"A budget of {budget_bytes / 1e6:g} MB keeps nothing. Give a size above 0.")
+    names = list(spectra)
+    if not names:
+        return Allocation({}, 0.0, 0)
+    squares = torch.cat([spectra[name].values.double().square() for name in names])
+    costs = torch.cat(
+        [torch.full((len(spectra[n].values),), spectra[n].parameters_per_rank, dtype=torch.float64) for n in names]
+    )
+    layer = torch.cat([torch.full((len(spectra[n].values),), i) for i, n in enumerate(names)])
+    order = torch.argsort(squares / costs, descending=True, stable=True)
+    # A value of nothing is not worth a byte.
+    order = order[squares[order] > 0]
+    spent = costs[order].cumsum(0) * bytes_per_number
+    chosen = order[spent <= budget_bytes]
+    ranks = torch.bincount(layer[chosen], minlength=len(names))
+    cut = squares.sum() - squares[chosen].sum()
+    size = int(costs[chosen].sum()) * bytes_per_number
+    return Allocation(dict(zip(names, ranks.tolist())), math.sqrt(max(float(cut), 0.0)), size)
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"The {name} policy wants a share from 0 to 1, not {value:g}.")
+
+
+def _total(values: Tensor) -> Tensor:
+    return values.double().square().sum()
+
+
+def _tail_energy(values: Tensor) -> Tensor:
+    """Energy cut off at every rank from 0 to len(values)."""
+    squares = values.double().square().flip(0)
+    return torch.cat([squares.new_zeros(1), squares.cumsum(0)]).flip(0)
+
+
+def _smallest(enough: Tensor) -> int:
+    return int(enough.int().argmax())

@@ -86,12 +86,12 @@ def venv_python() -> Path:
 
 
 def venv_works() -> bool:
-    """Return whether an earlier run finished installing and the interpreter still starts with pip."""
+    """Return whether the interpreter is there and starts with pip."""
     try:
         probe = subprocess.run([venv_python(), "-c", "import pip"], capture_output=True)
     except OSError:
         return False
-    return STAMP.exists() and probe.returncode == 0
+    return probe.returncode == 0
 
 
 def ensure_venv() -> None:

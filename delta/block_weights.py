@@ -24,7 +24,7 @@ BLOCK_NAMES = {
     "layers": "layer",
     "block": "layer",
 }
-FULL_WIDTH = str.maketrans("，；＝", ",;=")
+FULL_WIDTH = str.maketrans("，；＝＊．", ",;=*.")
 TEXT_ENCODER_WRAPPERS = ("transformer", "text_model", "encoder", "model")
 
 # The text encoder has its own strength, so presets for parts of the diffusion model leave it alone.
@@ -82,11 +82,12 @@ def parse_block_weights(text: str) -> BlockWeights:
             weight = float(value)
         except ValueError:
             weight = math.nan
-        if not math.isfinite(weight) or not selector.strip():
+        parts = tuple(part.strip() for part in selector.split("."))
+        if not math.isfinite(weight) or not all(parts):
             raise ValueError(
                 f"Block weight `{item}` cannot be read. Write name=number, such as `input.4=0.5, middle=1, attn2=0`."
             )
-        rules.append(Rule(tuple(selector.strip().split(".")), weight))
+        rules.append(Rule(parts, weight))
     return BlockWeights(tuple(rules))
 
 
@@ -110,6 +111,9 @@ def weight_path(key: str) -> tuple[str, ...]:
         parts = parts[1:]
     else:
         parts = ["text", *(part for part in parts if part not in TEXT_ENCODER_WRAPPERS)]
+        if "block" in parts:
+            # T5 calls its layers blocks, and the parts of one layer.
+            parts = ["part" if part == "layer" else part for part in parts]
     return tuple(BLOCK_NAMES.get(part, part) for part in parts)
 
 

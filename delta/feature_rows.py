@@ -178,7 +178,6 @@ class _Feature:
         """In place: normalise with the statistics of the whole picture, activate, add the skip connection."""
         affine = [(scale.view(1, -1, 1, 1), shift.view(1, -1, 1, 1)) for scale, shift, _ in self.styles]
         if len(affine) == 1:
-            # Outside its mask a single region goes on with the same style, so that its edge has no seam.
             scale, shift = affine[0]
             torch.addcmul(shift, raw, scale, out=raw)
         elif affine:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from . import adapters
-from .adapters import Layer
+from .adapters import Layer, NeedsBaseError
+
+# bake(layer name, its tensors by ending) -> what the adapter adds to its weight at strength 1, float32.
+Bake = Callable[[str, Mapping[str, Tensor]], Tensor]
 
 RECIPE = "styledelta.recipe"
 # What casting may lose of a factor, relative to its norm, before a file is refused: far above rounding, far below use.
@@ -50,16 +53,22 @@ def group(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], 
     return layers, foreign
 
 
-def read_layers(tensors: Mapping[str, Tensor]) -> LoraLayers:
-    """Every layer of a LoRA state dict as an update.
+def read_layers(tensors: Mapping[str, Tensor], bake: Bake | None = None) -> LoraLayers:
+    """Every layer of a LoRA state dict as an update. `bake` computes the updates that depend on the base weight.
 
-    Raises NeedsBaseError for adapters that depend on the base weight, and ValueError for damaged layers and for tensors
+    Raises NeedsBaseError for those where `bake` is not given, and ValueError for damaged layers and for tensors
     of a layer that nothing uses, such as a second set of factors under another naming.
     """
     grouped, foreign = group(tensors)
     result = LoraLayers(foreign=foreign)
     for name, parts in grouped.items():
-        layer = adapters.read_layer(name, parts)
+        try:
+            layer = adapters.read_layer(name, parts)
+        except NeedsBaseError:
+            if bake is None:
+                raise
+            result.layers[name] = Layer(full=bake(name, parts))
+            continue
         unused = parts.keys() - layer.used - {"alpha"}
         if unused:
             raise ValueError(

@@ -30,7 +30,8 @@ ARCHITECTURE_MARKS = (
     ("noise_refiner", "Lumina 2 or Z-Image"),
     ("context_refiner", "Lumina 2 or Z-Image"),
     ("cross_attn_k_img", "Wan image-to-video"),
-    ("self_attn", "Wan"),
+    ("blocks_0_self_attn", "Wan"),
+    ("blocks.0.self_attn", "Wan"),
     ("lora_te2_", "SDXL"),
     ("text_encoder_2", "SDXL"),
     ("input_blocks_8_1_transformer_blocks_9", "SDXL"),
@@ -66,7 +67,9 @@ def naming(names: Iterable[str]) -> str:
         convention = "diffusers/PEFT names (....lora_A)"
     else:
         convention = f"names such as {names[0]}" if names else "no tensors"
-    architecture = next((label for mark, label in ARCHITECTURE_MARKS if any(mark in name for name in names)), None)
+    # The second text encoder tells SDXL; the other names of text encoders tell nothing.
+    telling = [name for name in names if not is_text_encoder_name(name) or "te2_" in name or "encoder_2" in name]
+    architecture = next((label for mark, label in ARCHITECTURE_MARKS if any(mark in name for name in telling)), None)
     return f"{convention}, as for {architecture}" if architecture else convention
 
 

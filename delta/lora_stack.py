@@ -5,6 +5,7 @@ Other packs unpack exactly three values, so what else a row carries rides on a t
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -23,16 +24,18 @@ class StackEntry(tuple):
         return entry
 
 
-def read_stack(stack: Sequence) -> list[StackEntry]:
+def read_stack(stack: Sequence | None) -> list[StackEntry]:
     """The entries of a stack that any pack may have made; rows named None are empty slots and are left out.
 
     Raises ValueError for an empty stack and for a row that does not begin with a name and two numbers.
     """
     entries = []
-    for row in stack:
+    for row in stack or ():
         try:
-            name, strength_model, strength_clip = row[:3]
+            name, strength_model, strength_clip = tuple(row)[:3]
             numbers = float(strength_model), float(strength_clip)
+            if not all(map(math.isfinite, numbers)):
+                raise ValueError("a strength is not a finite number")
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"The LoRA stack holds {row!r}; expected (name, strength_model, strength_clip). "

@@ -7,7 +7,8 @@ reachable.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -116,3 +117,53 @@ def _tail_energy(values: Tensor) -> Tensor:
 
 def _smallest(enough: Tensor) -> int:
     return int(enough.int().argmax())
+
+
+MODES = ("full", "fixed", "energy", "error", "knee", "size")
+
+
+@dataclass(frozen=True)
+class RankChoice:
+    """How the ranks of a whole LoRA are chosen.
+
+    mode: `full` keeps all; `fixed`, `energy`, `error` and `knee` choose per layer by `value`; `size` spreads `value` MB
+    over all layers, or over those of the diffusion model when the text encoder has `text_encoder_mb` of its own.
+    """
+
+    mode: str = "full"
+    value: float = 0.0
+    text_encoder_mb: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"There is no rank mode {self.mode}. Choose one of: {', '.join(MODES)}.")
+
+    def per_layer(self) -> RankPolicy | None:
+        """The policy for one layer, or None for a size, which needs all layers."""
+        if self.mode == "size":
+            return None
+        makers = {"fixed": lambda value: fixed(int(value)), "energy": energy, "error": error}
+        if self.mode in makers:
+            return makers[self.mode](self.value)
+        return knee() if self.mode == "knee" else lambda values, shape: len(values)
+
+    def ranks(self, spectra: Mapping[str, Spectrum], text: Container[str], bytes_per_number: int) -> dict[str, int]:
+        """The rank of every layer. `text` holds the layers of the text encoder."""
+        policy = self.per_layer()
+        if policy is not None:
+            return {name: policy(spectrum.values, spectrum.shape) for name, spectrum in spectra.items()}
+        if not self.text_encoder_mb:
+            return allocate(spectra, self.value * 1e6, bytes_per_number).ranks
+        ranks = {}
+        for budget, of_text in ((self.value, False), (self.text_encoder_mb, True)):
+            group = {name: spectrum for name, spectrum in spectra.items() if (name in text) == of_text}
+            if group:
+                ranks |= allocate(group, budget * 1e6, bytes_per_number).ranks
+        return ranks
+
+    def describe(self) -> str:
+        """One phrase for reports and recipes."""
+        if self.mode == "size":
+            own = f", text encoder {self.text_encoder_mb:g} MB" if self.text_encoder_mb else ""
+            return f"size {self.value:g} MB{own}"
+        return self.mode if self.mode in ("full", "knee") else f"{self.mode} {self.value:g}"

@@ -48,9 +48,11 @@ class StyleNetwork:
 
     def __post_init__(self) -> None:
         digest = hashlib.sha256()
+        parts = [part for layer in self.layers for part in (layer.weight, layer.bias)]
         for layer in self.layers:
-            digest.update(layer.name.encode())
-            digest.update(layer.weight.contiguous().numpy().tobytes())
+            digest.update(f"{layer.name} {layer.stride} {layer.upsample} {layer.norm}".encode())
+        for part in [*parts, self.projection, self.projection_bias]:
+            digest.update(b"" if part is None else part.contiguous().numpy().tobytes())
         object.__setattr__(self, "fingerprint", digest.hexdigest()[:16])
 
     @property
@@ -102,12 +104,24 @@ class StyleNetwork:
         gamma, beta = torch.addmv(self.projection_bias, self.projection, vector.float()).chunk(2)
         return StyleComponent(label, gamma, beta, weight, vector.float())
 
-    def style_from_image(self, image: Tensor, label: str, weight: float = 1.0) -> StyleComponent:
-        """The style of a picture [batch, height, width, 3] in 0..1; a batch gives the mean of its style vectors."""
+    def style_from_image(
+        self,
+        image: Tensor,
+        label: str,
+        weight: float = 1.0,
+        on_step: Callable[[int, int], None] = lambda done, total: None,
+    ) -> StyleComponent:
+        """The style of a picture [batch, height, width, 3] in 0..1; a batch gives the mean of its style vectors.
+
+        on_step(done, total) is called after each picture and may raise to cancel.
+        """
         if self.predictor is None:
             return self.style_from_vector(torch.empty(0), label, weight)
-        planes = checked_planes(image, 1, "the style picture")
-        vectors = [self.predictor(plane[None]) for plane in planes]
+        planes = checked_planes(image, 1, "The style picture")
+        vectors = []
+        for plane in planes:
+            vectors.append(self.predictor(plane[None]))
+            on_step(len(vectors), len(planes))
         return self.style_from_vector(torch.stack(vectors).mean(0), label, weight)
 
     def anchor(self, image: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -153,8 +167,10 @@ def checked_planes(image: Tensor, min_side: int, what: str) -> Tensor:
     Grey is repeated and alpha is dropped. Raises ValueError for a picture that is too small, has another shape, or
     holds NaN or infinite values.
     """
-    if image.dim() != 4 or image.shape[-1] not in (1, 3, 4):
-        raise ValueError(f"{what} has shape {list(image.shape)}; expected [batch, height, width, 1, 3 or 4].")
+    if image.dim() != 4 or image.shape[-1] not in (1, 3, 4) or not len(image):
+        raise ValueError(
+            f"{what} has shape {list(image.shape)}; expected [batch, height, width, 1, 3 or 4]. Connect an IMAGE."
+        )
     height, width = image.shape[1:3]
     if min(height, width) < min_side:
         raise ValueError(
@@ -204,6 +220,9 @@ def stylize(
     for index, plane in enumerate(planes):
         plane = plane[None]
         region_mask = None if masks is None else masks[min(index, len(masks) - 1)][None, None]
+        if image_blend == 0 or (second is None and region_mask is not None and not region_mask.any()):
+            painted.append(plane)
+            continue
         regions = _regions(network, image[index : index + 1], style, second, strength, region_mask)
         output = _paint(network, plane, regions, pixel_budget, device, _scaled(on_step, index, len(planes)))
         if region_mask is not None and second is None:
@@ -237,7 +256,7 @@ def _regions(
     mask: Tensor | None,
 ) -> list[Region]:
     """The style vectors of each region of one picture. Regions that cover nothing are left out."""
-    painted = [(style, mask)] if second is None else [(style, mask), (second, 1 - mask)]
+    painted = [(style, None)] if mask is None else [(style, mask), (second or style, 1 - mask)]
     amounts = strength.per_channel(network)
     anchor = None if bool((amounts == 1).all()) else network.anchor(image)
     if anchor is None and bool((amounts != 1).any()):
@@ -264,8 +283,6 @@ def _paint(
     on_step: Callable[[int, int], None],
 ) -> Tensor:
     """One picture [1, 3, height, width] through the network: pad to the stride, run, crop, bound to 0..1."""
-    if not regions:
-        return plane
     height, width = plane.shape[-2:]
     pad = (0, -width % network.stride, 0, -height % network.stride)
     padded = F.pad(plane, pad, mode="reflect") if any(pad) else plane

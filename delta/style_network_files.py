@@ -16,6 +16,7 @@ int8 weights are taken back to float).
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -103,6 +104,8 @@ def _build_layers(
     order = {"contract": 0, "res": 1, "expand": 2}
     names = sorted(convs, key=lambda name: (order[name.split(".")[0]], *map(int, name.split(".")[1:])))
     normalised = set(normalised)
+    if unknown := normalised - convs.keys():
+        raise ValueError(f"there is no layer {', '.join(sorted(unknown))}")
     layers, norm_names, channel = [], [], 0
     for name in names:
         weight, bias = convs[name]
@@ -128,15 +131,18 @@ def _build_layers(
     return tuple(layers), norm_names
 
 
-def _table(tensors: dict[str, Tensor], names: list[str], suffix: str) -> Tensor:
-    return torch.cat([tensors[f"{name}.{suffix}"].float() for name in names], dim=1)
+def _table(columns: dict[str, Tensor]) -> Tensor:
+    """The gammas or betas of all layers side by side, [styles, channels]."""
+    return torch.cat(list(columns.values()), dim=1)
 
 
 def _from_layout(name: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> StyleNetwork:
+    """A network in our layout. Raises ValueError that says what is missing, left over or does not fit together."""
+    left = {key: tensor.float() for key, tensor in tensors.items()}
     try:
         convs = {
-            key.removesuffix(".weight"): (tensor, tensors.get(key.removesuffix("weight") + "bias"))
-            for key, tensor in tensors.items()
+            key.removesuffix(".weight"): (left.pop(key), left.pop(key.removesuffix("weight") + "bias", None))
+            for key in tensors
             if re.fullmatch(r"(contract|expand)\.\d+\.weight|res\.\d+\.[01]\.weight", key)
         }
         strides, upsample = (
@@ -144,20 +150,50 @@ def _from_layout(name: str, tensors: dict[str, Tensor], metadata: dict[str, str]
         )
         layers, norm_names = _build_layers(convs, metadata["norm_layers"].split(","), strides, upsample)
         options = {"value_range": float(metadata["value_range"]), "sigmoid": metadata["output"] == "sigmoid"}
-        if "projection.weight" in tensors:
+        if "projection.weight" in left:
             predictor = {
-                key[len("predictor.") : -len(".weight")]: (tensor, tensors[key.removesuffix("weight") + "bias"])
-                for key, tensor in tensors.items()
+                key[len("predictor.") : -len(".weight")]: (left.pop(key), left.pop(key.removesuffix("weight") + "bias"))
+                for key in tensors
                 if key.startswith("predictor.") and key.endswith(".weight")
             }
-            projection, bias = tensors["projection.weight"], tensors["projection.bias"]
-            return _picture_network(name, layers, projection, bias, predictor, **options)
-        gamma, beta = _table(tensors, norm_names, "gamma"), _table(tensors, norm_names, "beta")
-        return StyleNetwork(name, layers, gamma, beta, tuple(json.loads(metadata["style_names"])), **options)
-    except (KeyError, IndexError) as error:
+            projection, bias = left.pop("projection.weight"), left.pop("projection.bias")
+            network = _picture_network(name, layers, projection, bias, predictor, **options)
+        else:
+            gamma, beta = (_table({n: left.pop(f"{n}.{part}") for n in norm_names}) for part in ("gamma", "beta"))
+            network = StyleNetwork(name, layers, gamma, beta, tuple(json.loads(metadata["style_names"])), **options)
+        if left:
+            raise ValueError(f"nothing uses {', '.join(sorted(left))}")
+        if metadata["output"] not in ("sigmoid", "clamp"):
+            raise ValueError(f"its output is {metadata['output']}, not sigmoid or clamp")
+        _check(network)
+        return network
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+        what = f"it lacks {error}" if isinstance(error, (KeyError, IndexError)) else str(error)
         raise ValueError(
-            f"{name}: the style network lacks {error}. Convert it again with Save Style Network."
+            f"{name} is no valid style network: {what}. Convert it again with Save Style Network."
         ) from error
+
+
+def _check(network: StyleNetwork) -> None:
+    """Raise ValueError unless the layers follow each other and the styles have a number for each channel."""
+    channels = 3
+    for layer in network.layers:
+        out, inp, height, width = layer.weight.shape
+        if inp != channels or height != width or height % 2 == 0:
+            raise ValueError(f"{layer.name} is {tuple(layer.weight.shape)} after {channels} channels")
+        channels = out
+    if channels != 3 or network.layers[-1].residual:
+        raise ValueError(f"its last layer gives {channels} channels, not 3 of a picture")
+    stages = [layer.name for layer in network.layers if layer.name.startswith("res.")]
+    if stages != [f"res.{block}.{half}" for block in range(len(stages) // 2) for half in (0, 1)]:
+        raise ValueError("its residual blocks are not complete")
+    upsample = math.prod(layer.upsample for layer in network.layers)
+    if min(layer.stride for layer in network.layers) < 1 or network.stride != upsample:
+        raise ValueError(f"it shrinks the picture {network.stride} times and enlarges it {upsample} times")
+    normalised = sum(layer.weight.shape[0] for layer in network.layers if layer.norm is not None)
+    shapes = {network.gamma.shape, network.beta.shape}
+    if shapes != {(len(network.style_names), normalised)}:
+        raise ValueError(f"its tables are {sorted(map(tuple, shapes))} for {normalised} normalised channels")
 
 
 def _picture_network(
@@ -217,7 +253,7 @@ def _load_table_network() -> StyleNetwork:
     tensors = {item.name: torch.from_numpy(numpy_helper.to_array(item).copy()) for item in graph.initializer}
     convs = {key.removesuffix(".w"): (tensor, None) for key, tensor in tensors.items() if key.endswith(".w")}
     layers, names = _build_layers(convs, convs, [1, 2, 2], [2, 2, 1])
-    gamma, beta = _table(tensors, names, "norm.gamma"), _table(tensors, names, "norm.beta")
+    gamma, beta = (_table({n: tensors[f"{n}.norm.{part}"] for n in names}) for part in ("gamma", "beta"))
     # The styles came without names, and inventing some would be dishonest.
     return StyleNetwork(TABLE_NETWORK, layers, gamma, beta, tuple(f"style {n}" for n in range(len(gamma))))
 

@@ -35,10 +35,6 @@ class StyleParams:
     components: tuple[StyleComponent, ...]
     normalise: bool = True
 
-    def add(self, component: StyleComponent, normalise: bool) -> StyleParams:
-        """A new mix with one more style; `normalise` then holds for the whole mix."""
-        return replace(self, components=(*self.components, component), normalise=normalise)
-
     def weights(self) -> list[float]:
         """The factor of each component, summing to 1 when the mix is normalised.
 
@@ -77,14 +73,14 @@ class StyleParams:
 def extend(
     previous: StyleParams | None, component: StyleComponent, network: str, normalise: bool = True
 ) -> StyleParams:
-    """Add a style to an earlier mix, or begin one.
+    """A new mix with one more style, or the first one; `normalise` then holds for the whole mix.
 
     Raises ValueError when the earlier mix belongs to another network.
     """
     if previous is None:
         return StyleParams(network, (component,), normalise)
     check_network(previous, network)
-    return previous.add(component, normalise)
+    return replace(previous, components=(*previous.components, component), normalise=normalise)
 
 
 def check_network(params: StyleParams, network: str) -> None:

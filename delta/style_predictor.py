@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TRAINED_SIDE = 256
+# A thin strip of a picture is not enlarged beyond this.
+LONGEST_SIDE = 1024
 # (stride of the depthwise convolution) for the 17 inverted residual blocks.
 BLOCK_STRIDES = (1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1)
 
@@ -26,7 +28,8 @@ class StylePredictor:
     convs: dict[str, Conv]
 
     def __call__(self, picture: Tensor) -> Tensor:
-        """Style vector [100] of a picture [1, 3, height, width] in 0..1. The short side is resized to 256."""
+        """Style vector [100] of a picture [1, 3, height, width] in 0..1. The short side is resized to 256, the long one
+        to 1024 at most."""
         x = _resize_short_side(picture)
         x = self._conv("stem", x, stride=2, clip=True)
         for index, stride in enumerate(BLOCK_STRIDES):
@@ -50,8 +53,8 @@ class StylePredictor:
 
 def _resize_short_side(picture: Tensor) -> Tensor:
     height, width = picture.shape[-2:]
-    scale = TRAINED_SIDE / min(height, width)
-    size = (round(height * scale), round(width * scale))
+    scale = min(TRAINED_SIDE / min(height, width), LONGEST_SIDE / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
     if size == (height, width):
         return picture
     return F.interpolate(picture, size, mode="bicubic", antialias=True).clamp(0, 1)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .plots import contact_sheet
-from .style_network import StyleNetwork, stylize
+from .style_network import StyleNetwork, checked_planes, stylize
 from .style_params import StyleParams
 
 PAINTED_SIDE = 768
@@ -29,6 +29,7 @@ def style_sheet(
     as they do in a picture of ordinary size. Raises ValueError for a network without a style table.
     """
     network.style(0)
+    checked_planes(image, network.min_side, "The picture")
     count = len(network.style_names)
     picture = _resize(image, min(max(image.shape[1:3]), max(PAINTED_SIDE, tile_size)))
     tiles, labels = [_resize(picture, tile_size)[0, ..., :3].expand(-1, -1, 3)], ["original", *network.style_names]

@@ -35,4 +35,6 @@ def load_style(path: str | Path, network: StyleNetwork, weight: float = 1.0) -> 
         raise ValueError(f"{path.name} was saved for another style network than {network.name}. Load that network.")
     if "vector" in tensors:
         return network.style_from_vector(tensors["vector"], path.stem, weight)
+    if any(part not in tensors or tensors[part].shape != (network.channels,) for part in ("gamma", "beta")):
+        raise ValueError(f"{path.name} is incomplete: it has no gamma and beta for {network.channels} channels.")
     return StyleComponent(path.stem, tensors["gamma"], tensors["beta"], weight)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -21,31 +23,62 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise FileNotFoundError(f"{path} does not exist. Check the name, or download the file again.")
     tensors, metadata = _read_safetensors(path) if path.suffix in (".safetensors", ".sft") else (_read_pickle(path), {})
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if tensor.is_floating_point() and not _all_finite(tensor):
             raise ValueError(
                 f"{path.name}: the tensor {name} holds NaN or infinite values. Use another copy of the file."
             )
     return tensors, metadata
 
 
-def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def write_tensors(
+    path: str | Path,
+    tensors: dict[str, Tensor],
+    metadata: dict[str, str],
+    check: Callable[[dict[str, Tensor]], None] = lambda written: None,
+) -> None:
     """Write a safetensors file under a temporary name and rename it, so that a partial file never stays.
 
-    Raises FileExistsError rather than replace a file.
+    check(tensors read back) is called before the rename and may raise to give the file up. Raises FileExistsError rather
+    than replace a file, and OSError with the remedy when the disk is full.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already. Choose another name; nothing was written.")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-    os.close(handle)
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
+        check(_read_safetensors(temporary)[0])
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        _rename_to_new(temporary, path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, SafetensorError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+            raise OSError(
+                f"{path.name} could not be written ({error}). Make room on the disk; nothing was kept."
+            ) from error
         raise
+
+
+def _rename_to_new(source: Path, target: Path) -> None:
+    """Rename, but never onto a file that appeared meanwhile: a link fails where a rename would replace."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise FileExistsError(f"{target} exists already. Choose another name; nothing was written.") from None
+    except OSError:
+        # A file system without hard links.
+        source.rename(target)
+    else:
+        source.unlink()
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    # Not all operations exist for numbers of one byte.
+    return bool(torch.isfinite(tensor.float() if tensor.element_size() == 1 else tensor).all())
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import comfy.lora
 import comfy.lora_convert
 import comfy.model_management
+import comfy.model_patcher
 import comfy.utils
 import comfy.weight_adapter
 import folder_paths
@@ -20,10 +21,12 @@ import torch
 
 from ..delta import lora_names, tensor_files
 from ..delta.block_weights import BlockWeights, weight_path
+from ..delta.lora_file import Bake, LoraModel
+from ..delta.lora_stack import read_stack
 
 STYLE_NETWORKS = "style_networks"
 STYLE_VECTORS = "style_vectors"
-CACHED_FILES = 8
+CACHED_BYTES = 2_000_000_000
 
 PatchKey = str | tuple  # A weight's name, or (name, slice) for a part of a fused weight.
 
@@ -52,7 +55,7 @@ def file_path(kind: str, name: str) -> str:
 
 def file_stamp(kind: str, name: str) -> str:
     """Changes when the file does, so that the host runs a node again. Empty for a file that is not there."""
-    path = folder_paths.get_full_path(kind, name)
+    path = folder_paths.get_full_path(kind, name.replace("\\", "/"))
     if path is None:
         return ""
     status = os.stat(path)
@@ -92,35 +95,46 @@ def progress() -> Callable[[int, int], None]:
 
 
 class _FileCache:
-    """The last few adapter files, by path, time of change and size."""
+    """The adapter files used last, by path, as long as their time of change and size stay the same."""
 
     def __init__(self, capacity: int):
         self.capacity = capacity
-        self.files: OrderedDict[tuple, dict[str, torch.Tensor]] = OrderedDict()
+        self.files: OrderedDict[str, tuple[tuple[int, int], LoraModel]] = OrderedDict()
 
-    def read(self, path: str) -> dict[str, torch.Tensor]:
+    def read(self, path: str, name: str) -> LoraModel:
         status = os.stat(path)
-        key = (path, status.st_mtime_ns, status.st_size)
-        if key not in self.files:
-            self.files[key] = tensor_files.read_tensors(path)[0]
-        self.files.move_to_end(key)
-        while len(self.files) > self.capacity:
+        stamp = (status.st_mtime_ns, status.st_size)
+        if self.files.get(path, (None,))[0] != stamp:
+            self.files[path] = stamp, LoraModel(*tensor_files.read_tensors(path), name)
+        self.files.move_to_end(path)
+        while len(self.files) > 1 and sum(size for (_, size), _ in self.files.values()) > self.capacity:
             self.files.popitem(last=False)
-        return self.files[key]
+        return self.files[path][1]
 
 
-_adapter_files = _FileCache(CACHED_FILES)
+_adapter_files = _FileCache(CACHED_BYTES)
 
 
-def read_adapter(name: str) -> dict[str, torch.Tensor]:
-    """The tensors of a LoRA file in models/loras.
+def read_adapter(name: str) -> LoraModel:
+    """A LoRA file in models/loras: its tensors, with its metadata and name.
 
     Raises FileNotFoundError, or ValueError when the file is damaged, holds NaN, or is no LoRA.
     """
-    tensors = _adapter_files.read(file_path("loras", name))
+    tensors = _adapter_files.read(file_path("loras", name), name)
     if not lora_names.is_adapter(tensors):
         raise ValueError(f"{name} is not a LoRA but {lora_names.describe(tensors)}. Choose a LoRA file.")
     return tensors
+
+
+def as_lora_model(tensors: dict[str, torch.Tensor]) -> LoraModel:
+    """A LORA_MODEL of any node with metadata and a name; core's own is a plain state dict."""
+    return tensors if isinstance(tensors, LoraModel) else LoraModel(tensors)
+
+
+def stack_models(stack: list) -> list[tuple[LoraModel, float, float, str]]:
+    """The files of a LORA_STACK with their strengths and block rules; none for an empty stack."""
+    entries = read_stack(stack) if stack else []
+    return [(read_adapter(entry[0]), entry[1], entry[2], entry.block_weights) for entry in entries]
 
 
 class _ReadLedger(dict):
@@ -154,7 +168,11 @@ class LoraMatch(NamedTuple):
 def match_lora(tensors: dict[str, torch.Tensor], key_map: dict[str, PatchKey]) -> LoraMatch:
     """Turn a LoRA file's tensors into patches with the host's own adapters."""
     ledger = _ReadLedger(comfy.lora_convert.convert_lora(tensors))
-    patches = comfy.lora.load_lora(ledger, key_map, log_missing=False)
+    try:
+        patches = comfy.lora.load_lora(ledger, key_map, log_missing=False)
+    except KeyError as error:
+        name = tensors.name if isinstance(tensors, LoraModel) else "The LoRA"
+        raise ValueError(f"{name} lacks the tensor {error}, the other half of a layer. Use another copy.") from error
     return LoraMatch(patches, [name for name in ledger if name not in ledger.taken])
 
 
@@ -174,19 +192,19 @@ def first_misfit(patches: dict[PatchKey, Any], weights: dict[str, torch.Tensor])
         if weight is None or not weight.is_floating_point() or not isinstance(key, str):
             continue
         size = _patch_size(patch)
-        if size is not None and size != weight.numel():
-            return f"{name} is {tuple(weight.shape)} in the model, but the LoRA's change has {size} values"
+        if size is not None and size != (weight.shape[0], weight[0].numel()):
+            return f"{name} is {tuple(weight.shape)} in the model, but the LoRA's change is {size[0]} x {size[1]}"
     return None
 
 
-def _patch_size(patch: Any) -> int | None:
-    """How many values a patch changes, where it can be told without computing it."""
+def _patch_size(patch: Any) -> tuple[int, int] | None:
+    """Rows and columns of what a patch changes, where they can be told without computing it."""
     if isinstance(patch, comfy.weight_adapter.LoRAAdapter):
         up, down, _, mid, _, reshape = patch.weights
         if mid is None and reshape is None:
-            return up.shape[0] * down[0].numel()
+            return up.shape[0], down[0].numel()
     elif isinstance(patch, tuple) and patch[0] in ("diff", "set"):
-        return patch[1][0].numel()
+        return len(patch[1][0]), patch[1][0][0].numel()
     return None
 
 
@@ -219,3 +237,42 @@ def add_weighted_patches(
             patcher.add_patches({key: patches[key] for _, key in group}, strength * factor)
             patched += paths
     return Applied(patched, off)
+
+
+def base_weight(patcher: Any, key: str) -> torch.Tensor:
+    """A weight as it was loaded, without patches, dequantised to float32, on the CPU."""
+    patcher = getattr(patcher, "patcher", patcher)
+    if key in patcher.backup:
+        return patcher.backup[key].weight.float().cpu()
+    weight, _, convert = comfy.model_patcher.get_key_weight(patcher.model, key)
+    if hasattr(weight, "tensor_type"):
+        raise ValueError(f"{key} is stored as GGUF, which cannot be read. Load the model from a safetensors file.")
+    weight = comfy.model_management.cast_to_device(weight, torch.device("cpu"), torch.float32, copy=True)
+    return weight if convert is None else convert(weight, inplace=True)
+
+
+def baker(model: Any | None, clip: Any | None, key_map: dict[str, PatchKey]) -> Bake | None:
+    """A function that computes, by the host's own adapter, what an adapter adds to the base weight; None without a model.
+
+    It raises ValueError for a layer that the model does not have.
+    """
+    if model is None:
+        return None
+
+    def bake(name: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        key = key_map.get(name)
+        if not isinstance(key, str):
+            raise ValueError(f"{name} is not a layer of the connected model, so its adapter cannot be baked in.")
+        weight = base_weight(model if key.startswith("diffusion_model.") else clip, key)
+        patch = comfy.lora.load_lora({f"{name}.{end}": t for end, t in tensors.items()}, {name: key})[key]
+        return comfy.lora.calculate_weight([(1.0, patch, 1.0, None, None)], weight.clone(), key) - weight
+
+    return bake
+
+
+def apply_written(name: str, tensors: dict[str, torch.Tensor], shape: tuple[int, ...]) -> torch.Tensor:
+    """The update that the host's own loader makes of one layer of a LoRA file, [shape], float32."""
+    own = {key: tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+    patches = comfy.lora.load_lora(own, {name: "weight"}, log_missing=False)
+    zero = torch.zeros(shape)
+    return comfy.lora.calculate_weight([(1.0, patches["weight"], 1.0, None, None)], zero, "weight")

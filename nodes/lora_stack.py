@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from comfy_api.latest import io
 
 from ..delta import lora_names
@@ -25,8 +26,8 @@ class AddLora(io.ComfyNode):
             description="Adds one LoRA to a stack. Chain several, then apply them together with Apply LoRA Stack.",
             inputs=[
                 io.Combo.Input("lora_name", options=host.file_names("loras"), tooltip="A LoRA file in models/loras."),
-                _strength("strength_model", "the diffusion model"),
-                _strength("strength_clip", "the text encoder"),
+                strength_input("strength_model", "the diffusion model"),
+                strength_input("strength_clip", "the text encoder"),
                 io.Combo.Input(
                     "preset",
                     options=list(PRESETS),
@@ -47,7 +48,7 @@ class AddLora(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, lora_name: str, **_: object) -> str:
+    def fingerprint_inputs(cls, lora_name: str = "", **_: object) -> str:
         return host.file_stamp("loras", lora_name)
 
     @classmethod
@@ -66,7 +67,8 @@ class AddLora(io.ComfyNode):
         return io.NodeOutput([*(lora_stack or []), StackEntry(lora_name, strength_model, strength_clip, rules)])
 
 
-def _strength(name: str, target: str) -> io.Input:
+def strength_input(name: str, target: str) -> io.Input:
+    """A LoRA strength as core's loaders have it."""
     return io.Float.Input(
         name,
         default=1.0,
@@ -104,29 +106,29 @@ class ApplyLoraStack(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, lora_stack: list, clip: Any | None = None) -> io.NodeOutput:
         entries = read_stack(lora_stack)
-        target = _Target(model.clone(), None if clip is None else clip.clone(), host.lora_key_map(model, clip))
+        target = Target(model, clip)
         step = host.progress()
         reports = []
         for index, entry in enumerate(entries):
             step(index, len(entries))
-            reports.append(target.apply(entry))
+            reports.append(target.apply(entry, host.read_adapter(entry[0])))
         step(len(entries), len(entries))
         return io.NodeOutput(target.model, target.clip, format_report(reports))
 
 
-class _Target:
-    """The cloned model and text encoder that a stack is applied to."""
+class Target:
+    """Clones of a model and a text encoder, to which LoRAs are applied."""
 
-    def __init__(self, model: Any, clip: Any | None, key_map: dict[str, host.PatchKey]):
-        self.model, self.clip, self.key_map = model, clip, key_map
+    def __init__(self, model: Any, clip: Any | None):
+        self.model, self.clip = model.clone(), None if clip is None else clip.clone()
+        self.key_map = host.lora_key_map(model, clip)
         self.model_weights = host.model_weights(model)
         self.clip_weights = {} if clip is None else host.model_weights(clip)
 
-    def apply(self, entry: StackEntry) -> EntryReport:
+    def apply(self, entry: StackEntry, tensors: dict[str, torch.Tensor]) -> EntryReport:
         """Patch with one LoRA. Raises ValueError when it does not fit this model."""
         name, strength_model, strength_clip = entry
         blocks = parse_block_weights(entry.block_weights)
-        tensors = host.read_adapter(name)
         match = host.match_lora(tensors, self.key_map)
         needs_clip = []
         if self.clip is None:
@@ -147,7 +149,11 @@ class _Target:
 
     def _check_fit(self, name: str, tensors: dict, match: host.LoraMatch, needs_clip: list[str]) -> None:
         problem = host.first_misfit(match.patches, self.model_weights | self.clip_weights)
-        if not match.patches and not needs_clip:
+        unmatched = set(match.unmatched)
+        for_model = [tensor for tensor in tensors if not lora_names.is_text_encoder_name(tensor)]
+        if for_model and unmatched.issuperset(for_model):
+            problem = f"none of its {len(for_model)} tensors for the diffusion model matches"
+        elif not match.patches and not needs_clip:
             problem = f"none of its {len(tensors)} tensors matches"
         if problem:
             raise ValueError(

@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 from ..delta import style_network_files
 from ..delta.style_network import Strength, StyleNetwork, stylize
 from ..delta.style_params import StyleParams, extend
-from ..delta.style_sheet import style_sheet
+from ..delta.style_sheet import PAINTED_SIDE, style_sheet
 from ..delta.style_vector_files import load_style, save_style
 from . import host
 
@@ -65,7 +65,7 @@ class LoadStyleNetwork(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, network: str) -> str:
+    def fingerprint_inputs(cls, network: str = "") -> str:
         return network + host.file_stamp(host.STYLE_NETWORKS, network)
 
     @classmethod
@@ -168,7 +168,7 @@ class StyleFromImage(io.ComfyNode):
         normalise: bool,
         previous: StyleParams | None = None,
     ) -> io.NodeOutput:
-        component = style_network.style_from_image(image.cpu(), "picture", weight)
+        component = style_network.style_from_image(image.cpu(), "picture", weight, host.progress())
         return io.NodeOutput(extend(previous, component, style_network.fingerprint, normalise))
 
 
@@ -222,7 +222,7 @@ class LoadStyle(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, file: str, **_: object) -> str:
+    def fingerprint_inputs(cls, file: str = "", **_: object) -> str:
         return host.file_stamp(host.STYLE_VECTORS, file)
 
     @classmethod
@@ -360,7 +360,7 @@ class StyleSheet(io.ComfyNode):
 
     @classmethod
     def execute(cls, style_network: StyleNetwork, image: torch.Tensor, tile_size: int, columns: int) -> io.NodeOutput:
-        device = host.compute_device(image.shape[1] * image.shape[2] * WORKING_BYTES_PER_PIXEL)
+        device = host.compute_device(PAINTED_SIDE**2 * WORKING_BYTES_PER_PIXEL)
         sheet = style_sheet(style_network, image[:1].cpu(), tile_size, columns, device, host.progress())
         return io.NodeOutput(host.to_output(sheet))
 

@@ -177,6 +177,12 @@ def test_files_that_do_not_fit_are_refused(host, checkpoint, loras):
     model, clip = checkpoint
     with pytest.raises(ValueError, match="other_architecture.safetensors does not fit.*none of its.*Flux.*BaseModel"):
         apply(host, model, add(host, "styledelta_demo_other_architecture.safetensors"), clip)
+    both = load_file(loras.parent / "styledelta_demo_other_architecture.safetensors")
+    text = {key: t for key, t in load_file(loras.parent / LORAS[0][0]).items() if key.startswith("lora_te")}
+    save_file(both | text, loras / "both.safetensors")
+    for encoder in (clip, None):
+        with pytest.raises(ValueError, match="none of its 12 tensors for the diffusion model matches.*Flux"):
+            apply(host, model, add(host, "from_tests/both.safetensors"), encoder)
     with pytest.raises(ValueError, match="LoRA stack is empty"):
         apply(host, model, [], clip)
     wide = {
@@ -197,6 +203,13 @@ def test_damaged_files_are_refused(host, checkpoint, loras):
         apply(host, checkpoint[0], add(host, "from_tests/cut.safetensors"))
     tensors = load_file(loras.parent / LORAS[0][0])
     name = next(key for key in tensors if key.endswith("lora_up.weight"))
+    half = {key: t for key, t in tensors.items() if key != name.replace("up", "down")}
+    save_file(half, loras / "half.safetensors")
+    with pytest.raises(ValueError, match="half.safetensors lacks the tensor .*lora_down.weight"):
+        apply(host, checkpoint[0], add(host, "from_tests/half.safetensors"))
+    eight = {key: t.to(torch.float8_e4m3fn) if t.dim() > 1 else t for key, t in tensors.items()}
+    save_file(eight, loras / "eight.safetensors")
+    assert "48 weights" in apply(host, checkpoint[0], add(host, "from_tests/eight.safetensors"))[2]
     tensors[name][0, 0] = float("inf")
     save_file(tensors, loras / "inf.safetensors")
     with pytest.raises(ValueError, match=f"inf.safetensors: the tensor {name} holds NaN or infinite"):

@@ -137,7 +137,10 @@ def test_the_style_sheet_shows_27_pictures(server):
     [
         ({"style": node("StyleDeltaStylePick", style_network=["network", 0], style_index=26, **MIX)}, "styles 0 to 25"),
         ({"photo": node("EmptyImage", width=1, height=1, batch_size=1, color=0)}, "1x1 pixels.*Upscale"),
-        ({"network": node("StyleDeltaLoadStyleNetwork", network="gone.safetensors")}, "gone.safetensors'? (is )?not in"),
+        (
+            {"network": node("StyleDeltaLoadStyleNetwork", network="gone.safetensors")},
+            "gone.safetensors'? (is )?not in",
+        ),
         (
             {
                 "other": node("StyleDeltaLoadStyleNetwork", network=PICTURE),

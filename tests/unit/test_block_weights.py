@@ -18,7 +18,7 @@ T5 = "t5xxl.transformer.encoder.block.7.layer.0.SelfAttention.q.weight"
         (FLUX, "double.3.img_attn.qkv", "double.3"),
         (MIDDLE, "middle.1.proj_in", "middle"),
         (CLIP, "text.clip_l.layer.3.self_attn.q_proj", "text.clip_l"),
-        (T5, "text.t5xxl.layer.7.layer.0.SelfAttention.q", "text.t5xxl"),
+        (T5, "text.t5xxl.layer.7.part.0.SelfAttention.q", "text.t5xxl"),
         ("diffusion_model.time_embed.0.weight", "time_embed.0", "time_embed"),
         ("diffusion_model.transformer_blocks.5.attn.to_q.weight", "transformer.5.attn.to_q", "transformer.5"),
     ],
@@ -48,6 +48,8 @@ def test_paths_name_the_block_first(key, path, block):
         ("input.4.attn1=0.5", UNET, 1.0),
         ("input.0.attn2=0.5", UNET, 1.0),  # a number stands right after its name
         ("attn2.input=0.5", UNET, 1.0),  # parts in order
+        ("text.t5xxl.layer.0-5=0", T5, 1.0),
+        ("text.t5xxl.layer.7=0", T5, 0.0),
         ("text=0", CLIP, 0.0),
         ("text=0", UNET, 1.0),
         ("text.clip_l.layer.2-4=0.5", CLIP, 0.5),
@@ -59,7 +61,19 @@ def test_rules(rules, key, factor):
 
 
 @pytest.mark.parametrize(
-    "text", ["input.4", "input.4=", "input.4=much", "=1", "0.5,0.5", "input.4=nan", "input.4=-inf"]
+    "text",
+    [
+        "input.4",
+        "input.4=",
+        "input.4=much",
+        "=1",
+        "0.5,0.5",
+        "input.4=nan",
+        "input.4=-inf",
+        "input.=1",
+        ".=1",
+        "input..4=1",
+    ],
 )
 def test_rules_that_cannot_be_read_are_quoted(text):
     with pytest.raises(ValueError, match="cannot be read.*input.4=0.5"):

@@ -6,7 +6,7 @@ import torch
 from delta.adapters import Layer, NeedsBaseError, split_name
 from delta.factors import LowRank
 from delta.lora_file import LoraModel, merged_metadata, read_layers, write_layers
-from delta.lora_layers import layer_id
+from delta.lora_layers import layer_id, layer_path
 
 
 def lora(name: str, rows: int = 4, columns: int = 6, rank: int = 2) -> dict[str, torch.Tensor]:
@@ -77,6 +77,23 @@ def test_different_layers_have_different_names():
     names = ["lora_unet_input_blocks_4_0_in_layers_2", "lora_unet_input_blocks_4_1_proj_in", "lora_unet_input_blocks_5_1_proj_in",
              "lora_unet_output_blocks_4_1_proj_in", "lora_te1_x", "lora_te2_x", "lora_unet_x"]  # fmt: skip
     assert len({layer_id(name) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k", "input.4.transformer.blocks.0.attn2.to_k"),
+        ("unet.up_blocks.1.attentions.2.proj_in", "output.5.proj_in"),
+        ("lora_unet_down_blocks_0_downsamplers_0_conv", "input.3.conv"),
+        ("lora_unet_mid_block_attentions_0_proj_out", "middle.attentions.0.proj_out"),
+        ("lora_te2_text_model_encoder_layers_3_self_attn_q_proj", "text.te2.layers.3.self_attn.q.proj"),
+        ("transformer.single_transformer_blocks.7.attn.to_q", "single.7.attn.to_q"),
+        ("lora_unet_double_blocks_3_img_attn_qkv", "double.3.img_attn.qkv"),
+        ("diffusion_model.blocks.7.self_attn.q", "block.7.self_attn.q"),
+    ],
+)
+def test_a_layer_has_a_path_for_rules_and_reports(name, path):
+    assert ".".join(layer_path(layer_id(name))) == path
 
 
 def test_a_file_is_read_written_and_read_again():

@@ -18,13 +18,13 @@ def test_stacks_of_other_packs_are_read():
     assert read_stack([StackEntry("a", 1, 1, "middle=0")])[0].block_weights == "middle=0"
 
 
-@pytest.mark.parametrize("stack", [[], [("None", 1.0, 1.0)]])
+@pytest.mark.parametrize("stack", [None, [], [("None", 1.0, 1.0)]])
 def test_an_empty_stack_is_refused(stack):
     with pytest.raises(ValueError, match="stack is empty.*Add LoRA"):
         read_stack(stack)
 
 
-@pytest.mark.parametrize("row", [("a", 1.0), ("a", "strong", 1.0), 3])
+@pytest.mark.parametrize("row", [("a", 1.0), ("a", "strong", 1.0), 3, ("a", float("nan"), 1.0), {"a": 1}])
 def test_rows_that_are_no_entries_are_quoted(row):
     with pytest.raises(ValueError, match="expected .name, strength_model, strength_clip"):
         read_stack([row])
@@ -73,3 +73,7 @@ def test_adapters_are_told_from_models():
     assert is_adapter(["lora_unet_a.hada_w1_a"]) and is_adapter(["x.diff_b"])
     assert not is_adapter(["model.diffusion_model.input_blocks.0.0.weight"])
     assert naming([]) == "no tensors"
+    text = "lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight"
+    sd = "lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight"
+    assert naming([text, sd]) == "kohya names (lora_unet_...), as for Stable Diffusion 1.5/2 or SDXL"
+    assert naming(["diffusion_model.blocks.0.self_attn.q.lora_A.weight"]).endswith("as for Wan")

@@ -368,7 +368,89 @@ def test_files_that_are_no_style_network_are_refused(tmp_path):
         load_network(tmp_path / "partial.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"contract_strides": ""}, "invalid literal"),
+        ({"contract_strides": "0,2,2"}, "shrinks the picture 0 times"),
+        ({"expand_upsample": "2,1,1"}, "shrinks the picture 4 times and enlarges it 2 times"),
+        ({"expand_upsample": "2"}, "lacks list index"),
+        ({"norm_layers": "contract.0"}, "nothing uses contract.1.beta"),
+        ({"norm_layers": "contract.9"}, "there is no layer contract.9"),
+        ({"style_names": "[1"}, "Expecting"),
+        ({"style_names": '["one"]'}, "tables are"),
+        ({"output": "tanh"}, "its output is tanh"),
+        ({"res.3.1.weight": None}, "nothing uses|there is no layer res.3.1"),
+        ({"contract.1.gamma": None}, "it lacks 'contract.1.gamma'"),
+        ({"contract.1.weight": torch.ones(32, 31, 3, 3)}, "contract.1 is .32, 31, 3, 3. after 32 channels"),
+        ({"extra": torch.ones(1)}, "nothing uses extra"),
+    ],
+)
+def test_layouts_that_do_not_fit_together_are_refused(tmp_path, table, change, message):
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    save_network(table, tmp_path / "good.safetensors")
+    with safe_open(tmp_path / "good.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(tmp_path / "good.safetensors")
+    for name, value in change.items():
+        if isinstance(value, str):
+            metadata[name] = value
+        elif value is None:
+            del tensors[name]
+        else:
+            tensors[name] = value
+    save_file(tensors, tmp_path / "bad.safetensors", metadata)
+    with pytest.raises(ValueError, match=f"bad is no valid style network: .*({message})"):
+        load_network(tmp_path / "bad.safetensors")
+
+
+def test_a_network_in_half_precision_paints_alike(tmp_path, any_picture, small_photo):
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    save_network(any_picture, tmp_path / "full.safetensors")
+    with safe_open(tmp_path / "full.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    half = {name: tensor.half() for name, tensor in load_file(tmp_path / "full.safetensors").items()}
+    save_file(half, tmp_path / "half.safetensors", metadata)
+    network = load_network(tmp_path / "half.safetensors")
+    style = extend(None, network.style_from_image(small_photo, "picture"), network.fingerprint)
+    original = extend(None, any_picture.style_from_image(small_photo, "picture"), any_picture.fingerprint)
+    difference = stylize(network, small_photo, style) - stylize(any_picture, small_photo, original)
+    assert difference.abs().mean() < 0.01
+
+
+def test_a_mask_on_a_flat_corner_leaves_the_rest_of_the_picture_alone(table):
+    image, mask = photo("astronaut"), torch.zeros(1, 512, 512)
+    image[:, :150, :150] = 1
+    mask[:, 20:120, 20:120] = 1
+    for index in (3, 19):
+        painted = stylize(table, image, pick(table, index), mask=mask)
+        assert torch.isfinite(painted).all()
+        assert torch.equal(painted[:, 150:], image[:, 150:])
+
+
+def test_a_thin_style_picture_is_not_blown_up(any_picture):
+    vector = any_picture.style_from_image(
+        torch.rand(1, 1, 200, 3, generator=torch.Generator().manual_seed(1)), "thin"
+    ).vector
+    assert vector.shape == (100,) and torch.isfinite(vector).all()
+
+
+def test_writing_never_replaces_a_file_that_appeared_meanwhile(tmp_path):
+    from delta.tensor_files import write_tensors
+
+    path = tmp_path / "late.safetensors"
+    with pytest.raises(FileExistsError, match="nothing was written"):
+        write_tensors(path, {"a": torch.ones(2)}, {}, check=lambda written: path.write_text("someone else's"))
+    assert path.read_text() == "someone else's" and [p.name for p in tmp_path.iterdir()] == ["late.safetensors"]
+
+
 def test_a_style_file_holds_the_vector_and_paints_the_same(tmp_path, table, any_picture, small_photo):
+    from safetensors.torch import save_file
+
     mix = extend(None, any_picture.style_from_image(photo("coffee"), "a", 1.0), any_picture.fingerprint)
     mix = extend(mix, any_picture.style_from_image(photo("rocket"), "b", 3.0), any_picture.fingerprint)
     save_style(mix, tmp_path / "mix.safetensors")
@@ -381,6 +463,13 @@ def test_a_style_file_holds_the_vector_and_paints_the_same(tmp_path, table, any_
     gamma, beta = pick(table, 3, 12).vectors()
     loaded = load_style(tmp_path / "table.safetensors", table)
     assert torch.equal(loaded.gamma, gamma) and torch.equal(loaded.beta, beta) and loaded.vector is None
+    save_file(
+        {"gamma": gamma[:9], "beta": beta},
+        tmp_path / "short.safetensors",
+        {"format": "styledelta.style", "network": table.fingerprint},
+    )
+    with pytest.raises(ValueError, match="short.safetensors is incomplete.*495 channels"):
+        load_style(tmp_path / "short.safetensors", table)
     with pytest.raises(ValueError, match="table.safetensors was saved for another style network"):
         load_style(tmp_path / "table.safetensors", any_picture)
 

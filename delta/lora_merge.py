@@ -1,0 +1,215 @@
+"""Merging and resizing whole LoRAs, layer by layer, with the cost of it told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from torch import Tensor
+
+from .adapters import Layer, same_weight
+from .block_weights import block_of
+from .factors import LowRank, concat, small_problems, zeros
+from .merging.registry import merge
+from .rank import RankChoice, Spectrum
+from .svd import compress
+
+Step = Callable[[int, int], None]
+
+
+class SourceLayer(NamedTuple):
+    """One layer of a source: its name in the file, the path of the weight for reports, what it does, how strongly."""
+
+    name: str
+    path: tuple[str, ...]
+    layer: Layer
+    strength: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """A LoRA to merge: its layers by an identity that all sources share."""
+
+    label: str
+    layers: Mapping[str, SourceLayer]
+
+
+class LayerCost(NamedTuple):
+    """What merging and truncating one layer cost.
+
+    rank: of the result; full_rank: before truncation; norm: Frobenius norm of the exact weighted sum; error: distance of
+    the result from it; values: singular values before truncation.
+    """
+
+    path: tuple[str, ...]
+    rank: int
+    full_rank: int
+    norm: float
+    error: float
+    values: Tensor
+
+    @property
+    def relative(self) -> float:
+        return self.error / self.norm if self.norm else 0.0
+
+
+@dataclass
+class Merged:
+    """layers by the name they are saved under, and the cost of each low-rank one."""
+
+    layers: dict[str, Layer] = field(default_factory=dict)
+    costs: dict[str, LayerCost] = field(default_factory=dict)
+
+
+def merge_loras(
+    sources: Sequence[Source],
+    method: str,
+    parameters: Mapping[str, float],
+    choice: RankChoice,
+    seed: int = 0,
+    bytes_per_number: int = 2,
+    on_step: Step = lambda done, total: None,
+) -> Merged:
+    """Merge LoRAs by a method of `delta.merging`; biases, norms and dense updates are added up with their strengths.
+
+    on_step(done, total) is called after each layer and may raise to cancel. Raises ValueError when the sources disagree
+    about a weight, or hold replacing weights that cannot be merged.
+    """
+    identities = list(dict.fromkeys(identity for source in sources for identity in source.layers))
+    merged = Merged()
+    pending: dict[str, tuple[LowRank, LowRank]] = {}
+    total = len(identities) * (2 if choice.mode == "size" else 1)
+    with small_problems():
+        for done, identity in enumerate(identities, start=1):
+            rows = [source.layers.get(identity) for source in sources]
+            found = [row for row in rows if row is not None]
+            name = found[0].name
+            merged.layers[name] = _sum_of_the_rest(found)
+            exact, result = _merge_low_rank(rows, method, parameters, choice, seed)
+            if exact is not None:
+                policy = choice.per_layer()
+                if policy is None:
+                    pending[name] = exact, result
+                    merged.costs[name] = LayerCost(found[0].path, 0, result.rank, 0.0, 0.0, result.svd().values)
+                else:
+                    merged.costs[name] = _truncate(merged.layers[name], found[0].path, exact, result, policy)
+            on_step(done, total)
+        _spend_budget(merged, pending, choice, bytes_per_number, lambda done: on_step(len(identities) + done, total))
+    return merged
+
+
+def _spend_budget(
+    merged: Merged,
+    pending: Mapping[str, tuple[LowRank, LowRank]],
+    choice: RankChoice,
+    bytes_per_number: int,
+    on_layer: Callable[[int], None],
+) -> None:
+    """Ranks by a size need the spectra of all layers before the first is cut."""
+    if not pending:
+        return
+    spectra = {name: Spectrum(merged.costs[name].values, result.shape) for name, (_, result) in pending.items()}
+    text = {name for name in pending if merged.costs[name].path[0] == "text"}
+    ranks = choice.ranks(spectra, text, bytes_per_number)
+    for done, (name, (exact, result)) in enumerate(pending.items(), start=1):
+        path = merged.costs[name].path
+        merged.costs[name] = _truncate(merged.layers[name], path, exact, result, ranks[name])
+        on_layer(done)
+
+
+def _merge_low_rank(
+    rows: Sequence[SourceLayer | None],
+    method: str,
+    parameters: Mapping[str, float],
+    choice: RankChoice,
+    seed: int,
+) -> tuple[LowRank | None, LowRank | None]:
+    """(the exact weighted sum, the merged update) of the low-rank parts of one layer; (None, None) without any.
+
+    A source that lacks the layer takes part with nothing, because in some methods each source has a role.
+    """
+    given = [None if row is None else row.layer.low_rank for row in rows]
+    if all(update is None for update in given):
+        return None, None
+    name = next(row.name for row, update in zip(rows, given) if update is not None)
+    updates = _alike(given, name)
+    weights = [1.0 if row is None else row.strength for row in rows]
+    exact = concat([update.scale(weight) for update, weight in zip(updates, weights)])
+    if method == "linear":
+        return exact, exact
+    result = merge(method, updates, weights, parameters, seed, name)
+    if isinstance(result, Tensor):
+        # Elementwise methods give a matrix of full rank; as many values are kept as the sources had together.
+        rank = int(choice.value) if choice.mode == "fixed" else exact.rank
+        result = compress(result.reshape(exact.shape), rank).low_rank
+    return exact, result
+
+
+def _truncate(layer: Layer, path: tuple[str, ...], exact: LowRank, result: LowRank, rank) -> LayerCost:
+    """Cut the merged update of a layer and put it there; returns the cost against the exact sum."""
+    cut = result.truncate(rank)
+    layer.low_rank = cut.low_rank
+    norm = exact.norm()
+    if result is exact:
+        error = cut.residual
+    else:
+        error = concat([cut.low_rank, exact.scale(-1.0)]).norm()
+    return LayerCost(path, cut.low_rank.rank, len(cut.singular_values), norm, error, cut.singular_values)
+
+
+def _alike(updates: list[LowRank | None], name: str) -> list[LowRank]:
+    """The updates in one shape: some files store a kernel of one pixel, or a whole kernel, as a matrix. None is nothing."""
+    shape = max((update.shape for update in updates if update is not None), key=len)
+    for update in updates:
+        if update is not None and not same_weight(update.shape, shape):
+            raise ValueError(
+                f"{name} is {update.shape} in one LoRA and {shape} in another: they are for different models. "
+                "Merge LoRAs of one kind of model."
+            )
+    return [zeros(shape) if update is None else LowRank(update.up, update.down, shape) for update in updates]
+
+
+def _sum_of_the_rest(found: Sequence[SourceLayer]) -> Layer:
+    """Biases, norms and dense updates of one layer, added up with their strengths."""
+    layer = Layer()
+    for row in found:
+        for attribute in ("full", "bias"):
+            value = getattr(row.layer, attribute)
+            if value is not None:
+                total = getattr(layer, attribute)
+                setattr(layer, attribute, value * row.strength if total is None else total + value * row.strength)
+        if row.layer.new_weight is not None:
+            if len(found) > 1 or row.strength != 1:
+                raise ValueError(
+                    f"{row.name} replaces a weight instead of changing it; that cannot be merged or scaled. "
+                    "Remove it from the file, or merge the models instead."
+                )
+            layer.new_weight = row.layer.new_weight
+        layer.new_shape = layer.new_shape or row.layer.new_shape
+    return layer
+
+
+def cost_report(merged: Merged, worst: int = 5) -> str:
+    """Error against the exact sum: in all, per block, and the worst layers; as plain text."""
+    costs = list(merged.costs.values())
+    if not costs:
+        return "no low-rank layers"
+    lines = [f"relative error in all: {_relative(costs):.3g}", "by block:"]
+    blocks: dict[str, list[LayerCost]] = {}
+    for cost in costs:
+        blocks.setdefault(block_of(cost.path), []).append(cost)
+    for block, rows in blocks.items():
+        ranks = sorted({row.rank for row in rows})
+        spread = f"{ranks[0]}" if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
+        lines.append(f"  {block}: error {_relative(rows):.3g}, rank {spread}, {len(rows)} layers")
+    lines.append("worst layers:")
+    for cost in sorted(costs, key=lambda cost: -cost.relative)[:worst]:
+        lines.append(f"  {'.'.join(cost.path)}: error {cost.relative:.3g}, rank {cost.rank} of {cost.full_rank}")
+    return "\n".join(lines)
+
+
+def _relative(costs: Sequence[LayerCost]) -> float:
+    norm = math.hypot(*(cost.norm for cost in costs))
+    return math.hypot(*(cost.error for cost in costs)) / norm if norm else 0.0

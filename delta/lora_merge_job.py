@@ -1,0 +1,199 @@
+"""A whole merge or resize: from LORA_MODELs and the user's settings to a LORA_MODEL, a report and a picture."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import plots
+from .block_weights import block_of, parse_block_weights, weight_path
+from .lora_file import Bake, LoraModel, merged_metadata, read_layers, write_layers
+from .lora_layers import layer_id, layer_path
+from .lora_merge import Merged, Source, SourceLayer, Step, cost_report, merge_loras
+from .merging import MergeMethod
+from .rank import RankChoice
+
+
+class MergeInput(NamedTuple):
+    """A LoRA to merge, its strengths, and block rules as text."""
+
+    model: LoraModel
+    strength_model: float
+    strength_clip: float
+    block_weights: str = ""
+
+
+class Job(NamedTuple):
+    """model: the result in float32; report: plain text; picture: [1, height, width, 3] in 0..1."""
+
+    model: LoraModel
+    report: str
+    picture: Tensor
+
+
+def merge_job(
+    inputs: Sequence[MergeInput],
+    method: str,
+    parameters: str,
+    choice: RankChoice,
+    seed: int = 0,
+    key_map: Mapping[str, Any] | None = None,
+    bake: Bake | None = None,
+    on_step: Step = lambda done, total: None,
+) -> Job:
+    """Merge LoRAs. `key_map` tells which weight of a model a name means, and `bake` computes updates that depend on it.
+
+    Raises ValueError when there is nothing to merge, for unknown parameters, and as `merge_loras` does.
+    """
+    inputs = [MergeInput(*row) for row in inputs]
+    if not inputs:
+        raise ValueError("There is no LoRA to merge. Connect a LoRA stack or at least one LORA_MODEL.")
+    values = parse_parameters(parameters)
+    sources, foreign = [], []
+    for row in inputs:
+        source, names = _source(row, key_map or {}, bake)
+        sources.append(source)
+        foreign += [f"{row.model.name}: {name}" for name in names]
+    merged = merge_loras(sources, method, values, choice, seed, on_step=on_step)
+    recipe = {
+        "method": method,
+        "parameters": values,
+        "rank": choice.describe(),
+        "seed": seed,
+        "sources": [
+            {
+                "name": row.model.name,
+                "sha256": content_hash(row.model),
+                "strength_model": row.strength_model,
+                "strength_clip": row.strength_clip,
+                "block_weights": row.block_weights,
+            }
+            for row in inputs
+        ],
+    }
+    lines = [
+        f"{method} of {len(inputs)}: " + ", ".join(row.model.name for row in inputs),
+        *_sources(inputs, merged, foreign),
+    ]
+    return _finish(merged, [row.model for row in inputs], recipe, "\n".join(lines), f"merged by {method}")
+
+
+def resize_job(model: LoraModel, choice: RankChoice, on_step: Step = lambda done, total: None) -> Job:
+    """Lower the ranks of a LoRA. Raises ValueError as `merge_job` does."""
+    source, foreign = _source(MergeInput(model, 1.0, 1.0), {}, None)
+    merged = merge_loras([source], "linear", {}, choice, on_step=on_step)
+    recipe = {
+        "method": "resize",
+        "rank": choice.describe(),
+        "sources": [{"name": model.name, "sha256": content_hash(model)}],
+    }
+    lines = [
+        f"{model.name} resized: {choice.describe()}",
+        *(f"not a LoRA tensor, left out: {name}" for name in foreign),
+    ]
+    return _finish(merged, [model], recipe, "\n".join(lines), f"{model.name} resized")
+
+
+def parse_parameters(text: str) -> dict[str, float]:
+    """Read `keep=0.3, drop=0.5`. Raises ValueError that quotes what cannot be read."""
+    values = {}
+    for item in filter(None, (part.strip() for part in text.replace("\n", ",").split(","))):
+        name, _, number = item.partition("=")
+        try:
+            values[name.strip()] = float(number)
+        except ValueError:
+            values[name.strip()] = math.nan
+        if not math.isfinite(values[name.strip()]):
+            raise ValueError(f"Parameter `{item}` cannot be read. Write name=number, such as `keep=0.3`.")
+    return values
+
+
+def method_help(methods: Mapping[str, MergeMethod]) -> str:
+    """The parameters of every method that has some, with their defaults, as one sentence."""
+    rows = [
+        f"{name}: " + ", ".join(f"{parameter}={default:g}" for parameter, default in method.parameters.items())
+        for name, method in methods.items()
+        if method.parameters
+    ]
+    return "; ".join(rows) + "."
+
+
+def content_hash(model: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the names and values of all tensors, whatever file they came in."""
+    digest = hashlib.sha256()
+    for name in sorted(model):
+        digest.update(name.encode())
+        digest.update(model[name].contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _source(row: MergeInput, key_map: Mapping[str, Any], bake: Bake | None) -> tuple[Source, list[str]]:
+    """The layers of one LoRA by their weight, with strength times block factor; and the names of foreign tensors."""
+    read = read_layers(row.model, bake)
+    blocks = parse_block_weights(row.block_weights)
+    layers: dict[str, SourceLayer] = {}
+    for name, layer in read.layers.items():
+        identity, path = _identify(name, key_map)
+        if identity in layers:
+            raise ValueError(
+                f"{row.model.name} has both {layers[identity].name} and {name}, which mean the same weight. "
+                "Remove the duplicate from the file."
+            )
+        strength = row.strength_clip if path[0] == "text" else row.strength_model
+        layers[identity] = SourceLayer(name, path, layer, strength * blocks.factor(path))
+    return Source(row.model.name, layers), read.foreign
+
+
+def _identify(name: str, key_map: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """What a layer's name stands for, the same for all namings; and its path for block rules and reports."""
+    key = key_map.get(name)
+    if key is None:
+        identity = layer_id(name)
+        return identity, layer_path(identity)
+    weight = key if isinstance(key, str) else key[0]
+    return str(key), weight_path(weight)
+
+
+def _sources(inputs: Sequence[MergeInput], merged: Merged, foreign: Sequence[str]) -> list[str]:
+    lines = [
+        f"  {row.model.name}: model {row.strength_model:g}, clip {row.strength_clip:g}"
+        + (f", blocks {row.block_weights}" if row.block_weights else "")
+        for row in inputs
+    ]
+    others = len(merged.layers) - len(merged.costs)
+    if others:
+        lines.append(f"{others} layers without a low-rank update (bias, norm or dense), added up")
+    return lines + [f"not a LoRA tensor, left out: {name}" for name in foreign]
+
+
+def _finish(merged: Merged, sources: Sequence[LoraModel], recipe: dict[str, Any], head: str, name: str) -> Job:
+    model = LoraModel(write_layers(merged.layers, torch.float32), merged_metadata(sources, recipe), name)
+    numbers = sum(tensor.numel() for tensor in model.values())
+    report = "\n".join([head, f"{numbers * 2 / 1e6:.2f} MB at 2 bytes a number", cost_report(merged)])
+    return Job(model, report, _picture(merged))
+
+
+def _picture(merged: Merged) -> Tensor:
+    """Error against the exact sum and energy, by block."""
+    errors: dict[str, float] = {}
+    norms: dict[str, float] = {}
+    for cost in merged.costs.values():
+        block = block_of(cost.path)
+        errors[block] = math.hypot(errors.get(block, 0.0), cost.error)
+        norms[block] = math.hypot(norms.get(block, 0.0), cost.norm)
+    total = math.hypot(*norms.values()) or 1.0
+    return plots.stack(
+        [
+            plots.bars(
+                {block: 100 * errors[block] / norm if norm else 0.0 for block, norm in norms.items()},
+                "Relative error against the exact sum, by block",
+                "%",
+            ),
+            plots.bars({block: 100 * (norm / total) ** 2 for block, norm in norms.items()}, "Energy by block", "%"),
+        ]
+    )

@@ -1,0 +1,77 @@
+"""What a LoRA does, in figures and pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from . import plots
+from .block_weights import block_of
+from .factors import small_problems
+from .lora_file import LoraModel, read_layers
+from .lora_layers import layer_id, layer_path
+
+STRONGEST = 5
+
+
+def spectra_of(model: LoraModel) -> dict[tuple[str, ...], Tensor]:
+    """Singular values of every low-rank layer, by its path; descending, float64. Raises ValueError as read_layers does."""
+    with small_problems():
+        return {
+            layer_path(layer_id(name)): layer.low_rank.svd().values
+            for name, layer in read_layers(model).layers.items()
+            if layer.low_rank is not None
+        }
+
+
+def effective_rank(values: Tensor) -> float:
+    """The exponential of the entropy of the energy shares (Roy and Vetterli 2007): how many directions really count."""
+    shares = values.square() / values.square().sum().clamp(min=1e-300)
+    return math.exp(float(-(shares * shares.clamp(min=1e-300).log()).sum()))
+
+
+def energy_by_block(spectra: Mapping[tuple[str, ...], Tensor]) -> dict[str, float]:
+    """The share of the energy (sum of squared singular values) of each block, 0..1."""
+    energies: dict[str, float] = {}
+    for path, values in spectra.items():
+        energies[block_of(path)] = energies.get(block_of(path), 0.0) + float(values.square().sum())
+    total = sum(energies.values()) or 1.0
+    return {block: energy / total for block, energy in energies.items()}
+
+
+def report_text(model: LoraModel) -> str:
+    """Size, ranks, energy per block and the strongest layers, as plain text."""
+    spectra = spectra_of(model)
+    size = sum(tensor.numel() * tensor.element_size() for tensor in model.values())
+    lines = [f"{model.name}: {len(model)} tensors, {size / 1e6:.2f} MB, {len(spectra)} low-rank layers"]
+    for key in ("modelspec.title", "ss_base_model_version", "ss_network_module"):
+        if key in model.metadata:
+            lines.append(f"{key}: {model.metadata[key]}")
+    if not spectra:
+        return "\n".join(lines)
+    ranks = sorted(len(values) for values in spectra.values())
+    effective = sorted(effective_rank(values) for values in spectra.values())
+    lines.append(f"rank {ranks[0]} to {ranks[-1]}, effective rank {effective[0]:.1f} to {effective[-1]:.1f}")
+    lines.append("energy by block:")
+    lines += [f"  {block}: {share:.1%}" for block, share in energy_by_block(spectra).items()]
+    lines.append("strongest layers (Frobenius norm):")
+    norms = {path: float(torch.linalg.vector_norm(values)) for path, values in spectra.items()}
+    for path, norm in sorted(norms.items(), key=lambda row: -row[1])[:STRONGEST]:
+        lines.append(f"  {'.'.join(path)}: {norm:.4g}")
+    return "\n".join(lines)
+
+
+def report_picture(model: LoraModel) -> Tensor:
+    """Singular values of the strongest layers above the energy of each block, [1, height, width, 3] in 0..1."""
+    spectra = spectra_of(model)
+    strongest = sorted(spectra.items(), key=lambda row: -float(row[1].square().sum()))[:STRONGEST]
+    curves = {".".join(path): values.tolist() for path, values in strongest}
+    return plots.stack(
+        [
+            plots.spectra(curves, None, f"Singular values of the strongest layers of {model.name}"),
+            plots.bars({b: 100 * share for b, share in energy_by_block(spectra).items()}, "Energy by block", "%"),
+        ]
+    )

@@ -122,10 +122,14 @@ def download(server: ComfyServer, prompt: Prompt, outputs: dict[str, dict[str, l
         for node_id, node in prompt.items()
         if node["class_type"] in ("LoadImage", "LoadImageMask")
     }
-    pictures = []
+    pictures, shown = [], set()
     made = {node_id: outputs[node_id] for node_id in prompt if node_id in outputs}
     for node_id, output in [*given.items(), *made.items()]:
         for index, image in enumerate(output.get("images", ())):
+            # A photo that several nodes load is shown once.
+            if tuple(image.values()) in shown:
+                continue
+            shown.add(tuple(image.values()))
             file = folder / f"node{node_id.replace(':', '-')}_{index}{Path(image['filename']).suffix}"
             file.write_bytes(server.view(**image))
             pictures.append(Picture(file, prompt[node_id]["_meta"]["title"]))

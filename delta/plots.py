@@ -1,16 +1,41 @@
-"""Pictures for people: contact sheets now, plots of spectra and overlaps as they are needed."""
+"""Pictures for people: contact sheets, and plots of spectra, energies, overlaps and trade-offs.
+
+Every plot is a function of its data that returns [1, height, width, 3] in 0..1, of the size that its labels need.
+Coordinates are pixels of the finished picture; everything is drawn at twice that and reduced, which smooths it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 GAP = 8
+MARGIN = 20
 LABEL_SIZE = 15
+SMALL_SIZE, TITLE_SIZE = 13, 19
 PAPER, INK = (250, 249, 246), (40, 40, 44)
+GRID, FAINT_INK = (226, 224, 218), (104, 104, 110)
+# Okabe and Ito's colours, told apart by every kind of colour vision; without the yellow, which paper swallows.
+SERIES = [(0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233)]
+# Lengths drawn and left out, for the second and third round through the colours.
+DASHES = [(), (9, 4), (2, 4)]
+# Light to dark in one direction, so that the order survives grey print.
+HEAT = [(246, 244, 238), (190, 219, 222), (93, 164, 190), (31, 97, 150), (14, 38, 84)]
+PLOT_WIDTH, PLOT_HEIGHT = 640, 360
+BAR_WIDTH, ROW_HEIGHT = 480, 22
+LEGEND_ROWS = 16
+WIDEST_CELL, NARROWEST_CELL, HEATMAP_WIDTH = 44, 15, 704
+MOST_COLUMNS_WITH_NUMBERS = 16
+OVERDRAW = 2
+# Singular values below this part of the greatest are rounding; an axis that reached them would flatten all others.
+FAINTEST_VALUE = 1e-6
+Colour = tuple[int, int, int]
 
 
 def contact_sheet(tiles: Sequence[Tensor], labels: Sequence[str], columns: int) -> Tensor:
@@ -35,3 +60,421 @@ def contact_sheet(tiles: Sequence[Tensor], labels: Sequence[str], columns: int) 
         pixels = (tile.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         sheet.paste(Image.fromarray(pixels), (x, y + label_height))
     return torch.from_numpy(np.asarray(sheet, dtype=np.float32) / 255)[None]
+
+
+def spectra(series: Mapping[str, Sequence[float]], cut: Mapping[str, int] | None, title: str) -> Tensor:
+    """Singular values, descending, on a logarithmic axis against their index, one line for each name.
+
+    `cut` gives the rank kept for some of the names, drawn as a vertical mark behind the last value kept. Values that
+    are 0 or rounding are left out. Raises ValueError where nothing can be drawn, and for a cut of an unknown name.
+    """
+    cut = cut or {}
+    if unknown := sorted(set(cut) - set(series)):
+        raise ValueError(f"There is a cut but no spectrum for {', '.join(unknown)}.")
+    lines = {name: np.asarray(values, dtype=np.float64) for name, values in series.items()}
+    _require_finite("spectra", np.concatenate([*lines.values(), np.zeros(0)]))
+    greatest = max(values.max(initial=0) for values in lines.values())
+    if greatest <= 0:
+        raise ValueError("A plot of spectra needs a singular value above 0.")
+    floor = FAINTEST_VALUE * greatest
+    drawn = {name: [(i + 1, v) for i, v in enumerate(values) if v > floor] for name, values in lines.items()}
+    lowest = min(v for points in drawn.values() for _, v in points)
+    count = max(len(values) for values in lines.values())
+    x_axis = _Axis("index of the singular value", 0.5, count + 0.5, _whole_ticks(count))
+    y_axis = _log_axis("singular value", lowest, greatest)
+    legend = {name + (f" (rank {cut[name]})" if name in cut else ""): style for name, style in _styles(series).items()}
+    sheet, frame = _plot(title, x_axis, y_axis, legend if len(series) > 1 else {})
+    _draw_cuts(sheet, frame, cut, _styles(series))
+    for (colour, dash), points in zip(_styles(series).values(), drawn.values()):
+        places = [frame.place(*point) for point in points]
+        sheet.line(places, colour, 2, dash)
+        if count <= 64:
+            for place in places:
+                sheet.dot(*place, 2.5, colour)
+    return sheet.picture()
+
+
+def bars(values: Mapping[str, float], title: str, unit: str) -> Tensor:
+    """Horizontal bars from 0, one for each name, in the order given, with the number behind each.
+
+    Raises ValueError for no values, and for negative, infinite or NaN ones.
+    """
+    numbers = np.asarray(list(values.values()), dtype=np.float64)
+    _require_finite("bars", numbers)
+    if (numbers < 0).any():
+        raise ValueError("Bars begin at 0; there is a negative value among them.")
+    ticks = _ticks(0, float(numbers.max()) or 1.0)
+    texts = [_number(value) for value in numbers]
+    left = 2 * MARGIN + max(_text_width(name, LABEL_SIZE) for name in values) - GAP
+    right_margin = MARGIN + GAP + max(_text_width(text, SMALL_SIZE) for text in texts)
+    top, height = _top(title), ROW_HEIGHT * len(values)
+    width = _width_for(left + BAR_WIDTH + right_margin, title, unit)
+    frame = _Frame(left, top, left + BAR_WIDTH, top + height, _Axis(unit, 0, ticks[-1], ticks), _Axis("", 1, 0, []))
+    sheet = _Sheet(width, top + height + 3 * GAP + 2 * LABEL_SIZE + MARGIN)
+    _draw_title(sheet, title)
+    _draw_x_axis(sheet, frame)
+    for row, (name, value) in enumerate(zip(values, numbers)):
+        middle, end = top + ROW_HEIGHT * (row + 0.5), frame.place(value, 0)[0]
+        sheet.text(left - GAP, middle, name, LABEL_SIZE, "rm")
+        sheet.box(left, middle - 7, end, middle + 7, SERIES[0])
+        sheet.text(end + GAP, middle, texts[row], SMALL_SIZE, "lm", INK)
+    _draw_corner(sheet, frame)
+    return sheet.picture()
+
+
+def heatmap(matrix: Tensor, row_labels: Sequence[str], column_labels: Sequence[str], title: str) -> Tensor:
+    """A table of overlaps [rows, columns] in 0..1 as colours, with the numbers where at most 16 columns leave room.
+
+    Raises ValueError for an empty table, labels that do not fit it, and numbers that are not in 0..1.
+    """
+    table = matrix.detach().cpu().double().numpy()
+    if table.shape != (len(row_labels), len(column_labels)):
+        raise ValueError(f"A table of shape {table.shape} has {len(row_labels)} x {len(column_labels)} labels.")
+    _require_finite("heatmap", table)
+    if table.min() < -1e-3 or table.max() > 1 + 1e-3:
+        raise ValueError(f"A heatmap shows numbers in 0..1, not {_number(table.min())} to {_number(table.max())}.")
+    cell = int(np.clip(HEATMAP_WIDTH // table.shape[1], NARROWEST_CELL, WIDEST_CELL))
+    size = min(LABEL_SIZE, cell - 2)
+    upright = max(_text_width(label, size) for label in column_labels) > cell - 4
+    label_height = max(_text_width(label, size) for label in column_labels) if upright else size
+    left = MARGIN + GAP + max(_text_width(label, size) for label in row_labels)
+    top = _top(title) + label_height + GAP
+    right, bottom = left + cell * table.shape[1], top + cell * table.shape[0]
+    sheet = _Sheet(_width_for(right + 2 * MARGIN + 56, title), max(bottom, top + 120) + MARGIN)
+    _draw_title(sheet, title)
+    for column, label in enumerate(column_labels):
+        x = left + cell * (column + 0.5)
+        sheet.text(x, top - GAP, label, size, "lm" if upright else "mb", upright=upright)
+    for row, label in enumerate(row_labels):
+        sheet.text(left - GAP, top + cell * (row + 0.5), label, size, "rm")
+        for column, value in enumerate(table[row]):
+            _draw_cell(sheet, left + cell * column, top + cell * row, cell, float(value), table.shape[1])
+    _draw_heat_scale(sheet, right + MARGIN, top, max(bottom - top, 120))
+    return sheet.picture()
+
+
+def curve(
+    points: Sequence[tuple[float, float]],
+    title: str,
+    x_label: str,
+    y_label: str,
+    mark: tuple[float, float] | None = None,
+) -> Tensor:
+    """One quantity against another, as a line through points (x, y) in the order of x. `mark` is the point chosen.
+
+    Raises ValueError for no points, and for infinite or NaN ones.
+    """
+    everything = np.asarray([*points, *([mark] if mark else [])], dtype=np.float64)
+    _require_finite("curve", everything[: len(points)])
+    _require_finite("mark", everything)
+    axes = [_linear_axis(label, everything[:, i]) for i, label in enumerate((x_label, y_label))]
+    sheet, frame = _plot(title, *axes, {})
+    places = [frame.place(*point) for point in sorted(points)]
+    sheet.line(places, SERIES[0], 2)
+    for place in places:
+        sheet.dot(*place, 3, SERIES[0])
+    if mark:
+        _draw_mark(sheet, frame, mark)
+    return sheet.picture()
+
+
+def stack(pictures: Sequence[Tensor]) -> Tensor:
+    """Pictures [1, height, width, 3] one under another, the narrower ones on paper. Raises ValueError for none."""
+    if not pictures:
+        raise ValueError("There are no pictures to stack.")
+    width = max(picture.shape[2] for picture in pictures)
+    sheet = (torch.tensor(PAPER) / 255).expand(1, sum(picture.shape[1] for picture in pictures), width, 3).clone()
+    top = 0
+    for picture in pictures:
+        sheet[:, top : top + picture.shape[1], : picture.shape[2]] = picture
+        top += picture.shape[1]
+    return sheet
+
+
+class _Axis(NamedTuple):
+    """label: with its unit; low, high: the ends; ticks: where numbers stand; log: logarithmic."""
+
+    label: str
+    low: float
+    high: float
+    ticks: list[float]
+    log: bool = False
+
+    def part(self, value: float) -> float:
+        """How far along the axis the value lies: 0 at the low end, 1 at the high end."""
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+
+class _Frame(NamedTuple):
+    """The rectangle in which data is drawn, with its axes. Whole pixels keep the lines along it sharp."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    x_axis: _Axis
+    y_axis: _Axis
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """The pixel at which a point lies."""
+        across, up = self.x_axis.part(x), self.y_axis.part(y)
+        return self.left + across * (self.right - self.left), self.bottom - up * (self.bottom - self.top)
+
+
+class _Sheet:
+    """A sheet of paper to draw on, in pixels of the finished picture."""
+
+    def __init__(self, width: int, height: int) -> None:
+        from PIL import Image, ImageDraw
+
+        self.width = width
+        self.image = Image.new("RGB", (width * OVERDRAW, height * OVERDRAW), PAPER)
+        self.draw = ImageDraw.Draw(self.image)
+
+    def line(self, points: Sequence[tuple[float, float]], colour: Colour, width: float, dash: tuple = ()) -> None:
+        """A line through the points. dash: lengths drawn and left out; empty for a solid line."""
+        for piece in _dashed(points, *dash) if dash else [points]:
+            scaled = [(x * OVERDRAW, y * OVERDRAW) for x, y in piece]
+            self.draw.line(scaled, colour, round(width * OVERDRAW), joint="curve")
+
+    def box(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
+        """A filled rectangle; nothing where it is narrower than half a pixel."""
+        corners = [round(value * OVERDRAW) for value in (left, top, right, bottom)]
+        if corners[2] > corners[0]:
+            self.draw.rectangle((corners[0], corners[1], corners[2] - 1, corners[3] - 1), colour)
+
+    def dot(self, x: float, y: float, radius: float, colour: Colour) -> None:
+        """A filled circle."""
+        self.draw.circle((x * OVERDRAW, y * OVERDRAW), radius * OVERDRAW, colour)
+
+    def text(
+        self, x: float, y: float, text: str, size: int, anchor: str, colour: Colour = INK, upright: bool = False
+    ) -> None:
+        """A line of text at an anchor as Pillow names them; upright text reads upwards from there."""
+        from PIL import Image, ImageDraw
+
+        if not upright:
+            self.draw.text((x * OVERDRAW, y * OVERDRAW), text, colour, _font(size), anchor)
+            return
+        # Room on all sides for the parts of glyphs that reach beyond the width of the text.
+        length, depth = round((_text_width(text, size) + size) * OVERDRAW), 2 * size * OVERDRAW
+        strip = Image.new("L", (length, depth), 0)
+        start = {"l": size * OVERDRAW // 2, "m": length // 2}[anchor[0]]
+        ImageDraw.Draw(strip).text((start, depth // 2), text, 255, _font(size), anchor)
+        corner = (round(x * OVERDRAW) - depth // 2, round(y * OVERDRAW) - length + start)
+        self.image.paste(colour, corner, strip.rotate(90, expand=True))
+
+    def picture(self) -> Tensor:
+        """The finished picture [1, height, width, 3] in 0..1."""
+        reduced = self.image.reduce(OVERDRAW)
+        return torch.from_numpy(np.asarray(reduced, dtype=np.float32) / 255)[None]
+
+
+def _plot(title: str, x_axis: _Axis, y_axis: _Axis, legend: Mapping[str, tuple]) -> tuple[_Sheet, _Frame]:
+    """A sheet with title, axes and legend, and the frame for the data."""
+    left = MARGIN + LABEL_SIZE + 2 * GAP + max(_text_width(_number(tick), SMALL_SIZE) for tick in y_axis.ticks)
+    top = _top(title) + SMALL_SIZE
+    height = max(PLOT_HEIGHT, _text_width(y_axis.label, LABEL_SIZE))
+    frame = _Frame(left, top, left + PLOT_WIDTH, top + height, x_axis, y_axis)
+    columns = [list(legend.items())[i : i + LEGEND_ROWS] for i in range(0, len(legend), LEGEND_ROWS)]
+    widths = [MARGIN + 36 + max(_text_width(name, SMALL_SIZE) for name, _ in column) for column in columns]
+    width = _width_for(frame.right + sum(widths) + 2 * MARGIN, title, x_axis.label)
+    sheet = _Sheet(width, frame.bottom + 3 * GAP + SMALL_SIZE + LABEL_SIZE + MARGIN)
+    _draw_title(sheet, title)
+    _draw_x_axis(sheet, frame)
+    _draw_y_axis(sheet, frame)
+    _draw_corner(sheet, frame)
+    for index, column in enumerate(columns):
+        _draw_legend(sheet, frame.right + sum(widths[:index]) + MARGIN, frame.top + GAP, column)
+    return sheet, frame
+
+
+def _draw_title(sheet: _Sheet, title: str) -> None:
+    sheet.text(MARGIN, MARGIN, title, TITLE_SIZE, "la")
+
+
+def _draw_corner(sheet: _Sheet, frame: _Frame) -> None:
+    """The lines of both axes, just outside the frame."""
+    sheet.box(frame.left - 1, frame.top, frame.left, frame.bottom + 1, INK)
+    sheet.box(frame.left - 1, frame.bottom, frame.right, frame.bottom + 1, INK)
+
+
+def _draw_x_axis(sheet: _Sheet, frame: _Frame) -> None:
+    for tick in frame.x_axis.ticks:
+        x = frame.left + frame.x_axis.part(tick) * (frame.right - frame.left)
+        sheet.box(int(x), frame.top, int(x) + 1, frame.bottom, GRID)
+        sheet.text(x, frame.bottom + GAP, _number(tick), SMALL_SIZE, "ma", FAINT_INK)
+    y = frame.bottom + 2 * GAP + SMALL_SIZE
+    half = _text_width(frame.x_axis.label, LABEL_SIZE) / 2
+    x = min(max((frame.left + frame.right) / 2, MARGIN + half), sheet.width - MARGIN - half)
+    sheet.text(x, y, frame.x_axis.label, LABEL_SIZE, "ma")
+
+
+def _draw_y_axis(sheet: _Sheet, frame: _Frame) -> None:
+    for tick in frame.y_axis.ticks:
+        y = frame.bottom - frame.y_axis.part(tick) * (frame.bottom - frame.top)
+        sheet.box(frame.left, int(y), frame.right, int(y) + 1, GRID)
+        sheet.text(frame.left - GAP, y, _number(tick), SMALL_SIZE, "rm", FAINT_INK)
+    middle = (frame.top + frame.bottom) / 2
+    sheet.text(MARGIN + LABEL_SIZE / 2, middle, frame.y_axis.label, LABEL_SIZE, "mm", upright=True)
+
+
+def _draw_legend(sheet: _Sheet, left: float, top: float, entries: list) -> None:
+    for row, (name, (colour, dash)) in enumerate(entries):
+        y = top + ROW_HEIGHT * row
+        sheet.line([(left, y), (left + 28, y)], colour, 3, dash)
+        sheet.text(left + 36, y, name, SMALL_SIZE, "lm")
+
+
+def _draw_cuts(sheet: _Sheet, frame: _Frame, cuts: Mapping[str, int], styles: Mapping[str, tuple]) -> None:
+    """One vertical mark for each rank, in the colour of its series, or in ink where several share it.
+
+    A rank beyond the longest spectrum is marked at the end of the axis.
+    """
+    labelled = frame.left - GAP
+    for rank in sorted(set(cuts.values())):
+        names = [name for name, other in cuts.items() if other == rank]
+        colour = styles[names[0]][0] if len(names) == 1 else INK
+        x = frame.place(min(rank + 0.5, frame.x_axis.high), frame.y_axis.high)[0]
+        sheet.line([(x, frame.top), (x, frame.bottom)], colour, 1.5, (5, 4))
+        text, half = f"rank {rank}", _text_width(f"rank {rank}", SMALL_SIZE) / 2
+        # Clear of the numbers on the left; where marks crowd, the legend alone tells the rank.
+        middle = max(x, frame.left + half)
+        if middle - half >= labelled + GAP:
+            sheet.text(middle, frame.top - 4, text, SMALL_SIZE, "mb", colour)
+            labelled = middle + half
+
+
+def _draw_mark(sheet: _Sheet, frame: _Frame, mark: tuple[float, float]) -> None:
+    """The chosen point with lines to both axes and its numbers, on the side that has room."""
+    x, y = frame.place(*mark)
+    sheet.line([(frame.left, y), (x, y), (x, frame.bottom)], SERIES[1], 1.5, (5, 4))
+    sheet.dot(x, y, 6, SERIES[1])
+    text = f"{_number(mark[0])}, {_number(mark[1])}"
+    on_right = x + GAP + _text_width(text, LABEL_SIZE) < frame.right
+    sheet.text(x + (GAP if on_right else -GAP), y - GAP, text, LABEL_SIZE, "lb" if on_right else "rb", SERIES[1])
+
+
+def _draw_cell(sheet: _Sheet, left: float, top: float, cell: int, value: float, columns: int) -> None:
+    colour = _heat(value)
+    sheet.box(left, top, left + cell - 1, top + cell - 1, colour)
+    if columns <= MOST_COLUMNS_WITH_NUMBERS:
+        ink = INK if sum(colour) > 380 else PAPER
+        sheet.text(left + cell / 2, top + cell / 2, f"{value:.2f}", SMALL_SIZE, "mm", ink)
+
+
+def _draw_heat_scale(sheet: _Sheet, left: float, top: float, height: float) -> None:
+    for step in range(round(height)):
+        sheet.box(left, top + step, left + 14, top + step + 1, _heat(1 - (step + 0.5) / height))
+    for value in (0.0, 0.5, 1.0):
+        y = top + (1 - value) * height
+        sheet.text(left + 14 + GAP, y, _number(value), SMALL_SIZE, "lm", FAINT_INK)
+
+
+def _heat(value: float) -> Colour:
+    """The colour of a number in 0..1."""
+    place = min(max(value, 0.0), 1.0) * (len(HEAT) - 1)
+    low = min(int(place), len(HEAT) - 2)
+    return tuple(round(a + (b - a) * (place - low)) for a, b in zip(HEAT[low], HEAT[low + 1]))
+
+
+def _styles(names: Mapping[str, object]) -> dict[str, tuple[Colour, tuple]]:
+    """A colour and a dash for each name."""
+    colours, dashes = len(SERIES), len(DASHES)
+    return {name: (SERIES[i % colours], DASHES[i // colours % dashes]) for i, name in enumerate(names)}
+
+
+def _dashed(points: Sequence[tuple[float, float]], drawn: float, left_out: float) -> list[list[tuple[float, float]]]:
+    """The pieces of a line that its dashes cover."""
+    pieces, travelled, period = [], 0.0, drawn + left_out
+    for (x0, y0), (x1, y1) in zip(points, points[1:]):
+        length = math.hypot(x1 - x0, y1 - y0)
+        # The dash that is under way where this segment begins, and all that begin on it.
+        start = math.floor(travelled / period) * period - travelled
+        while start < length:
+            a, b = max(start, 0.0) / (length or 1), min(start + drawn, length) / (length or 1)
+            if b > a:
+                pieces.append([(x0 + (x1 - x0) * part, y0 + (y1 - y0) * part) for part in (a, b)])
+            start += period
+        travelled += length
+    return pieces
+
+
+def _linear_axis(label: str, values: np.ndarray) -> _Axis:
+    """An axis with room for the values; it begins at 0 where that does not waste half of it."""
+    low, high = float(values.min()), float(values.max())
+    if 0 <= low <= high / 2:
+        low = 0.0
+    if low == high:
+        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+    ticks = _ticks(low, high)
+    return _Axis(label, ticks[0], ticks[-1], ticks)
+
+
+def _log_axis(label: str, low: float, high: float) -> _Axis:
+    """A logarithmic axis; its numbers are powers of ten, closer together where the values span little."""
+    if high < 4 * low:
+        ticks = _ticks(0.9 * low, 1.1 * high)
+        return _Axis(label, ticks[0], ticks[-1], ticks, log=True)
+    steps = (1, 2, 5) if high < 100 * low else (1,)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    marks = [step * 10.0**power for power in powers for step in steps]
+    first = max(i for i, mark in enumerate(marks) if mark <= low * (1 + 1e-9))
+    last = min(i for i, mark in enumerate(marks) if mark >= high * (1 - 1e-9))
+    ticks = marks[first : last + 1]
+    return _Axis(label, min(ticks[0], low), max(ticks[-1], high), ticks, log=True)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers that enclose low..high in about four to ten steps."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 4))
+    step = max(power * factor for factor in (1, 2, 5) if 4 * power * factor <= (high - low) * (1 + 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [step * i for i in range(first, last + 1)]
+
+
+def _whole_ticks(count: int) -> list[float]:
+    """1 and round whole numbers up to the count."""
+    return [1, *sorted({round(tick) for tick in _ticks(0, count)} & set(range(2, count + 1)))]
+
+
+def _number(value: float) -> str:
+    """A number in three significant digits, without the zeros that say nothing."""
+    if value == 0:
+        return "0"
+    power = math.floor(math.log10(abs(value)) + 1e-9)
+    if not -4 < power < 6:
+        mantissa, exponent = f"{value:.2e}".split("e")
+        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    text = f"{value:,.{max(0, 2 - power)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _top(title: str) -> int:
+    """Where the space under the title begins."""
+    return MARGIN + (TITLE_SIZE + 2 * GAP if title else 0)
+
+
+def _width_for(width: int, title: str, label: str = "") -> int:
+    """A width that title and label fit into as well."""
+    return max(width, 2 * MARGIN + max(_text_width(title, TITLE_SIZE), _text_width(label, LABEL_SIZE)))
+
+
+def _text_width(text: str, size: int) -> int:
+    return math.ceil(_font(size).getlength(text) / OVERDRAW)
+
+
+@lru_cache
+def _font(size: int):
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size * OVERDRAW)
+
+
+def _require_finite(what: str, values: np.ndarray) -> None:
+    if values.size == 0:
+        raise ValueError(f"There is nothing to draw: {what} without values.")
+    if not np.isfinite(values).all():
+        raise ValueError(f"There are NaN or infinite numbers among the values of {what}.")

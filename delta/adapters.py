@@ -86,7 +86,7 @@ def read_layer(name: str, tensors: Mapping[str, Tensor]) -> Layer:
     for ending, kind in BASE_DEPENDENT.items():
         if ending in tensors:
             raise NeedsBaseError(
-                f"{name} is {kind}: its update depends on the weight it is applied to. Connect the model to bake it in."
+                f"{name} is {kind}: its update depends on the weight it is applied to. Merge LoRAs bakes it in when the model is connected."
             )
     layer = Layer()
     readers = (_read_lora, _read_loha, _read_lokr)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .adapters import Layer, same_weight
 from .block_weights import block_of
-from .factors import LowRank, concat, small_problems, zeros
+from .factors import LowRank, RankPolicy, concat, small_problems, zeros
 from .merging.registry import merge
 from .rank import RankChoice, Spectrum
 from .svd import compress
@@ -40,7 +40,8 @@ class LayerCost(NamedTuple):
     """What merging and truncating one layer cost.
 
     rank: of the result; full_rank: before truncation; norm: Frobenius norm of the exact weighted sum; error: distance of
-    the result from it; values: singular values before truncation.
+    the result from it; lost: distance between what an elementwise method gave and its compression to a low rank; values:
+    singular values before truncation.
     """
 
     path: tuple[str, ...]
@@ -48,6 +49,7 @@ class LayerCost(NamedTuple):
     full_rank: int
     norm: float
     error: float
+    lost: float
     values: Tensor
 
     @property
@@ -87,14 +89,14 @@ def merge_loras(
             found = [row for row in rows if row is not None]
             name = found[0].name
             merged.layers[name] = _sum_of_the_rest(found)
-            exact, result = _merge_low_rank(rows, method, parameters, choice, seed)
+            exact, result, lost = _merge_low_rank(rows, method, parameters, choice, seed)
             if exact is not None:
                 policy = choice.per_layer()
                 if policy is None:
                     pending[name] = exact, result
-                    merged.costs[name] = LayerCost(found[0].path, 0, result.rank, 0.0, 0.0, result.svd().values)
+                    merged.costs[name] = LayerCost(found[0].path, 0, 0, 0.0, 0.0, lost, result.svd().values)
                 else:
-                    merged.costs[name] = _truncate(merged.layers[name], found[0].path, exact, result, policy)
+                    merged.costs[name] = _truncate(merged.layers[name], found[0].path, exact, result, lost, policy)
             on_step(done, total)
         _spend_budget(merged, pending, choice, bytes_per_number, lambda done: on_step(len(identities) + done, total))
     return merged
@@ -114,8 +116,8 @@ def _spend_budget(
     text = {name for name in pending if merged.costs[name].path[0] == "text"}
     ranks = choice.ranks(spectra, text, bytes_per_number)
     for done, (name, (exact, result)) in enumerate(pending.items(), start=1):
-        path = merged.costs[name].path
-        merged.costs[name] = _truncate(merged.layers[name], path, exact, result, ranks[name])
+        cost = merged.costs[name]
+        merged.costs[name] = _truncate(merged.layers[name], cost.path, exact, result, cost.lost, ranks[name])
         on_layer(done)
 
 
@@ -125,29 +127,34 @@ def _merge_low_rank(
     parameters: Mapping[str, float],
     choice: RankChoice,
     seed: int,
-) -> tuple[LowRank | None, LowRank | None]:
-    """(the exact weighted sum, the merged update) of the low-rank parts of one layer; (None, None) without any.
+) -> tuple[LowRank | None, LowRank | None, float]:
+    """(the exact weighted sum, the merged update, what its compression lost) of the low-rank parts of one layer.
+
+    (None, None, 0) for a layer without such parts.
 
     A source that lacks the layer takes part with nothing, because in some methods each source has a role.
     """
     given = [None if row is None else row.layer.low_rank for row in rows]
     if all(update is None for update in given):
-        return None, None
+        return None, None, 0.0
     name = next(row.name for row, update in zip(rows, given) if update is not None)
     updates = _alike(given, name)
     weights = [1.0 if row is None else row.strength for row in rows]
     exact = concat([update.scale(weight) for update, weight in zip(updates, weights)])
     if method == "linear":
-        return exact, exact
+        return exact, exact, 0.0
     result = merge(method, updates, weights, parameters, seed, name)
     if isinstance(result, Tensor):
         # Elementwise methods give a matrix of full rank; as many values are kept as the sources had together.
         rank = int(choice.value) if choice.mode == "fixed" else exact.rank
-        result = compress(result.reshape(exact.shape), rank).low_rank
-    return exact, result
+        compressed = compress(result.reshape(exact.shape), rank)
+        return exact, compressed.low_rank, compressed.residual
+    return exact, result, 0.0
 
 
-def _truncate(layer: Layer, path: tuple[str, ...], exact: LowRank, result: LowRank, rank) -> LayerCost:
+def _truncate(
+    layer: Layer, path: tuple[str, ...], exact: LowRank, result: LowRank, lost: float, rank: int | RankPolicy
+) -> LayerCost:
     """Cut the merged update of a layer and put it there; returns the cost against the exact sum."""
     cut = result.truncate(rank)
     layer.low_rank = cut.low_rank
@@ -156,7 +163,7 @@ def _truncate(layer: Layer, path: tuple[str, ...], exact: LowRank, result: LowRa
         error = cut.residual
     else:
         error = concat([cut.low_rank, exact.scale(-1.0)]).norm()
-    return LayerCost(path, cut.low_rank.rank, len(cut.singular_values), norm, error, cut.singular_values)
+    return LayerCost(path, cut.low_rank.rank, len(cut.singular_values), norm, error, lost, cut.singular_values)
 
 
 def _alike(updates: list[LowRank | None], name: str) -> list[LowRank]:
@@ -196,7 +203,11 @@ def cost_report(merged: Merged, worst: int = 5) -> str:
     costs = list(merged.costs.values())
     if not costs:
         return "no low-rank layers"
-    lines = [f"relative error in all: {_relative(costs):.3g}", "by block:"]
+    lines = [f"relative error in all: {_relative(costs):.3g}"]
+    lost, norm = (math.hypot(*(getattr(cost, part) for cost in costs)) for part in ("lost", "norm"))
+    if lost:
+        lines.append(f"of this lost by compression to a low rank: {lost / norm:.3g}")
+    lines.append("by block:")
     blocks: dict[str, list[LayerCost]] = {}
     for cost in costs:
         blocks.setdefault(block_of(cost.path), []).append(cost)

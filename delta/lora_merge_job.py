@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from . import plots
 from .block_weights import block_of, parse_block_weights, weight_path
-from .lora_file import Bake, LoraModel, merged_metadata, read_layers, write_layers
+from .lora_file import RECIPE, Bake, LoraModel, merged_metadata, read_layers, write_layers
 from .lora_layers import layer_id, layer_path
 from .lora_merge import Merged, Source, SourceLayer, Step, cost_report, merge_loras
 from .merging import MergeMethod
@@ -72,6 +73,7 @@ def merge_job(
                 "strength_model": row.strength_model,
                 "strength_clip": row.strength_clip,
                 "block_weights": row.block_weights,
+                "recipe": _own_recipe(row.model),
             }
             for row in inputs
         ],
@@ -90,7 +92,7 @@ def resize_job(model: LoraModel, choice: RankChoice, on_step: Step = lambda done
     recipe = {
         "method": "resize",
         "rank": choice.describe(),
-        "sources": [{"name": model.name, "sha256": content_hash(model)}],
+        "sources": [_resized(model)],
     }
     lines = [
         f"{model.name} resized: {choice.describe()}",
@@ -130,6 +132,15 @@ def content_hash(model: Mapping[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(model[name].contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _own_recipe(model: LoraModel) -> Any:
+    """The recipe that a source was made by, None for one that was trained."""
+    return json.loads(model.metadata[RECIPE]) if RECIPE in model.metadata else None
+
+
+def _resized(model: LoraModel) -> dict[str, Any]:
+    return {"name": model.name, "sha256": content_hash(model), "recipe": _own_recipe(model)}
 
 
 def _source(row: MergeInput, key_map: Mapping[str, Any], bake: Bake | None) -> tuple[Source, list[str]]:
@@ -180,6 +191,8 @@ def _finish(merged: Merged, sources: Sequence[LoraModel], recipe: dict[str, Any]
 
 def _picture(merged: Merged) -> Tensor:
     """Error against the exact sum and energy, by block."""
+    if not merged.costs:
+        return plots.bars({"no low-rank layer": 0.0}, "Relative error against the exact sum, by block", "%")
     errors: dict[str, float] = {}
     norms: dict[str, float] = {}
     for cost in merged.costs.values():

@@ -67,6 +67,8 @@ def report_text(model: LoraModel) -> str:
 def report_picture(model: LoraModel) -> Tensor:
     """Singular values of the strongest layers above the energy of each block, [1, height, width, 3] in 0..1."""
     spectra = spectra_of(model)
+    if not spectra:
+        return plots.bars({"no low-rank layer": 0.0}, "Energy by block", "%")
     strongest = sorted(spectra.items(), key=lambda row: -float(row[1].square().sum()))[:STRONGEST]
     curves = {".".join(path): values.tolist() for path, values in strongest}
     return plots.stack(

@@ -137,6 +137,8 @@ class RankChoice:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ValueError(f"There is no rank mode {self.mode}. Choose one of: {', '.join(MODES)}.")
+        if self.mode == "fixed" and self.value < 1:
+            raise ValueError(f"A fixed rank of {self.value:g} keeps nothing. Give a rank from 1.")
 
     def per_layer(self) -> RankPolicy | None:
         """The policy for one layer, or None for a size, which needs all layers."""

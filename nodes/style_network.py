@@ -287,7 +287,7 @@ class Stylize(io.ComfyNode):
                     min=0.1,
                     max=256.0,
                     step=0.1,
-                    tooltip="In megapixels. Larger pictures are painted with a third of the memory. The result is the same, "
+                    tooltip="In megapixels. Larger pictures are painted with about half the memory. The result is the same, "
                     "without seams.",
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="White is painted in the style. Resized to the picture."),

@@ -138,8 +138,8 @@ def _options(method: MergeMethod, parameters: Mapping[str, float]) -> dict[str, 
 def _check_parts(method: MergeMethod, parts: Sequence[LowRank], weights: Sequence[float]) -> None:
     """Raise ValueError for a number of parts or weights, or shapes, that cannot be merged."""
     if len(parts) < method.min_parts or (method.max_parts is not None and len(parts) > method.max_parts):
-        number = f"{method.min_parts} or more" if method.max_parts is None else f"{method.min_parts}-{method.max_parts}"
-        raise ValueError(f"The number of updates that {method.label} takes is {number}, not {len(parts)}.")
+        number = f"{method.min_parts} or more" if method.max_parts is None else f"exactly {method.max_parts}"
+        raise ValueError(f"{method.label} takes {number} LoRAs, not {len(parts)}. Connect that many.")
     if len(weights) != len(parts):
         raise ValueError(f"{len(parts)} updates need as many weights, not {len(weights)}.")
     if len({part.shape for part in parts}) > 1:

@@ -203,10 +203,10 @@ def test_damaged_files_are_refused(host, checkpoint, loras):
         apply(host, checkpoint[0], add(host, "from_tests/cut.safetensors"))
     tensors = load_file(loras.parent / LORAS[0][0])
     name = next(key for key in tensors if key.endswith("lora_up.weight"))
-    half = {key: t for key, t in tensors.items() if key != name.replace("up", "down")}
+    half = {key: t for key, t in tensors.items() if key != name.replace("lora_up", "lora_down")}
     save_file(half, loras / "half.safetensors")
     with pytest.raises(ValueError, match="half.safetensors lacks the tensor .*lora_down.weight"):
-        apply(host, checkpoint[0], add(host, "from_tests/half.safetensors"))
+        apply(host, checkpoint[0], add(host, "from_tests/half.safetensors"), checkpoint[1])
     eight = {key: t.to(torch.float8_e4m3fn) if t.dim() > 1 else t for key, t in tensors.items()}
     save_file(eight, loras / "eight.safetensors")
     assert "48 weights" in apply(host, checkpoint[0], add(host, "from_tests/eight.safetensors"))[2]

@@ -146,7 +146,7 @@ def test_damaged_layers_are_refused(change, message):
     ("ending", "kind"), [("dora_scale", "DoRA"), ("a1.weight", "GLoRA"), ("oft_blocks", "OFT or BOFT")]
 )
 def test_adapters_that_need_the_base_say_so(ending, kind):
-    with pytest.raises(NeedsBaseError, match=f"a is {kind}.*Connect the model"):
+    with pytest.raises(NeedsBaseError, match=f"a is {kind}.*the model is connected"):
         read_layers(lora("a") | {f"a.{ending}": torch.ones(4)})
 
 

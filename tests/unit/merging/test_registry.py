@@ -111,7 +111,7 @@ def test_explains_what_is_wrong(random_part) -> None:
         merge("della", [part], [1.0], {"density": 0.5, "alpha": 1.0})
     with pytest.raises(ValueError, match="no parameter keep. Its parameters: none"):
         merge("linear", [part], [1.0], {"keep": 0.5})
-    with pytest.raises(ValueError, match="2-2, not 3"):
+    with pytest.raises(ValueError, match="exactly 2 LoRAs, not 3"):
         merge("slerp", [part] * 3, [1.0] * 3, {})
     with pytest.raises(ValueError, match="1 or more, not 0"):
         merge("linear", [], [], {})

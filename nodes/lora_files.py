@@ -1,0 +1,135 @@
+"""LoRAs as LORA_MODEL: load, apply, save with proof, report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..delta.lora_file import LoraModel
+from ..delta.lora_report import report_picture, report_text
+from ..delta.lora_save import DTYPES, save_lora
+from ..delta.lora_stack import StackEntry, format_report
+from . import host
+from .lora_stack import CATEGORY, Target, strength_input
+
+
+class LoadLora(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaLoadLora",
+            display_name="Load LoRA File",
+            category=CATEGORY,
+            description="Loads a LoRA file as LORA_MODEL, with its metadata, for merging, resizing and saving.",
+            inputs=[
+                io.Combo.Input("lora_name", options=host.file_names("loras"), tooltip="A LoRA file in models/loras.")
+            ],
+            outputs=[io.LoraModel.Output(display_name="lora_model", tooltip="The LoRA's tensors.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, lora_name: str = "") -> str:
+        return host.file_stamp("loras", lora_name)
+
+    @classmethod
+    def execute(cls, lora_name: str) -> io.NodeOutput:
+        return io.NodeOutput(host.read_adapter(lora_name))
+
+
+class ApplyLora(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaApplyLora",
+            display_name="Apply LoRA Model",
+            category=CATEGORY,
+            description="Applies a LORA_MODEL to a model and its text encoder, and reports what matched.",
+            inputs=[
+                io.Model.Input("model", tooltip="The diffusion model."),
+                io.LoraModel.Input("lora_model", tooltip="A LoRA from Load LoRA File, Merge LoRAs or Resize LoRA."),
+                strength_input("strength_model", "the diffusion model"),
+                strength_input("strength_clip", "the text encoder"),
+                io.Clip.Input("clip", optional=True, tooltip="The text encoder. Without it only the model is changed."),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The changed model."),
+                io.Clip.Output(display_name="clip", tooltip="The changed text encoder; empty when none was connected."),
+                io.String.Output(display_name="report", tooltip="Matched weights per block, and what matched nothing."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: Any, lora_model: dict, strength_model: float, strength_clip: float, clip: Any | None = None
+    ) -> io.NodeOutput:
+        target = Target(model, clip)
+        entry = StackEntry(host.as_lora_model(lora_model).name, strength_model, strength_clip)
+        report = target.apply(entry, lora_model)
+        return io.NodeOutput(target.model, target.clip, format_report([report]))
+
+
+class SaveLora(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaSaveLora",
+            display_name="Save LoRA",
+            category=CATEGORY,
+            description="Writes a LORA_MODEL as a safetensors file in the output folder, reads it back and compares every "
+            "layer before it reports success.",
+            inputs=[
+                io.LoraModel.Input("lora_model", tooltip="The LoRA to save."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="loras/styledelta",
+                    tooltip="Folder and beginning of the file name, inside the output folder. A number is added; "
+                    "no file is ever replaced.",
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=list(DTYPES),
+                    default="float16",
+                    tooltip="How numbers are stored. float16 is what most LoRAs use; a value that does not fit is an error.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(display_name="path", tooltip="Where the file was written."),
+                io.String.Output(
+                    display_name="report", tooltip="What became of every tensor, and the largest difference."
+                ),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, lora_model: dict, filename_prefix: str, dtype: str) -> io.NodeOutput:
+        path = host.output_path(filename_prefix)
+        report = save_lora(host.as_lora_model(lora_model), path, dtype, host.apply_written, host.progress())
+        return io.NodeOutput(path, report, ui=ui.PreviewText(report))
+
+
+class LoraReport(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaLoraReport",
+            display_name="LoRA Report",
+            category=CATEGORY,
+            description="Shows what a LoRA does: singular values, energy per block, ranks and size.",
+            inputs=[io.LoraModel.Input("lora_model", tooltip="The LoRA to look into.")],
+            outputs=[
+                io.Image.Output(display_name="plot", tooltip="Singular values and energy per block."),
+                io.String.Output(display_name="report", tooltip="The figures as text."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, lora_model: dict) -> io.NodeOutput:
+        model: LoraModel = host.as_lora_model(lora_model)
+        picture: torch.Tensor = report_picture(model)
+        return io.NodeOutput(host.to_output(picture), report_text(model))
+
+
+NODES = [LoadLora, ApplyLora, SaveLora, LoraReport]

@@ -1,0 +1,207 @@
+"""Merging and resizing LoRAs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..delta import merging
+from ..delta.lora_file import LoraModel
+from ..delta.lora_merge_job import merge_job, method_help, resize_job
+from ..delta.rank import MODES, RankChoice
+from . import host
+from .lora_stack import CATEGORY, StackType
+
+RankType = io.Custom("RANK_POLICY")
+MODELS = 4
+
+
+def _rank_input(full: str) -> io.Input:
+    return io.Int.Input(
+        "rank",
+        default=32,
+        min=0,
+        max=4096,
+        tooltip=f"The highest rank of each layer of the result, 1 to 4096; {full}. A connected rank policy replaces it.",
+    )
+
+
+def _rank_policy_input() -> io.Input:
+    return RankType.Input(
+        "rank_policy", optional=True, tooltip="How ranks are chosen, from Rank Policy. Replaces rank."
+    )
+
+
+def _choice(rank: int, rank_policy: RankChoice | None) -> RankChoice:
+    return rank_policy or (RankChoice("fixed", rank) if rank else RankChoice("full"))
+
+
+def _outputs() -> list[io.Output]:
+    return [
+        io.LoraModel.Output(
+            display_name="lora_model", tooltip="The result, in float32, with the recipe in its metadata."
+        ),
+        io.String.Output(
+            display_name="report", tooltip="What it cost: error by block against the exact sum, worst layers."
+        ),
+        io.Image.Output(display_name="plot", tooltip="Error and energy by block."),
+    ]
+
+
+class RankPolicy(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaRankPolicy",
+            display_name="Rank Policy",
+            category=CATEGORY,
+            description="Says how the rank of each layer is chosen: a fixed rank, a share of the energy, an error, the bend "
+            "of the spectrum, or a file size for all layers together.",
+            inputs=[
+                io.Combo.Input(
+                    "mode",
+                    options=list(MODES),
+                    default="energy",
+                    tooltip="full: keep all. fixed: value is the rank. energy: value is the share kept, 0 to 1. error: value "
+                    "is the relative error allowed, 0 to 1. knee: where the spectrum bends. size: value is megabytes.",
+                ),
+                io.Float.Input(
+                    "value",
+                    default=0.95,
+                    min=0.0,
+                    max=100000.0,
+                    step=0.01,
+                    tooltip="The rank, the share or error from 0 to 1, or the size in MB at 2 bytes a number; see mode.",
+                ),
+                io.Float.Input(
+                    "text_encoder_mb",
+                    default=0.0,
+                    min=0.0,
+                    max=100000.0,
+                    step=0.1,
+                    tooltip="For size: megabytes for the text encoder, apart from value. 0 shares one budget.",
+                ),
+            ],
+            outputs=[RankType.Output(display_name="rank_policy", tooltip="For Merge LoRAs and Resize LoRA.")],
+        )
+
+    @classmethod
+    def execute(cls, mode: str, value: float, text_encoder_mb: float) -> io.NodeOutput:
+        choice = RankChoice(mode, value, text_encoder_mb)
+        choice.per_layer()
+        return io.NodeOutput(choice)
+
+
+class MergeLoras(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        methods = merging.methods()
+        return io.Schema(
+            node_id="StyleDeltaMergeLoras",
+            display_name="Merge LoRAs",
+            category=CATEGORY,
+            description="Merges LoRAs of any format, rank and alpha into one. The linear method at full rank equals stacking "
+            "them; the report tells what every other choice costs.",
+            inputs=[
+                io.Combo.Input(
+                    "method",
+                    options=list(methods),
+                    default="linear",
+                    tooltip="How updates of one weight are put together. linear adds them up; the help page explains the rest.",
+                ),
+                io.String.Input(
+                    "parameters",
+                    default="",
+                    tooltip="Parameters of the method as name=number, with commas; empty uses the defaults. "
+                    + method_help(methods),
+                ),
+                _rank_input("0 keeps the full rank, which is exact for a linear merge"),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFF,
+                    control_after_generate=False,
+                    tooltip="For methods that draw at random, 0 to 4294967295. The same seed gives the same bits.",
+                ),
+                StackType.Input("lora_stack", optional=True, tooltip="LoRAs with strengths and block weights."),
+                *(
+                    field
+                    for number in range(1, MODELS + 1)
+                    for field in (
+                        io.LoraModel.Input(f"lora_{number}", optional=True, tooltip="A LoRA that is merged too."),
+                        io.Float.Input(
+                            f"strength_{number}",
+                            default=1.0,
+                            min=-100.0,
+                            max=100.0,
+                            step=0.01,
+                            optional=True,
+                            tooltip=f"Strength of lora_{number}, from -100 to 100.",
+                        ),
+                    )
+                ),
+                _rank_policy_input(),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="The model that the LoRAs are for. It tells which names mean one weight, and bakes in adapters "
+                    "that depend on it: DoRA, GLoRA, OFT, BOFT.",
+                ),
+                io.Clip.Input(
+                    "clip", optional=True, tooltip="The text encoder that the LoRAs are for. Used with a model only."
+                ),
+            ],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        method: str,
+        parameters: str,
+        rank: int,
+        seed: int,
+        lora_stack: list | None = None,
+        rank_policy: RankChoice | None = None,
+        model: Any | None = None,
+        clip: Any | None = None,
+        **models: Any,
+    ) -> io.NodeOutput:
+        inputs = host.stack_models(lora_stack or [])
+        for number in range(1, MODELS + 1):
+            lora = models.get(f"lora_{number}")
+            if lora is not None:
+                strength = models.get(f"strength_{number}", 1.0)
+                inputs.append((host.as_lora_model(lora), strength, strength, ""))
+        key_map = host.lora_key_map(model, clip) if model is not None else {}
+        bake = host.baker(model, clip, key_map)
+        job = merge_job(inputs, method, parameters, _choice(rank, rank_policy), seed, key_map, bake, host.progress())
+        return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
+
+
+class ResizeLora(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaResizeLora",
+            display_name="Resize LoRA",
+            category=CATEGORY,
+            description="Lowers the rank of a LoRA exactly: each layer becomes the best one of its new rank.",
+            inputs=[
+                io.LoraModel.Input("lora_model", tooltip="The LoRA to resize."),
+                _rank_input("0 keeps every layer as it is"),
+                _rank_policy_input(),
+            ],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, lora_model: dict, rank: int, rank_policy: RankChoice | None = None) -> io.NodeOutput:
+        model: LoraModel = host.as_lora_model(lora_model)
+        job = resize_job(model, _choice(rank, rank_policy), host.progress())
+        return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
+
+
+NODES = [MergeLoras, ResizeLora, RankPolicy]

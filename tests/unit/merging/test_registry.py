@@ -113,7 +113,7 @@ def test_explains_what_is_wrong(random_part) -> None:
         merge("linear", [part], [1.0], {"keep": 0.5})
     with pytest.raises(ValueError, match="exactly 2 LoRAs, not 3"):
         merge("slerp", [part] * 3, [1.0] * 3, {})
-    with pytest.raises(ValueError, match="1 or more, not 0"):
+    with pytest.raises(ValueError, match="1 or more LoRAs, not 0"):
         merge("linear", [], [], {})
     with pytest.raises(ValueError, match="as many weights, not 1"):
         merge("linear", [part, part], [1.0], {})

@@ -55,11 +55,13 @@ def merge_job(
     if not inputs:
         raise ValueError("There is no LoRA to merge. Connect a LoRA stack or at least one LORA_MODEL.")
     values = parse_parameters(parameters)
-    sources, foreign = [], []
+    sources, notes = [], []
     for row in inputs:
-        source, names = _source(row, key_map or {}, bake)
+        source, foreign = _source(row, key_map or {}, bake)
         sources.append(source)
-        foreign += [f"{row.model.name}: {name}" for name in names]
+        notes += [f"not a LoRA tensor, left out: {row.model.name}: {name}" for name in foreign]
+        unused = parse_block_weights(row.block_weights).unused([layer.path for layer in source.layers.values()])
+        notes += [f"{row.model.name}: the rule {rule} matches nothing" for rule in unused]
     merged = merge_loras(sources, method, values, choice, seed, on_step=on_step)
     recipe = {
         "method": method,
@@ -80,7 +82,8 @@ def merge_job(
     }
     lines = [
         f"{method} of {len(inputs)}: " + ", ".join(row.model.name for row in inputs),
-        *_sources(inputs, merged, foreign),
+        *_sources(inputs, merged),
+        *notes,
     ]
     return _finish(merged, [row.model for row in inputs], recipe, "\n".join(lines), f"merged by {method}")
 
@@ -170,7 +173,7 @@ def _identify(name: str, key_map: Mapping[str, Any]) -> tuple[str, tuple[str, ..
     return str(key), weight_path(weight)
 
 
-def _sources(inputs: Sequence[MergeInput], merged: Merged, foreign: Sequence[str]) -> list[str]:
+def _sources(inputs: Sequence[MergeInput], merged: Merged) -> list[str]:
     lines = [
         f"  {row.model.name}: model {row.strength_model:g}, clip {row.strength_clip:g}"
         + (f", blocks {row.block_weights}" if row.block_weights else "")
@@ -179,7 +182,7 @@ def _sources(inputs: Sequence[MergeInput], merged: Merged, foreign: Sequence[str
     others = len(merged.layers) - len(merged.costs)
     if others:
         lines.append(f"{others} layers without a low-rank update (bias, norm or dense), added up")
-    return lines + [f"not a LoRA tensor, left out: {name}" for name in foreign]
+    return lines
 
 
 def _finish(merged: Merged, sources: Sequence[LoraModel], recipe: dict[str, Any], head: str, name: str) -> Job:

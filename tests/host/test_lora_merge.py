@@ -194,6 +194,18 @@ def test_loras_of_two_models_are_refused(host):
         merge(host, lora_1=narrow, lora_2=wide)
 
 
+def test_block_weights_are_baked_in(host, checkpoint):
+    model, clip = checkpoint
+    row = host.node("StyleDeltaAddLora").execute(LORAS[0][0], 0.8, 0.6, "all blocks", "attn2=0, middle=0.5, double=1")[
+        0
+    ]
+    merged, report, _ = merge(host, lora_stack=row, model=model, clip=clip)
+    stacked = host.node("StyleDeltaApplyLoraStack").execute(model, row, clip).result
+    ours = {key: value for key, value in updates(apply(host, checkpoint, merged)[0]).items() if value.any()}
+    assert_same(ours, updates(stacked[0]))
+    assert "the rule double matches nothing" in report
+
+
 def test_an_unknown_rank_mode_is_refused(host):
     with pytest.raises(ValueError, match="There is no rank mode"):
         host.node("StyleDeltaRankPolicy").execute("most", 1.0, 0.0)

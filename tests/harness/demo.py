@@ -96,6 +96,11 @@ def fill_line(text: str) -> str:
     return text[:width].ljust(width)
 
 
+def place(path: Path) -> int:
+    """Where an example stands in the gallery."""
+    return json.loads(path.read_text(encoding="utf-8"))["order"]
+
+
 def run_example(server: ComfyServer, path: Path, out_dir: Path) -> Result:
     """Run one example and return its result, with the error in it if the workflow failed."""
     example = json.loads(path.read_text(encoding="utf-8"))
@@ -108,7 +113,7 @@ def run_example(server: ComfyServer, path: Path, out_dir: Path) -> Result:
         outputs, result.error = {}, str(error)
     result.seconds = time.perf_counter() - start
     result.pictures = download(server, example["prompt"], outputs, out_dir / path.stem)
-    result.texts = [text for output in outputs.values() for text in output.get("text", ())]
+    result.texts = list(dict.fromkeys(text for output in outputs.values() for text in output.get("text", ())))
     line.finish(f"FAILED. {result.error}" if result.error else f"{result.seconds:.1f} s")
     return result
 
@@ -159,7 +164,7 @@ def main(host_dir: Path, base_dir: Path, out_dir: Path) -> int:
     out_dir.mkdir(parents=True, exist_ok=True)
     print("Starting ComfyUI", flush=True)
     with ComfyServer(host_dir, base_dir, base_dir / "demo-server.log") as server:
-        results = [run_example(server, path, out_dir) for path in sorted(PROMPTS.glob("*.json"))]
+        results = [run_example(server, path, out_dir) for path in sorted(PROMPTS.glob("*.json"), key=place)]
     gallery = out_dir / "index.html"
     gallery.write_text("\n".join([PAGE, *(section(result, out_dir) for result in results)]), encoding="utf-8")
     failed = [result.name for result in results if result.error]

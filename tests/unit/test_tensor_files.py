@@ -76,7 +76,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
         def __reduce__(self):
             return Path.touch, (tmp_path / "ran",)
 
-    (tmp_path / "evil.pt").write_bytes(pickle.dumps({"a": Runs()}))
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps({"a": Runs()}, protocol=2))
     with pytest.raises(ValueError, match="evil.pt cannot be read safely"):
         read_tensors(tmp_path / "evil.pt")
     assert not (tmp_path / "ran").exists()

@@ -67,6 +67,13 @@ class Layer:
     new_shape: tuple[int, ...] | None = None
     used: set[str] = field(default_factory=set)
 
+    def dense(self) -> Tensor | None:
+        """The whole update of the weight, float32; None where only other things change."""
+        if self.low_rank is None:
+            return self.full
+        dense = self.low_rank.to_dense()
+        return dense if self.full is None else self.full + dense.reshape(self.full.shape)
+
 
 def split_name(name: str) -> tuple[str, str] | None:
     """(layer, ending) of a tensor name, or None for a name that no adapter has."""

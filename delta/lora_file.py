@@ -93,7 +93,7 @@ def write_layers(layers: Mapping[str, Layer], dtype: torch.dtype = torch.float16
             tensors[f"{name}.set_weight"] = _cast(f"{name}.set_weight", layer.new_weight, dtype)
         low_rank, full = layer.low_rank, layer.full
         if low_rank is not None and full is not None:
-            low_rank, full = None, full + low_rank.to_dense().reshape(full.shape)
+            low_rank, full = None, layer.dense()
         if low_rank is not None and low_rank.rank:
             ones = (1,) * (len(low_rank.shape) - 2)
             up = low_rank.up.reshape(*low_rank.up.shape, *ones)

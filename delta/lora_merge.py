@@ -28,29 +28,41 @@ class SourceLayer(NamedTuple):
     strength: float
 
 
-@dataclass(frozen=True)
-class Source:
-    """A LoRA to merge: its layers by an identity that all sources share."""
+# A LoRA to merge: its layers by an identity that all sources share.
+Source = Mapping[str, SourceLayer]
+# What a size in megabytes counts: LoRAs are saved in half precision.
+BYTES_PER_NUMBER = 2
 
-    label: str
-    layers: Mapping[str, SourceLayer]
+
+class Pending(NamedTuple):
+    """A merged layer whose rank is not chosen yet: the exact sum, the merged update, what its compression lost."""
+
+    path: tuple[str, ...]
+    exact: LowRank
+    result: LowRank
+    lost: float
+    spectrum: Spectrum
 
 
 class LayerCost(NamedTuple):
     """What merging and truncating one layer cost.
 
-    rank: of the result; full_rank: before truncation; norm: Frobenius norm of the exact weighted sum; error: distance of
+    rank: of the result; norm: Frobenius norm of the exact weighted sum; error: distance of
     the result from it; lost: distance between what an elementwise method gave and its compression to a low rank; values:
     singular values before truncation.
     """
 
     path: tuple[str, ...]
     rank: int
-    full_rank: int
     norm: float
     error: float
     lost: float
     values: Tensor
+
+    @property
+    def full_rank(self) -> int:
+        """The rank before truncation."""
+        return len(self.values)
 
     @property
     def relative(self) -> float:
@@ -71,7 +83,6 @@ def merge_loras(
     parameters: Mapping[str, float],
     choice: RankChoice,
     seed: int = 0,
-    bytes_per_number: int = 2,
     on_step: Step = lambda done, total: None,
 ) -> Merged:
     """Merge LoRAs by a method of `delta.merging`; biases, norms and dense updates are added up with their strengths.
@@ -79,13 +90,13 @@ def merge_loras(
     on_step(done, total) is called after each layer and may raise to cancel. Raises ValueError when the sources disagree
     about a weight, or hold replacing weights that cannot be merged.
     """
-    identities = list(dict.fromkeys(identity for source in sources for identity in source.layers))
+    identities = list(dict.fromkeys(identity for source in sources for identity in source))
     merged = Merged()
-    pending: dict[str, tuple[LowRank, LowRank]] = {}
+    pending: dict[str, Pending] = {}
     total = len(identities) * (2 if choice.mode == "size" else 1)
     with small_problems():
         for done, identity in enumerate(identities, start=1):
-            rows = [source.layers.get(identity) for source in sources]
+            rows = [source.get(identity) for source in sources]
             found = [row for row in rows if row is not None]
             name = found[0].name
             merged.layers[name] = _sum_of_the_rest(found)
@@ -93,31 +104,29 @@ def merge_loras(
             if exact is not None:
                 policy = choice.per_layer()
                 if policy is None:
-                    pending[name] = exact, result
-                    merged.costs[name] = LayerCost(found[0].path, 0, 0, 0.0, 0.0, lost, result.svd().values)
+                    spectrum = Spectrum(result.svd().values, result.shape)
+                    pending[name] = Pending(found[0].path, exact, result, lost, spectrum)
                 else:
                     merged.costs[name] = _truncate(merged.layers[name], found[0].path, exact, result, lost, policy)
             on_step(done, total)
-        _spend_budget(merged, pending, choice, bytes_per_number, lambda done: on_step(len(identities) + done, total))
+        _spend_budget(merged, pending, choice, lambda done: on_step(len(identities) + done, total))
     return merged
 
 
 def _spend_budget(
     merged: Merged,
-    pending: Mapping[str, tuple[LowRank, LowRank]],
+    pending: Mapping[str, Pending],
     choice: RankChoice,
-    bytes_per_number: int,
     on_layer: Callable[[int], None],
 ) -> None:
     """Ranks by a size need the spectra of all layers before the first is cut."""
     if not pending:
         return
-    spectra = {name: Spectrum(merged.costs[name].values, result.shape) for name, (_, result) in pending.items()}
-    text = {name for name in pending if merged.costs[name].path[0] == "text"}
-    ranks = choice.ranks(spectra, text, bytes_per_number)
-    for done, (name, (exact, result)) in enumerate(pending.items(), start=1):
-        cost = merged.costs[name]
-        merged.costs[name] = _truncate(merged.layers[name], cost.path, exact, result, cost.lost, ranks[name])
+    spectra = {name: layer.spectrum for name, layer in pending.items()}
+    text = {name for name, layer in pending.items() if layer.path[0] == "text"}
+    ranks = choice.ranks(spectra, text, BYTES_PER_NUMBER)
+    for done, (name, (path, exact, result, lost, _)) in enumerate(pending.items(), start=1):
+        merged.costs[name] = _truncate(merged.layers[name], path, exact, result, lost, ranks[name])
         on_layer(done)
 
 
@@ -163,7 +172,7 @@ def _truncate(
         error = cut.residual
     else:
         error = concat([cut.low_rank, exact.scale(-1.0)]).norm()
-    return LayerCost(path, cut.low_rank.rank, len(cut.singular_values), norm, error, lost, cut.singular_values)
+    return LayerCost(path, cut.low_rank.rank, norm, error, lost, cut.singular_values)
 
 
 def _alike(updates: list[LowRank | None], name: str) -> list[LowRank]:

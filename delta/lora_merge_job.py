@@ -57,10 +57,9 @@ def merge_job(
     values = parse_parameters(parameters)
     sources, notes = [], []
     for row in inputs:
-        source, foreign = _source(row, key_map or {}, bake)
+        source, foreign, unused = _source(row, key_map or {}, bake)
         sources.append(source)
         notes += [f"not a LoRA tensor, left out: {row.model.name}: {name}" for name in foreign]
-        unused = parse_block_weights(row.block_weights).unused([layer.path for layer in source.layers.values()])
         notes += [f"{row.model.name}: the rule {rule} matches nothing" for rule in unused]
     merged = merge_loras(sources, method, values, choice, seed, on_step=on_step)
     recipe = {
@@ -70,12 +69,10 @@ def merge_job(
         "seed": seed,
         "sources": [
             {
-                "name": row.model.name,
-                "sha256": content_hash(row.model),
+                **_provenance(row.model),
                 "strength_model": row.strength_model,
                 "strength_clip": row.strength_clip,
                 "block_weights": row.block_weights,
-                "recipe": _own_recipe(row.model),
             }
             for row in inputs
         ],
@@ -90,12 +87,12 @@ def merge_job(
 
 def resize_job(model: LoraModel, choice: RankChoice, on_step: Step = lambda done, total: None) -> Job:
     """Lower the ranks of a LoRA. Raises ValueError as `merge_job` does."""
-    source, foreign = _source(MergeInput(model, 1.0, 1.0), {}, None)
+    source, foreign, _ = _source(MergeInput(model, 1.0, 1.0), {}, None)
     merged = merge_loras([source], "linear", {}, choice, on_step=on_step)
     recipe = {
         "method": "resize",
         "rank": choice.describe(),
-        "sources": [_resized(model)],
+        "sources": [_provenance(model)],
     }
     lines = [
         f"{model.name} resized: {choice.describe()}",
@@ -137,17 +134,14 @@ def content_hash(model: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _own_recipe(model: LoraModel) -> Any:
-    """The recipe that a source was made by, None for one that was trained."""
-    return json.loads(model.metadata[RECIPE]) if RECIPE in model.metadata else None
+def _provenance(model: LoraModel) -> dict[str, Any]:
+    """Name and hash of a source, and the recipe that it was made by; None for one that was trained."""
+    recipe = json.loads(model.metadata[RECIPE]) if RECIPE in model.metadata else None
+    return {"name": model.name, "sha256": content_hash(model), "recipe": recipe}
 
 
-def _resized(model: LoraModel) -> dict[str, Any]:
-    return {"name": model.name, "sha256": content_hash(model), "recipe": _own_recipe(model)}
-
-
-def _source(row: MergeInput, key_map: Mapping[str, Any], bake: Bake | None) -> tuple[Source, list[str]]:
-    """The layers of one LoRA by their weight, with strength times block factor; and the names of foreign tensors."""
+def _source(row: MergeInput, key_map: Mapping[str, Any], bake: Bake | None) -> tuple[Source, list[str], list[str]]:
+    """The layers of one LoRA by their weight, with strength times block factor; foreign tensors; rules without effect."""
     read = read_layers(row.model, bake)
     blocks = parse_block_weights(row.block_weights)
     layers: dict[str, SourceLayer] = {}
@@ -160,7 +154,7 @@ def _source(row: MergeInput, key_map: Mapping[str, Any], bake: Bake | None) -> t
             )
         strength = row.strength_clip if path[0] == "text" else row.strength_model
         layers[identity] = SourceLayer(name, path, layer, strength * blocks.factor(path))
-    return Source(row.model.name, layers), read.foreign
+    return layers, read.foreign, blocks.unused([layer.path for layer in layers.values()])
 
 
 def _identify(name: str, key_map: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

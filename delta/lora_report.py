@@ -42,9 +42,14 @@ def energy_by_block(spectra: Mapping[tuple[str, ...], Tensor]) -> dict[str, floa
     return {block: energy / total for block, energy in energies.items()}
 
 
-def report_text(model: LoraModel) -> str:
-    """Size, ranks, energy per block and the strongest layers, as plain text."""
+def lora_report(model: LoraModel) -> tuple[str, Tensor]:
+    """The report as text and as a picture. Raises ValueError as read_layers does."""
     spectra = spectra_of(model)
+    return _text(model, spectra), _picture(model, spectra)
+
+
+def _text(model: LoraModel, spectra: Mapping[tuple[str, ...], Tensor]) -> str:
+    """Size, ranks, energy per block and the strongest layers, as plain text."""
     size = sum(tensor.numel() * tensor.element_size() for tensor in model.values())
     lines = [f"{model.name}: {len(model)} tensors, {size / 1e6:.2f} MB, {len(spectra)} low-rank layers"]
     for key in ("modelspec.title", "ss_base_model_version", "ss_network_module"):
@@ -64,9 +69,8 @@ def report_text(model: LoraModel) -> str:
     return "\n".join(lines)
 
 
-def report_picture(model: LoraModel) -> Tensor:
+def _picture(model: LoraModel, spectra: Mapping[tuple[str, ...], Tensor]) -> Tensor:
     """Singular values of the strongest layers above the energy of each block, [1, height, width, 3] in 0..1."""
-    spectra = spectra_of(model)
     if not spectra:
         return plots.bars({"no low-rank layer": 0.0}, "Energy by block", "%")
     strongest = sorted(spectra.items(), key=lambda row: -float(row[1].square().sum()))[:STRONGEST]

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from .adapters import Layer
-from .lora_file import CAST_LOSS, LoraModel, read_layers, write_layers
+from .lora_file import CAST_LOSS, LoraModel, group, read_layers, write_layers
 from .tensor_files import write_tensors
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 # A product of two rounded factors differs by the loss of both.
 PRODUCT_LOSS = 2.5
 
-# apply(layer name, tensors of a file, shape) -> the update [shape] that a loader makes of the layer, float32.
+# apply(layer name, its tensors by ending, shape) -> the update [shape] that a loader makes of the layer, float32.
 Apply = Callable[[str, Mapping[str, Tensor], tuple[int, ...]], Tensor]
 
 
@@ -42,8 +42,9 @@ def save_lora(
     worst = [("", 0.0)]
 
     def check(tensors: dict[str, Tensor]) -> None:
+        grouped, _ = group(tensors)
         for done, (name, layer) in enumerate(source.layers.items(), start=1):
-            difference = _difference(name, layer, tensors, apply)
+            difference = _difference(name, layer, grouped.get(name, {}), apply)
             if difference > PRODUCT_LOSS * CAST_LOSS[DTYPES[dtype]]:
                 raise ValueError(
                     f"{name}: a loader would apply something else than was saved (relative difference {difference:.3g}). "
@@ -58,10 +59,7 @@ def save_lora(
 
 def _difference(name: str, layer: Layer, tensors: Mapping[str, Tensor], apply: Apply) -> float:
     """Relative difference between the update of a layer and what a loader makes of the file."""
-    expected = layer.full
-    if layer.low_rank is not None:
-        dense = layer.low_rank.to_dense()
-        expected = dense if expected is None else expected + dense.reshape(expected.shape)
+    expected = layer.dense()
     if expected is None or not expected.any():
         return 0.0
     applied = apply(name, tensors, tuple(expected.shape))

@@ -150,10 +150,7 @@ class RankChoice:
         return knee() if self.mode == "knee" else lambda values, shape: len(values)
 
     def ranks(self, spectra: Mapping[str, Spectrum], text: Container[str], bytes_per_number: int) -> dict[str, int]:
-        """The rank of every layer. `text` holds the layers of the text encoder."""
-        policy = self.per_layer()
-        if policy is not None:
-            return {name: policy(spectrum.values, spectrum.shape) for name, spectrum in spectra.items()}
+        """The rank of every layer for a size. `text` holds the layers of the text encoder."""
         if not self.text_encoder_mb:
             return allocate(spectra, self.value * 1e6, bytes_per_number).ranks
         ranks = {}

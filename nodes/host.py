@@ -264,15 +264,18 @@ def baker(model: Any | None, clip: Any | None, key_map: dict[str, PatchKey]) -> 
         if not isinstance(key, str):
             raise ValueError(f"{name} is not a layer of the connected model, so its adapter cannot be baked in.")
         weight = base_weight(model if key.startswith("diffusion_model.") else clip, key)
-        patch = comfy.lora.load_lora({f"{name}.{end}": t for end, t in tensors.items()}, {name: key})[key]
-        return comfy.lora.calculate_weight([(1.0, patch, 1.0, None, None)], weight.clone(), key) - weight
+        return _apply_layer(name, tensors, key, weight.clone()) - weight
 
     return bake
 
 
 def apply_written(name: str, tensors: dict[str, torch.Tensor], shape: tuple[int, ...]) -> torch.Tensor:
     """The update that the host's own loader makes of one layer of a LoRA file, [shape], float32."""
-    own = {key: tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
-    patches = comfy.lora.load_lora(own, {name: "weight"}, log_missing=False)
-    zero = torch.zeros(shape)
-    return comfy.lora.calculate_weight([(1.0, patches["weight"], 1.0, None, None)], zero, "weight")
+    return _apply_layer(name, tensors, "weight", torch.zeros(shape))
+
+
+def _apply_layer(name: str, tensors: dict[str, torch.Tensor], key: str, weight: torch.Tensor) -> torch.Tensor:
+    """The weight after the host has applied the tensors of one layer, given by their endings, at strength 1."""
+    named = {f"{name}.{ending}": tensor for ending, tensor in tensors.items()}
+    patch = comfy.lora.load_lora(named, {name: key}, log_missing=False)[key]
+    return comfy.lora.calculate_weight([(1.0, patch, 1.0, None, None)], weight, key)

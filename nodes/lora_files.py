@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from comfy_api.latest import io, ui
 
-from ..delta.lora_file import LoraModel
-from ..delta.lora_report import report_picture, report_text
+from ..delta.lora_report import lora_report
 from ..delta.lora_save import DTYPES, save_lora
 from ..delta.lora_stack import StackEntry, format_report
 from . import host
-from .lora_stack import CATEGORY, Target, strength_input
+from .inputs import filename_prefix_input, lora_name_input, strength_input
+from .lora_stack import CATEGORY, Target
 
 
 class LoadLora(io.ComfyNode):
@@ -23,9 +22,7 @@ class LoadLora(io.ComfyNode):
             display_name="Load LoRA File",
             category=CATEGORY,
             description="Loads a LoRA file as LORA_MODEL, with its metadata, for merging, resizing and saving.",
-            inputs=[
-                io.Combo.Input("lora_name", options=host.file_names("loras"), tooltip="A LoRA file in models/loras.")
-            ],
+            inputs=[lora_name_input()],
             outputs=[io.LoraModel.Output(display_name="lora_model", tooltip="The LoRA's tensors.")],
         )
 
@@ -81,12 +78,7 @@ class SaveLora(io.ComfyNode):
             "layer before it reports success.",
             inputs=[
                 io.LoraModel.Input("lora_model", tooltip="The LoRA to save."),
-                io.String.Input(
-                    "filename_prefix",
-                    default="loras/styledelta",
-                    tooltip="Folder and beginning of the file name, inside the output folder. A number is added; "
-                    "no file is ever replaced.",
-                ),
+                filename_prefix_input("loras/styledelta"),
                 io.Combo.Input(
                     "dtype",
                     options=list(DTYPES),
@@ -127,9 +119,8 @@ class LoraReport(io.ComfyNode):
 
     @classmethod
     def execute(cls, lora_model: dict) -> io.NodeOutput:
-        model: LoraModel = host.as_lora_model(lora_model)
-        picture: torch.Tensor = report_picture(model)
-        return io.NodeOutput(host.to_output(picture), report_text(model))
+        text, picture = lora_report(host.as_lora_model(lora_model))
+        return io.NodeOutput(host.to_output(picture), text)
 
 
 NODES = [LoadLora, ApplyLora, SaveLora, LoraReport]

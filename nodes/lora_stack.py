@@ -11,6 +11,7 @@ from ..delta import lora_names
 from ..delta.block_weights import PRESETS, parse_block_weights, preset_rules
 from ..delta.lora_stack import EntryReport, StackEntry, format_report, read_stack
 from . import host
+from .inputs import lora_name_input, strength_input
 
 CATEGORY = "StyleDelta/LoRA"
 StackType = io.Custom("LORA_STACK")
@@ -25,7 +26,7 @@ class AddLora(io.ComfyNode):
             category=CATEGORY,
             description="Adds one LoRA to a stack. Chain several, then apply them together with Apply LoRA Stack.",
             inputs=[
-                io.Combo.Input("lora_name", options=host.file_names("loras"), tooltip="A LoRA file in models/loras."),
+                lora_name_input(),
                 strength_input("strength_model", "the diffusion model"),
                 strength_input("strength_clip", "the text encoder"),
                 io.Combo.Input(
@@ -65,19 +66,6 @@ class AddLora(io.ComfyNode):
         parse_block_weights(rules)
         host.file_path("loras", lora_name)
         return io.NodeOutput([*(lora_stack or []), StackEntry(lora_name, strength_model, strength_clip, rules)])
-
-
-def strength_input(name: str, target: str) -> io.Input:
-    """A LoRA strength as core's loaders have it."""
-    return io.Float.Input(
-        name,
-        default=1.0,
-        min=-100.0,
-        max=100.0,
-        step=0.01,
-        tooltip=f"How strongly the LoRA changes {target}, from -100 to 100. 1 is as trained, 0 leaves it out, "
-        "negative takes it away.",
-    )
 
 
 class ApplyLoraStack(io.ComfyNode):

@@ -11,6 +11,7 @@ from ..delta.style_params import StyleParams, extend
 from ..delta.style_sheet import PAINTED_SIDE, style_sheet
 from ..delta.style_vector_files import load_style, save_style
 from . import host
+from .inputs import filename_prefix_input
 
 CATEGORY = "StyleDelta/style network"
 NetworkType = io.Custom("STYLE_NETWORK")
@@ -86,12 +87,7 @@ class SaveStyleNetwork(io.ComfyNode):
             "It converts fast-neural-style state dicts to the documented layout.",
             inputs=[
                 NetworkType.Input("style_network", tooltip="The network to save."),
-                io.String.Input(
-                    "filename_prefix",
-                    default=f"{host.STYLE_NETWORKS}/network",
-                    tooltip="Folder and beginning of the file name, inside the output folder. A number is added; "
-                    "no file is ever replaced.",
-                ),
+                filename_prefix_input(f"{host.STYLE_NETWORKS}/network"),
             ],
             outputs=[io.String.Output(display_name="path", tooltip="Where the file was written.")],
             is_output_node=True,
@@ -183,12 +179,7 @@ class SaveStyle(io.ComfyNode):
             "where it came from pictures, gamma and beta otherwise.",
             inputs=[
                 StyleType.Input("style", tooltip="The style or mix to save."),
-                io.String.Input(
-                    "filename_prefix",
-                    default=f"{host.STYLE_VECTORS}/style",
-                    tooltip="Folder and beginning of the file name, inside the output folder. A number is added; "
-                    "no file is ever replaced.",
-                ),
+                filename_prefix_input(f"{host.STYLE_VECTORS}/style"),
             ],
             outputs=[io.String.Output(display_name="path", tooltip="Where the file was written.")],
             is_output_node=True,

@@ -21,7 +21,8 @@ NULL_VALUE = 1e-12
 # The Cholesky way to an orthonormal basis loses the square of the condition number of the columns.
 WELL_CONDITIONED = 1e-3
 
-RankPolicy = Callable[[Tensor, "tuple[int, ...]"], int]
+# (singular values, shape, energy of values that are not given) -> rank; see `delta.rank`.
+RankPolicy = Callable[..., int]
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ class Truncation(NamedTuple):
 class FactorSVD:
     """dW = left @ u @ diag(values) @ vt @ right, all in float64.
 
-    left: [m, P] and right: [Q, n] are orthonormal frames of the factors; u: [P, K]; values: [K], descending; vt: [K, Q].
+    left: [m, P] and right: [Q, n] span the columns and rows of dW; u: [P, K] and vt: [K, Q] turn them into its singular
+    vectors, so that left @ u and vt @ right are orthonormal; values: [K], descending.
     """
 
     left: Tensor
@@ -116,30 +118,47 @@ class FactorSVD:
 
 
 def factor_svd(part: LowRank) -> FactorSVD:
-    """The thin SVD of up @ down: orthonormal frames of both factors and the SVD of the R x R core between them."""
-    left, left_map = orthonormal(part.up)
-    right, right_map = orthonormal(part.down.T)
-    return _core_svd(left, left_map @ right_map.T, right.T, part.shape)
+    """The thin SVD of up @ down, from that of the R x R core between orthonormal frames of both factors."""
+    left, right = _frame(part.up), _frame(part.down.T)
+    u, values, vt = _core_svd(left.map @ right.map.T)
+    return FactorSVD(left.columns, left.turn @ u, values, vt @ right.turn.T, right.columns.T, part.shape)
 
 
-def _core_svd(left: Tensor, core: Tensor, right: Tensor, shape: tuple[int, ...]) -> FactorSVD:
+def _core_svd(core: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The SVD of a core without the values that are rounding."""
     u, values, vt = torch.linalg.svd(core, full_matrices=False)
     present = values > NULL_VALUE * values[:1]
-    return FactorSVD(left, u[:, present], values[present], vt[present], right, shape)
+    return u[:, present], values[present], vt[present]
 
 
-def orthonormal(columns: Tensor) -> tuple[Tensor, Tensor]:
-    """(basis, map) with basis @ map = columns [m, R]; basis: [m, min(m, R)] with orthonormal columns, float64.
+class _Frame(NamedTuple):
+    """columns @ turn [m, P] is orthonormal, and times map [P, R] it is what the frame was made of; float64."""
 
-    By the Cholesky factor of the R x R Gram matrix, three times faster than Householder QR and as exact as long as the
-    columns are well conditioned; by QR otherwise.
+    columns: Tensor
+    turn: Tensor
+    map: Tensor
+
+
+def _frame(columns: Tensor) -> _Frame:
+    """An orthonormal frame of columns [m, R].
+
+    From the Cholesky factor of the R x R Gram matrix, which leaves the frame unformed and is as exact as Householder QR
+    as long as the columns are well conditioned; by QR otherwise.
     """
     columns = columns.double()
     factor, failed = torch.linalg.cholesky_ex(columns.T @ columns)
     diagonal = factor.diagonal()
     if not len(diagonal) or failed or diagonal.min() < WELL_CONDITIONED * diagonal.max():
-        return torch.linalg.qr(columns)
-    return torch.linalg.solve_triangular(factor.T, columns, upper=True, left=False), factor.T
+        basis, factor = torch.linalg.qr(columns)
+        return _Frame(basis, torch.eye(basis.shape[1], dtype=basis.dtype, device=basis.device), factor)
+    identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+    return _Frame(columns, torch.linalg.solve_triangular(factor.T, identity, upper=True), factor.T)
+
+
+def orthonormal(columns: Tensor) -> tuple[Tensor, Tensor]:
+    """(basis, map) with basis @ map = columns [m, R]; basis: [m, min(m, R)] with orthonormal columns, float64."""
+    frame = _frame(columns)
+    return frame.columns @ frame.turn, frame.map
 
 
 def zeros(shape: tuple[int, ...]) -> LowRank:
@@ -173,8 +192,8 @@ class CoreSpace(NamedTuple):
 
     def low_rank(self, core: Tensor) -> LowRank:
         """The update left @ core @ right in balanced factors. core: [P, Q]."""
-        svd = _core_svd(self.left, core, self.right, self.shape)
-        return svd.low_rank(svd.values)
+        u, values, vt = _core_svd(core)
+        return FactorSVD(self.left, u, values, vt, self.right, self.shape).low_rank(values)
 
 
 def core_space(parts: Sequence[LowRank]) -> CoreSpace:

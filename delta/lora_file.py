@@ -80,7 +80,7 @@ def read_layers(tensors: Mapping[str, Tensor], bake: Bake | None = None) -> Lora
 
 
 def write_layers(layers: Mapping[str, Layer], dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
-    """A state dict of LoRA tensors for layers by name, as every loader reads it: alpha equals the rank.
+    """A state dict of LoRA tensors for layers by name, at scale 1: alpha equals the rank, or is left out. See `endings`.
 
     A low-rank and a dense update of one weight become one dense update. Raises ValueError when a value does not fit
     `dtype`.
@@ -98,16 +98,34 @@ def write_layers(layers: Mapping[str, Layer], dtype: torch.dtype = torch.float16
             ones = (1,) * (len(low_rank.shape) - 2)
             up = low_rank.up.reshape(*low_rank.up.shape, *ones)
             down = low_rank.down.reshape(low_rank.rank, *low_rank.shape[1:])
-            tensors[f"{name}.lora_up.weight"] = _cast(f"{name}.lora_up.weight", up, dtype)
-            tensors[f"{name}.lora_down.weight"] = _cast(f"{name}.lora_down.weight", down, dtype)
-            tensors[f"{name}.alpha"] = torch.tensor(float(low_rank.rank))
-        if full is not None:
-            tensors[f"{name}.diff"] = _cast(f"{name}.diff", full, dtype)
-        if layer.bias is not None:
-            tensors[f"{name}.diff_b"] = _cast(f"{name}.diff_b", layer.bias, dtype)
+            up_ending, down_ending, has_alpha = endings(name)
+            tensors[name + up_ending] = _cast(name + up_ending, up, dtype)
+            tensors[name + down_ending] = _cast(name + down_ending, down, dtype)
+            if has_alpha:
+                tensors[f"{name}.alpha"] = torch.tensor(float(low_rank.rank))
+        # A norm is a weight of one dimension; both names of an update mean the same to loaders.
+        norm = full is not None and full.dim() == 1
+        for ending, update in (("w_norm" if norm else "diff", full), ("b_norm" if norm else "diff_b", layer.bias)):
+            if update is not None:
+                tensors[f"{name}.{ending}"] = _cast(f"{name}.{ending}", update, dtype)
         if layer.new_shape is not None:
             tensors[f"{name}.reshape_weight"] = torch.tensor(layer.new_shape)
     return tensors
+
+
+def endings(name: str) -> tuple[str, str, bool]:
+    """(ending of up, ending of down, whether an alpha stands beside them), as usual after a name of this convention.
+
+    diffusers has three: one for text encoders, one for the attention of U-Nets and PEFT's for the rest.
+    """
+    if name.startswith(("text_encoder.", "text_encoder_2.")):
+        return ".lora_linear_layer.up.weight", ".lora_linear_layer.down.weight", False
+    if name.startswith("unet."):
+        joint = "_" if ".processor." in name else "."
+        return f"{joint}lora.up.weight", f"{joint}lora.down.weight", False
+    if "." in name:
+        return ".lora_B.weight", ".lora_A.weight", False
+    return ".lora_up.weight", ".lora_down.weight", True
 
 
 def _cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:

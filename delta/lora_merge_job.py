@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from . import plots
+from .adapters import Layer
 from .block_weights import block_of, parse_block_weights, weight_path
 from .lora_file import RECIPE, Bake, LoraModel, merged_metadata, read_layers, write_layers
 from .lora_layers import layer_id, layer_path
 from .lora_merge import Merged, Source, SourceLayer, Step, cost_report, merge_loras
+from .lora_naming import naming_of, rename
 from .merging import MergeMethod
 from .rank import RankChoice
 
@@ -27,6 +29,14 @@ class MergeInput(NamedTuple):
     strength_model: float
     strength_clip: float
     block_weights: str = ""
+
+
+class SourceRead(NamedTuple):
+    """A LoRA as a source: its layers, the names of tensors that no adapter has, and the block rules without effect."""
+
+    layers: Source
+    foreign: list[str]
+    unused: list[str]
 
 
 class Job(NamedTuple):
@@ -55,27 +65,18 @@ def merge_job(
     if not inputs:
         raise ValueError("There is no LoRA to merge. Connect a LoRA stack or at least one LORA_MODEL.")
     values = parse_parameters(parameters)
-    sources, notes = [], []
-    for row in inputs:
-        source, foreign, unused = _source(row, key_map or {}, bake)
-        sources.append(source)
-        notes += [f"not a LoRA tensor, left out: {row.model.name}: {name}" for name in foreign]
-        notes += [f"{row.model.name}: the rule {rule} matches nothing" for rule in unused]
-    merged = merge_loras(sources, method, values, choice, seed, on_step=on_step)
+    reads = read_sources(inputs, key_map, bake)
+    notes = []
+    for row, read in zip(inputs, reads):
+        notes += [f"not a LoRA tensor, left out: {row.model.name}: {name}" for name in read.foreign]
+        notes += [f"{row.model.name}: the rule {rule} matches nothing" for rule in read.unused]
+    merged = merge_loras([read.layers for read in reads], method, values, choice, seed, on_step=on_step)
     recipe = {
         "method": method,
         "parameters": values,
         "rank": choice.describe(),
         "seed": seed,
-        "sources": [
-            {
-                **_provenance(row.model),
-                "strength_model": row.strength_model,
-                "strength_clip": row.strength_clip,
-                "block_weights": row.block_weights,
-            }
-            for row in inputs
-        ],
+        "sources": [source_recipe(row) for row in inputs],
     }
     lines = [
         f"{method} of {len(inputs)}: " + ", ".join(row.model.name for row in inputs),
@@ -87,8 +88,8 @@ def merge_job(
 
 def resize_job(model: LoraModel, choice: RankChoice, on_step: Step = lambda done, total: None) -> Job:
     """Lower the ranks of a LoRA. Raises ValueError as `merge_job` does."""
-    source, foreign, _ = _source(MergeInput(model, 1.0, 1.0), {}, None)
-    merged = merge_loras([source], "linear", {}, choice, on_step=on_step)
+    (read,) = read_sources([MergeInput(model, 1.0, 1.0)])
+    merged = merge_loras([read.layers], "linear", {}, choice, on_step=on_step)
     recipe = {
         "method": "resize",
         "rank": choice.describe(),
@@ -96,7 +97,7 @@ def resize_job(model: LoraModel, choice: RankChoice, on_step: Step = lambda done
     }
     lines = [
         f"{model.name} resized: {choice.describe()}",
-        *(f"not a LoRA tensor, left out: {name}" for name in foreign),
+        *(f"not a LoRA tensor, left out: {name}" for name in read.foreign),
     ]
     return _finish(merged, [model], recipe, "\n".join(lines), f"{model.name} resized")
 
@@ -134,18 +135,54 @@ def content_hash(model: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def source_recipe(row: MergeInput) -> dict[str, Any]:
+    """What a recipe says of one input."""
+    return {
+        **_provenance(row.model),
+        "strength_model": row.strength_model,
+        "strength_clip": row.strength_clip,
+        "block_weights": row.block_weights,
+    }
+
+
 def _provenance(model: LoraModel) -> dict[str, Any]:
     """Name and hash of a source, and the recipe that it was made by; None for one that was trained."""
     recipe = json.loads(model.metadata[RECIPE]) if RECIPE in model.metadata else None
     return {"name": model.name, "sha256": content_hash(model), "recipe": recipe}
 
 
-def _source(row: MergeInput, key_map: Mapping[str, Any], bake: Bake | None) -> tuple[Source, list[str], list[str]]:
-    """The layers of one LoRA by their weight, with strength times block factor; foreign tensors; rules without effect."""
-    read = read_layers(row.model, bake)
+def read_sources(
+    inputs: Sequence[MergeInput], key_map: Mapping[str, Any] | None = None, bake: Bake | None = None
+) -> list[SourceRead]:
+    """The layers of LoRAs by the weight they change, with strength times block factor. See `merge_job`.
+
+    Raises ValueError for two layers of a file that mean the same weight, and as `read_layers` does.
+    """
+    reads = [read_layers(row.model, bake) for row in inputs]
+    result = []
+    for row, read, layers in zip(inputs, reads, _in_one_naming([read.layers for read in reads])):
+        source, unused = _source(row, layers, key_map or {})
+        result.append(SourceRead(source, read.foreign, unused))
+    return result
+
+
+def _in_one_naming(files: Sequence[Mapping[str, Layer]]) -> Sequence[Mapping[str, Layer]]:
+    """The layers of several files under the names of the first where they differ, so that what one file has fused meets
+    what another has split. Files of an architecture without a table of names are left as they are."""
+    namings = [naming_of(layers) for layers in files]
+    if len(set(namings)) == 1:
+        return files
+    try:
+        return [rename(layers, namings[0] or "kohya") for layers in files]
+    except ValueError:
+        return files
+
+
+def _source(row: MergeInput, named: Mapping[str, Layer], key_map: Mapping[str, Any]) -> tuple[Source, list[str]]:
+    """The layers of one LoRA by their weight, with strength times block factor; and the rules without effect."""
     blocks = parse_block_weights(row.block_weights)
     layers: dict[str, SourceLayer] = {}
-    for name, layer in read.layers.items():
+    for name, layer in named.items():
         identity, path = _identify(name, key_map)
         if identity in layers:
             raise ValueError(
@@ -154,7 +191,7 @@ def _source(row: MergeInput, key_map: Mapping[str, Any], bake: Bake | None) -> t
             )
         strength = row.strength_clip if path[0] == "text" else row.strength_model
         layers[identity] = SourceLayer(name, path, layer, strength * blocks.factor(path))
-    return layers, read.foreign, blocks.unused([layer.path for layer in layers.values()])
+    return layers, blocks.unused([layer.path for layer in layers.values()])
 
 
 def _identify(name: str, key_map: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from .adapters import Layer
 from .lora_file import CAST_LOSS, LoraModel, group, read_layers, write_layers
+from .lora_naming import rename
 from .tensor_files import write_tensors
 
+AS_IT_IS = "as it is"
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 # A product of two rounded factors differs by the loss of both.
 PRODUCT_LOSS = 2.5
@@ -25,25 +27,28 @@ def save_lora(
     path: str | Path,
     dtype: str,
     apply: Apply,
+    naming: str = AS_IT_IS,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> str:
     """Write a LoRA and return a report of what became of every tensor.
 
     The written tensors are read back, and `apply` tells what a loader makes of each layer; a layer that differs from the
-    original by more than rounding makes the save fail and leaves no file. on_step(done, total) is called after each layer
-    and may raise to cancel. Raises ValueError for an empty LoRA, an unknown dtype and values that do not fit it.
+    original by more than rounding makes the save fail and leaves no file. naming is `as it is` or a convention of
+    `lora_naming`. on_step(done, total) is called after each layer and may raise to cancel. Raises ValueError for an empty
+    LoRA, an unknown dtype, values that do not fit it, and as `lora_naming.rename` does.
     """
     if dtype not in DTYPES:
         raise ValueError(f"There is no dtype {dtype}. Choose one of: {', '.join(DTYPES)}.")
     source = read_layers(model)
     if not source.layers:
         raise ValueError(f"{model.name} holds no LoRA tensors, so there is nothing to save.")
-    written = write_layers(source.layers, DTYPES[dtype])
+    layers = source.layers if naming == AS_IT_IS else rename(source.layers, naming)
+    written = write_layers(layers, DTYPES[dtype])
     worst = [("", 0.0)]
 
     def check(tensors: dict[str, Tensor]) -> None:
         grouped, _ = group(tensors)
-        for done, (name, layer) in enumerate(source.layers.items(), start=1):
+        for done, (name, layer) in enumerate(layers.items(), start=1):
             difference = _difference(name, layer, grouped.get(name, {}), apply)
             if difference > PRODUCT_LOSS * CAST_LOSS[DTYPES[dtype]]:
                 raise ValueError(
@@ -51,10 +56,10 @@ def save_lora(
                     "Nothing was kept; save as float32 and report this file."
                 )
             worst[0] = max(worst[0], (name, difference), key=lambda row: row[1])
-            on_step(done, len(source.layers))
+            on_step(done, len(layers))
 
     write_tensors(path, written, model.metadata, check)
-    return _report(path, source.layers, written, source.foreign, worst[0])
+    return _report(path, layers, written, source.foreign, worst[0])
 
 
 def _difference(name: str, layer: Layer, tensors: Mapping[str, Tensor], apply: Apply) -> float:

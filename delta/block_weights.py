@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -98,6 +100,13 @@ def preset_rules(name: str) -> str:
     return PRESETS[name]
 
 
+def combined_rules(preset: str, text: str) -> str:
+    """The rules of a preset, then one's own. Raises ValueError for an unknown preset and for rules that cannot be read."""
+    rules = ", ".join(filter(None, (preset_rules(preset), text.strip())))
+    parse_block_weights(rules)
+    return rules
+
+
 def weight_path(key: str) -> tuple[str, ...]:
     """The path of a model weight for rules: its block first, then its modules.
 
@@ -122,6 +131,19 @@ def block_of(path: tuple[str, ...]) -> str:
     if path[0] in ("text", *BLOCK_NAMES.values()) and path[0] != "middle" and len(path) > 1:
         return f"{path[0]}.{path[1]}"
     return path[0]
+
+
+def block_order(block: str) -> tuple[int, int, str]:
+    """A key that sorts blocks as data passes them: text encoders, input, middle, output; 2 before 10; others last."""
+    name, _, rest = block.partition(".")
+    flow = ("text", *BLOCK_NAMES.values())
+    return flow.index(name) if name in flow else len(flow), int(rest) if rest.isdigit() else 0, block
+
+
+def count_by_block(paths: Iterable[tuple[str, ...]]) -> str:
+    """How many of the paths lie in each block, such as `input.4 12, middle 6`."""
+    counts = Counter(map(block_of, paths))
+    return ", ".join(f"{block} {counts[block]}" for block in sorted(counts, key=block_order))
 
 
 def _matches_from(selector: tuple[str, ...], path: tuple[str, ...]) -> bool:

@@ -48,8 +48,8 @@ class LayerCost(NamedTuple):
     """What merging and truncating one layer cost.
 
     rank: of the result; norm: Frobenius norm of the exact weighted sum; error: distance of
-    the result from it; lost: distance between what an elementwise method gave and its compression to a low rank; values:
-    singular values before truncation.
+    the result from it; lost: distance between what an elementwise method gave and its compression to a low rank;
+    full_rank: before truncation.
     """
 
     path: tuple[str, ...]
@@ -57,12 +57,7 @@ class LayerCost(NamedTuple):
     norm: float
     error: float
     lost: float
-    values: Tensor
-
-    @property
-    def full_rank(self) -> int:
-        """The rank before truncation."""
-        return len(self.values)
+    full_rank: int
 
     @property
     def relative(self) -> float:
@@ -147,7 +142,7 @@ def _merge_low_rank(
     if all(update is None for update in given):
         return None, None, 0.0
     name = next(row.name for row, update in zip(rows, given) if update is not None)
-    updates = _alike(given, name)
+    updates = alike(given, name)
     weights = [1.0 if row is None else row.strength for row in rows]
     exact = concat([update.scale(weight) for update, weight in zip(updates, weights)])
     if method == "linear":
@@ -172,17 +167,20 @@ def _truncate(
         error = cut.residual
     else:
         error = concat([cut.low_rank, exact.scale(-1.0)]).norm()
-    return LayerCost(path, cut.low_rank.rank, norm, error, lost, cut.singular_values)
+    return LayerCost(path, cut.low_rank.rank, norm, error, lost, len(cut.singular_values))
 
 
-def _alike(updates: list[LowRank | None], name: str) -> list[LowRank]:
-    """The updates in one shape: some files store a kernel of one pixel, or a whole kernel, as a matrix. None is nothing."""
+def alike(updates: Sequence[LowRank | None], name: str) -> list[LowRank]:
+    """The updates in one shape: some files store a kernel of one pixel, or a whole kernel, as a matrix. None is nothing.
+
+    Raises ValueError for updates that cannot be of one weight. `name` is the layer's, for the message.
+    """
     shape = max((update.shape for update in updates if update is not None), key=len)
     for update in updates:
         if update is not None and not same_weight(update.shape, shape):
             raise ValueError(
                 f"{name} is {update.shape} in one LoRA and {shape} in another: they are for different models. "
-                "Merge LoRAs of one kind of model."
+                "Choose LoRAs of one kind of model."
             )
     return [zeros(shape) if update is None else LowRank(update.up, update.down, shape) for update in updates]
 
@@ -207,9 +205,8 @@ def _sum_of_the_rest(found: Sequence[SourceLayer]) -> Layer:
     return layer
 
 
-def cost_report(merged: Merged, worst: int = 5) -> str:
-    """Error against the exact sum: in all, per block, and the worst layers; as plain text."""
-    costs = list(merged.costs.values())
+def cost_report(costs: Sequence[LayerCost], worst: int = 5) -> str:
+    """Error against the exact update: in all, per block, and the worst layers; as plain text."""
     if not costs:
         return "no low-rank layers"
     lines = [f"relative error in all: {_relative(costs):.3g}"]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import torch
@@ -74,7 +75,7 @@ def merge_job(
     recipe = {
         "method": method,
         "parameters": values,
-        "rank": choice.describe(),
+        "rank": asdict(choice),
         "seed": seed,
         "sources": [source_recipe(row) for row in inputs],
     }
@@ -92,7 +93,7 @@ def resize_job(model: LoraModel, choice: RankChoice, on_step: Step = lambda done
     merged = merge_loras([read.layers], "linear", {}, choice, on_step=on_step)
     recipe = {
         "method": "resize",
-        "rank": choice.describe(),
+        "rank": asdict(choice),
         "sources": [_provenance(model)],
     }
     lines = [
@@ -219,7 +220,9 @@ def _sources(inputs: Sequence[MergeInput], merged: Merged) -> list[str]:
 def _finish(merged: Merged, sources: Sequence[LoraModel], recipe: dict[str, Any], head: str, name: str) -> Job:
     model = LoraModel(write_layers(merged.layers, torch.float32), merged_metadata(sources, recipe), name)
     numbers = sum(tensor.numel() for tensor in model.values())
-    report = "\n".join([head, f"{numbers * 2 / 1e6:.2f} MB at 2 bytes a number", cost_report(merged)])
+    report = "\n".join(
+        [head, f"{numbers * 2 / 1e6:.2f} MB at 2 bytes a number", cost_report(list(merged.costs.values()))]
+    )
     return Job(model, report, _picture(merged))
 
 

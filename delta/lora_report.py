@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,10 +12,12 @@ from torch import Tensor
 from . import plots
 from .block_weights import block_of
 from .factors import small_problems
-from .lora_file import LoraModel, read_layers
+from .lora_file import LoraModel, group, read_layers
 from .lora_layers import layer_id, layer_path
 
 STRONGEST = 5
+# Endings of tensors that say how to read the others.
+SETTINGS = ("alpha", "reshape_weight")
 
 
 def spectra_of(model: LoraModel) -> dict[tuple[str, ...], Tensor]:
@@ -42,16 +45,37 @@ def energy_by_block(spectra: Mapping[tuple[str, ...], Tensor]) -> dict[str, floa
     return {block: energy / total for block, energy in energies.items()}
 
 
-def lora_report(model: LoraModel) -> tuple[str, Tensor]:
-    """The report as text and as a picture. Raises ValueError as read_layers does."""
+class ParameterCount(NamedTuple):
+    """Numbers that training changed: in all, and in the layers of the diffusion model."""
+
+    total: int
+    diffusion: int
+
+
+def count_parameters(model: LoraModel) -> ParameterCount:
+    """The parameters of a LoRA. Alphas and shapes, which are settings, do not count."""
+    total = diffusion = 0
+    for name, parts in group(model)[0].items():
+        numbers = sum(tensor.numel() for ending, tensor in parts.items() if ending not in SETTINGS)
+        total += numbers
+        diffusion += 0 if layer_path(layer_id(name))[0] == "text" else numbers
+    return ParameterCount(total, diffusion)
+
+
+def lora_report(model: LoraModel, base_parameters: int | None = None) -> tuple[str, Tensor]:
+    """The report as text and as a picture. base_parameters: of the diffusion model that the LoRA is for.
+
+    Raises ValueError as read_layers does.
+    """
     spectra = spectra_of(model)
-    return _text(model, spectra), _picture(model, spectra)
+    return _text(model, spectra, base_parameters), _picture(model, spectra)
 
 
-def _text(model: LoraModel, spectra: Mapping[tuple[str, ...], Tensor]) -> str:
-    """Size, ranks, energy per block and the strongest layers, as plain text."""
+def _text(model: LoraModel, spectra: Mapping[tuple[str, ...], Tensor], base_parameters: int | None) -> str:
+    """Size, parameters, ranks, energy per block and the strongest layers, as plain text."""
     size = sum(tensor.numel() * tensor.element_size() for tensor in model.values())
     lines = [f"{model.name}: {len(model)} tensors, {size / 1e6:.2f} MB, {len(spectra)} low-rank layers"]
+    lines.append(_parameters(count_parameters(model), base_parameters))
     for key in ("modelspec.title", "ss_base_model_version", "ss_network_module"):
         if key in model.metadata:
             lines.append(f"{key}: {model.metadata[key]}")
@@ -67,6 +91,15 @@ def _text(model: LoraModel, spectra: Mapping[tuple[str, ...], Tensor]) -> str:
     for path, norm in sorted(norms.items(), key=lambda row: -row[1])[:STRONGEST]:
         lines.append(f"  {'.'.join(path)}: {norm:.4g}")
     return "\n".join(lines)
+
+
+def _parameters(count: ParameterCount, base: int | None) -> str:
+    parts = [f"parameters: {count.total:,}"]
+    if count.diffusion != count.total:
+        parts.append(f"of these {count.diffusion:,} for the diffusion model")
+    if base:
+        parts.append(f"{100 * count.diffusion / base:.3g} % of the base model's {base:,}")
+    return ", ".join(parts)
 
 
 def _picture(model: LoraModel, spectra: Mapping[tuple[str, ...], Tensor]) -> Tensor:

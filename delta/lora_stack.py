@@ -6,11 +6,10 @@ Other packs unpack exactly three values, so what else a row carries rides on a t
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .block_weights import block_of
+from .block_weights import count_by_block
 
 
 class StackEntry(tuple):
@@ -83,7 +82,4 @@ def _lines(number: int, report: EntryReport) -> list[str]:
 
 
 def _by_block(paths: list[tuple[str, ...]]) -> str:
-    if not paths:
-        return "nothing"
-    counts = Counter(map(block_of, paths))
-    return f"{len(paths)} weights ({', '.join(f'{block} {count}' for block, count in counts.items())})"
+    return f"{len(paths)} weights ({count_by_block(paths)})" if paths else "nothing"

@@ -27,6 +27,8 @@ SERIES = [(0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159
 DASHES = [(), (9, 4), (2, 4)]
 # Light to dark in one direction, so that the order survives grey print.
 HEAT = [(246, 244, 238), (190, 219, 222), (93, 164, 190), (31, 97, 150), (14, 38, 84)]
+# From -1 over 0 to 1: orange and blue are told apart by every kind of colour vision, and nothing stays pale.
+SIGNED_HEAT = [(140, 58, 0), (230, 148, 84), (246, 244, 238), (112, 170, 204), (14, 66, 122)]
 PLOT_WIDTH, PLOT_HEIGHT = 640, 360
 BAR_WIDTH, ROW_HEIGHT = 480, 22
 LEGEND_ROWS = 16
@@ -122,34 +124,44 @@ def bars(values: Mapping[str, float], title: str, unit: str) -> Tensor:
     return sheet.picture()
 
 
-def heatmap(matrix: Tensor, row_labels: Sequence[str], column_labels: Sequence[str], title: str) -> Tensor:
-    """A table of overlaps [rows, columns] in 0..1 as colours, with the numbers where at most 16 columns leave room.
+def heatmap(
+    matrix: Tensor, row_labels: Sequence[str], column_labels: Sequence[str], title: str, signed: bool = False
+) -> Tensor:
+    """A table [rows, columns] as colours, with the numbers where at most 16 columns leave room.
 
-    Raises ValueError for an empty table, labels that do not fit it, and numbers that are not in 0..1.
+    The numbers are in 0..1, or in -1..1 with `signed`; NaN leaves a cell empty. Raises ValueError for an empty table,
+    labels that do not fit it, and other numbers.
     """
     table = matrix.detach().cpu().double().numpy()
     if table.shape != (len(row_labels), len(column_labels)):
         raise ValueError(f"A table of shape {table.shape} has {len(row_labels)} x {len(column_labels)} labels.")
-    _require_finite("heatmap", table)
-    if table.min() < -1e-3 or table.max() > 1 + 1e-3:
-        raise ValueError(f"A heatmap shows numbers in 0..1, not {_number(table.min())} to {_number(table.max())}.")
-    cell = int(np.clip(HEATMAP_WIDTH // table.shape[1], NARROWEST_CELL, WIDEST_CELL))
-    size = min(LABEL_SIZE, cell - 2)
-    upright = max(_text_width(label, size) for label in column_labels) > cell - 4
+    _require_finite("heatmap", table[~np.isnan(table)])
+    scale = _HeatScale(-1.0, SIGNED_HEAT) if signed else _HeatScale(0.0, HEAT)
+    lowest, highest = np.nanmin(table), np.nanmax(table)
+    if lowest < scale.low - 1e-3 or highest > 1 + 1e-3:
+        raise ValueError(f"A heatmap shows {scale.low:g}..1, not {_number(lowest)} to {_number(highest)}.")
+    rows, columns = table.shape
+    width = int(np.clip(HEATMAP_WIDTH // columns, NARROWEST_CELL, WIDEST_CELL))
+    # Tables of many rows get flat cells, so that they stay on the screen.
+    height = min(max(HEATMAP_WIDTH // rows, ROW_HEIGHT), width)
+    size = min(LABEL_SIZE, height - 2)
+    upright = max(_text_width(label, size) for label in column_labels) > width - 4
     label_height = max(_text_width(label, size) for label in column_labels) if upright else size
     left = MARGIN + GAP + max(_text_width(label, size) for label in row_labels)
     top = _top(title) + label_height + GAP
-    right, bottom = left + cell * table.shape[1], top + cell * table.shape[0]
+    right, bottom = left + width * columns, top + height * rows
     sheet = _Sheet(_width_for(right + 2 * MARGIN + 56, title), max(bottom, top + 120) + MARGIN)
     _draw_title(sheet, title)
     for column, label in enumerate(column_labels):
-        x = left + cell * (column + 0.5)
+        x = left + width * (column + 0.5)
         sheet.text(x, top - GAP, label, size, "lm" if upright else "mb", upright=upright)
     for row, label in enumerate(row_labels):
-        sheet.text(left - GAP, top + cell * (row + 0.5), label, size, "rm")
-        for column, value in enumerate(table[row]):
-            _draw_cell(sheet, left + cell * column, top + cell * row, cell, float(value), table.shape[1])
-    _draw_heat_scale(sheet, right + MARGIN, top, max(bottom - top, 120))
+        sheet.text(left - GAP, top + height * (row + 0.5), label, size, "rm")
+        for column in np.flatnonzero(~np.isnan(table[row])):
+            corner = left + width * int(column), top + height * row
+            number = float(table[row, column]) if columns <= MOST_COLUMNS_WITH_NUMBERS else None
+            _draw_cell(sheet, corner, (width, height), scale.colour(table[row, column]), number)
+    _draw_heat_scale(sheet, right + MARGIN, top, max(bottom - top, 120), scale)
     return sheet.picture()
 
 
@@ -160,21 +172,47 @@ def curve(
     y_label: str,
     mark: tuple[float, float] | None = None,
 ) -> Tensor:
-    """One quantity against another, as a line through points (x, y) in the order of x. `mark` is the point chosen.
+    """One quantity against another. See `curves`."""
+    return curves({"": points}, title, x_label, y_label, mark)
 
-    Raises ValueError for no points, and for infinite or NaN ones.
+
+def curves(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    title: str,
+    x_label: str,
+    y_label: str,
+    mark: tuple[float, float] | None = None,
+) -> Tensor:
+    """One quantity against another: for each name a line through points (x, y) in the order of x.
+
+    `mark` is the point chosen. Raises ValueError for no points, and for infinite or NaN ones.
     """
+    points = [point for line in series.values() for point in line]
     everything = np.asarray([*points, *([mark] if mark else [])], dtype=np.float64)
     _require_finite("curve", everything[: len(points)])
     _require_finite("mark", everything)
     axes = [_linear_axis(label, everything[:, i]) for i, label in enumerate((x_label, y_label))]
-    sheet, frame = _plot(title, *axes, {})
-    places = [frame.place(*point) for point in sorted(points)]
-    sheet.line(places, SERIES[0], 2)
-    for place in places:
-        sheet.dot(*place, 3, SERIES[0])
+    styles = _styles(series)
+    sheet, frame = _plot(title, *axes, styles if len(series) > 1 else {})
+    for name, line in series.items():
+        colour, dash = styles[name]
+        places = [frame.place(*point) for point in sorted(line)]
+        sheet.line(places, colour, 2, dash)
+        for place in places:
+            sheet.dot(*place, 3, colour)
     if mark:
         _draw_mark(sheet, frame, mark)
+    return sheet.picture()
+
+
+def caption(texts: Sequence[str]) -> Tensor:
+    """Lines of text as a picture, to stand with others. Raises ValueError for none."""
+    if not texts:
+        raise ValueError("There are no lines to draw.")
+    width = 2 * MARGIN + max(_text_width(text, LABEL_SIZE) for text in texts)
+    sheet = _Sheet(width, ROW_HEIGHT * len(texts) + 2 * MARGIN)
+    for row, text in enumerate(texts):
+        sheet.text(MARGIN, MARGIN + ROW_HEIGHT * (row + 0.5), text, LABEL_SIZE, "lm")
     return sheet.picture()
 
 
@@ -189,6 +227,11 @@ def stack(pictures: Sequence[Tensor]) -> Tensor:
         sheet[:, top : top + picture.shape[1], : picture.shape[2]] = picture
         top += picture.shape[1]
     return sheet
+
+
+def beside(pictures: Sequence[Tensor]) -> Tensor:
+    """Pictures [1, height, width, 3] side by side, the lower ones on paper. Raises ValueError for none."""
+    return stack([picture.transpose(1, 2) for picture in pictures]).transpose(1, 2)
 
 
 class _Axis(NamedTuple):
@@ -357,27 +400,39 @@ def _draw_mark(sheet: _Sheet, frame: _Frame, mark: tuple[float, float]) -> None:
     sheet.text(x + (GAP if on_right else -GAP), y - GAP, text, LABEL_SIZE, "lb" if on_right else "rb", SERIES[1])
 
 
-def _draw_cell(sheet: _Sheet, left: float, top: float, cell: int, value: float, columns: int) -> None:
-    colour = _heat(value)
-    sheet.box(left, top, left + cell - 1, top + cell - 1, colour)
-    if columns <= MOST_COLUMNS_WITH_NUMBERS:
+class _HeatScale(NamedTuple):
+    """low: the number of the first colour; 1 has the last."""
+
+    low: float
+    colours: list[Colour]
+
+    def colour(self, value: float) -> Colour:
+        """The colour of a number in low..1."""
+        part = (value - self.low) / (1 - self.low)
+        place = min(max(part, 0.0), 1.0) * (len(self.colours) - 1)
+        step = min(int(place), len(self.colours) - 2)
+        return tuple(round(a + (b - a) * (place - step)) for a, b in zip(self.colours[step], self.colours[step + 1]))
+
+
+def _draw_cell(
+    sheet: _Sheet, corner: tuple[int, int], size: tuple[int, int], colour: Colour, number: float | None
+) -> None:
+    (left, top), (width, height) = corner, size
+    sheet.box(left, top, left + width - 1, top + height - 1, colour)
+    if number is not None:
         ink = INK if sum(colour) > 380 else PAPER
-        sheet.text(left + cell / 2, top + cell / 2, f"{value:.2f}", SMALL_SIZE, "mm", ink)
+        # Adding 0 takes the sign off a number that is rounded to 0.
+        sheet.text(left + width / 2, top + height / 2, f"{round(number, 2) + 0.0:.2f}", SMALL_SIZE, "mm", ink)
 
 
-def _draw_heat_scale(sheet: _Sheet, left: float, top: float, height: float) -> None:
+def _draw_heat_scale(sheet: _Sheet, left: float, top: float, height: float, scale: _HeatScale) -> None:
+    def value(part: float) -> float:
+        return scale.low + part * (1 - scale.low)
+
     for step in range(round(height)):
-        sheet.box(left, top + step, left + 14, top + step + 1, _heat(1 - (step + 0.5) / height))
-    for value in (0.0, 0.5, 1.0):
-        y = top + (1 - value) * height
-        sheet.text(left + 14 + GAP, y, _number(value), SMALL_SIZE, "lm", FAINT_INK)
-
-
-def _heat(value: float) -> Colour:
-    """The colour of a number in 0..1."""
-    place = min(max(value, 0.0), 1.0) * (len(HEAT) - 1)
-    low = min(int(place), len(HEAT) - 2)
-    return tuple(round(a + (b - a) * (place - low)) for a, b in zip(HEAT[low], HEAT[low + 1]))
+        sheet.box(left, top + step, left + 14, top + step + 1, scale.colour(value(1 - (step + 0.5) / height)))
+    for part in (0.0, 0.5, 1.0):
+        sheet.text(left + 14 + GAP, top + (1 - part) * height, _number(value(part)), SMALL_SIZE, "lm", FAINT_INK)
 
 
 def _styles(names: Mapping[str, object]) -> dict[str, tuple[Colour, tuple]]:

@@ -137,6 +137,11 @@ def stack_models(stack: list) -> list[tuple[LoraModel, float, float, str]]:
     return [(read_adapter(entry[0]), entry[1], entry[2], entry.block_weights) for entry in entries]
 
 
+def parameter_count(model: Any) -> int:
+    """The number of parameters of a MODEL's diffusion model."""
+    return sum(parameter.numel() for parameter in model.model.diffusion_model.parameters())
+
+
 class _ReadLedger(dict):
     """A state dict that remembers which of its tensors were taken."""
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
+from ..delta.block_weights import PRESETS
+from ..delta.lora_merge_job import MergeInput
 from . import host
+
+StackType = io.Custom("LORA_STACK")
+MODELS = 4
 
 
 def filename_prefix_input(default: str) -> io.Input:
@@ -33,3 +40,34 @@ def strength_input(name: str, target: str) -> io.Input:
         tooltip=f"How strongly the LoRA changes {target}, from -100 to 100. 1 is as trained, 0 leaves it out, "
         "negative takes it away.",
     )
+
+
+def block_weight_inputs() -> list[io.Input]:
+    """A preset of block weights, and rules of one's own."""
+    return [
+        io.Combo.Input(
+            "preset",
+            options=list(PRESETS),
+            default="all blocks",
+            tooltip="Which part of the model the LoRA is to act on. Block weights below are added to it.",
+        ),
+        io.String.Input(
+            "block_weights",
+            default="",
+            multiline=True,
+            tooltip="Factors by block or module name, such as `input.4=0.5, middle=1, double.*=0.8, attn2=0`. "
+            "The last rule that matches a weight decides; `*=0` first switches everything else off. "
+            "The report of Apply LoRA Stack shows the block names of the model.",
+        ),
+    ]
+
+
+def gather_loras(lora_stack: list | None, models: dict[str, Any]) -> list[MergeInput]:
+    """The rows of a stack, then the LORA_MODELs of the inputs lora_1, lora_2, ... with strength_1, ... or 1."""
+    inputs = [MergeInput(*row) for row in host.stack_models(lora_stack or [])]
+    for number in range(1, MODELS + 1):
+        lora = models.get(f"lora_{number}")
+        if lora is not None:
+            strength = models.get(f"strength_{number}", 1.0)
+            inputs.append(MergeInput(host.as_lora_model(lora), strength, strength))
+    return inputs

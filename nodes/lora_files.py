@@ -6,11 +6,13 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
+from ..delta.lora_compare import compare_loras
+from ..delta.lora_naming import NAMINGS
 from ..delta.lora_report import lora_report
-from ..delta.lora_save import DTYPES, save_lora
+from ..delta.lora_save import AS_IT_IS, DTYPES, save_lora
 from ..delta.lora_stack import StackEntry, format_report
 from . import host
-from .inputs import filename_prefix_input, lora_name_input, strength_input
+from .inputs import MODELS, StackType, filename_prefix_input, gather_loras, lora_name_input, strength_input
 from .lora_stack import CATEGORY, Target
 
 
@@ -85,6 +87,14 @@ class SaveLora(io.ComfyNode):
                     default="float16",
                     tooltip="How numbers are stored. float16 is what most LoRAs use; a value that does not fit is an error.",
                 ),
+                io.Combo.Input(
+                    "naming",
+                    options=[AS_IT_IS, *NAMINGS],
+                    default=AS_IT_IS,
+                    optional=True,
+                    tooltip="How layers are named. kohya: read by A1111, Forge, diffusers and ComfyUI. ComfyUI: by ComfyUI's "
+                    "own names. diffusers: query, key and value apart. Fused weights are split, and split ones fused, exactly.",
+                ),
             ],
             outputs=[
                 io.String.Output(display_name="path", tooltip="Where the file was written."),
@@ -96,9 +106,10 @@ class SaveLora(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, lora_model: dict, filename_prefix: str, dtype: str) -> io.NodeOutput:
+    def execute(cls, lora_model: dict, filename_prefix: str, dtype: str, naming: str = AS_IT_IS) -> io.NodeOutput:
         path = host.output_path(filename_prefix)
-        report = save_lora(host.as_lora_model(lora_model), path, dtype, host.apply_written, host.progress())
+        model = host.as_lora_model(lora_model)
+        report = save_lora(model, path, dtype, host.apply_written, naming, host.progress())
         return io.NodeOutput(path, report, ui=ui.PreviewText(report))
 
 
@@ -109,8 +120,15 @@ class LoraReport(io.ComfyNode):
             node_id="StyleDeltaLoraReport",
             display_name="LoRA Report",
             category=CATEGORY,
-            description="Shows what a LoRA does: singular values, energy per block, ranks and size.",
-            inputs=[io.LoraModel.Input("lora_model", tooltip="The LoRA to look into.")],
+            description="Shows what a LoRA does: singular values, energy per block, ranks, parameters and size.",
+            inputs=[
+                io.LoraModel.Input("lora_model", tooltip="The LoRA to look into."),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="The model that the LoRA is for. The report then compares their numbers of parameters.",
+                ),
+            ],
             outputs=[
                 io.Image.Output(display_name="plot", tooltip="Singular values and energy per block."),
                 io.String.Output(display_name="report", tooltip="The figures as text."),
@@ -118,9 +136,61 @@ class LoraReport(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, lora_model: dict) -> io.NodeOutput:
-        text, picture = lora_report(host.as_lora_model(lora_model))
+    def execute(cls, lora_model: dict, model: Any | None = None) -> io.NodeOutput:
+        parameters = None if model is None else host.parameter_count(model)
+        text, picture = lora_report(host.as_lora_model(lora_model), parameters)
         return io.NodeOutput(host.to_output(picture), text)
 
 
-NODES = [LoadLora, ApplyLora, SaveLora, LoraReport]
+class CompareLoras(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaCompareLoras",
+            display_name="Compare LoRAs",
+            category=CATEGORY,
+            description="Tells before stacking whether LoRAs get along: how far their directions coincide in each block, and "
+            "whether they add up or cancel.",
+            inputs=[
+                StackType.Input(
+                    "lora_stack",
+                    optional=True,
+                    tooltip="LoRAs with strengths and block weights. A negative strength turns its LoRA around, and layers "
+                    "at strength 0 are left out.",
+                ),
+                *(
+                    io.LoraModel.Input(
+                        f"lora_{number}", optional=True, tooltip="A LoRA that is compared at strength 1."
+                    )
+                    for number in range(1, MODELS + 1)
+                ),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="The model that the LoRAs are for. It tells which names mean one weight.",
+                ),
+                io.Clip.Input(
+                    "clip", optional=True, tooltip="The text encoder that the LoRAs are for. Used with a model only."
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="plot",
+                    tooltip="For every two LoRAs and each block: outputs shared and inputs shared, 0 to 1, and the cosine, -1 to 1.",
+                ),
+                io.String.Output(
+                    display_name="report", tooltip="Which LoRAs fight, where and why, and what to do; then all figures."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, lora_stack: list | None = None, model: Any | None = None, clip: Any | None = None, **models: Any
+    ) -> io.NodeOutput:
+        key_map = host.lora_key_map(model, clip) if model is not None else {}
+        comparison = compare_loras(gather_loras(lora_stack, models), key_map, host.progress())
+        return io.NodeOutput(host.to_output(comparison.picture), comparison.report)
+
+
+NODES = [LoadLora, ApplyLora, SaveLora, LoraReport, CompareLoras]

@@ -7,14 +7,17 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..delta import merging
+from ..delta.block_weights import combined_rules
+from ..delta.lora_bake import bake_job
 from ..delta.lora_file import LoraModel
-from ..delta.lora_merge_job import merge_job, method_help, resize_job
+from ..delta.lora_merge_job import MergeInput, merge_job, method_help, resize_job
 from ..delta.rank import MODES, RankChoice
+from ..delta.size_preview import size_preview
 from . import host
-from .lora_stack import CATEGORY, StackType
+from .inputs import MODELS, StackType, block_weight_inputs, gather_loras, strength_input
+from .lora_stack import CATEGORY
 
 RankType = io.Custom("RANK_POLICY")
-MODELS = 4
 
 
 def _rank_input(full: str) -> io.Input:
@@ -169,12 +172,7 @@ class MergeLoras(io.ComfyNode):
         clip: Any | None = None,
         **models: Any,
     ) -> io.NodeOutput:
-        inputs = host.stack_models(lora_stack or [])
-        for number in range(1, MODELS + 1):
-            lora = models.get(f"lora_{number}")
-            if lora is not None:
-                strength = models.get(f"strength_{number}", 1.0)
-                inputs.append((host.as_lora_model(lora), strength, strength, ""))
+        inputs = gather_loras(lora_stack, models)
         key_map = host.lora_key_map(model, clip) if model is not None else {}
         bake = host.baker(model, clip, key_map)
         job = merge_job(inputs, method, parameters, _choice(rank, rank_policy), seed, key_map, bake, host.progress())
@@ -204,4 +202,84 @@ class ResizeLora(io.ComfyNode):
         return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
 
 
-NODES = [MergeLoras, ResizeLora, RankPolicy]
+class SizePreview(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaSizePreview",
+            display_name="LoRA Size Preview",
+            category=CATEGORY,
+            description="Shows what a LoRA would weigh and lose at lower ranks, before Resize LoRA makes it smaller.",
+            inputs=[io.LoraModel.Input("lora_model", tooltip="The LoRA that is to become smaller.")],
+            outputs=[
+                io.String.Output(
+                    display_name="report",
+                    tooltip="Size in MB at 2 bytes a number, relative error and energy kept, for ranks from 1 to the file's.",
+                ),
+                io.Image.Output(
+                    display_name="plot", tooltip="Error against size, with one rank in all layers and spread over them."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, lora_model: dict) -> io.NodeOutput:
+        preview = size_preview(host.as_lora_model(lora_model), host.progress())
+        return io.NodeOutput(preview.report, host.to_output(preview.picture))
+
+
+class BakeBlockWeights(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaBakeBlockWeights",
+            display_name="Bake Block Weights",
+            category=CATEGORY,
+            description="Multiplies strengths and block weights into a LoRA, so that every loader of every program applies "
+            "them. Layers that are switched off are left out.",
+            inputs=[
+                io.LoraModel.Input("lora_model", tooltip="The LoRA to change."),
+                strength_input("strength_model", "the diffusion model"),
+                strength_input("strength_clip", "the text encoder"),
+                *block_weight_inputs(),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="The model that the LoRA is for. Blocks then have the names that the model gives them, and "
+                    "adapters that depend on it are baked in: DoRA, GLoRA, OFT, BOFT.",
+                ),
+                io.Clip.Input(
+                    "clip", optional=True, tooltip="The text encoder that the LoRA is for. Used with a model only."
+                ),
+            ],
+            outputs=[
+                io.LoraModel.Output(
+                    display_name="lora_model", tooltip="The changed LoRA, in float32, to be used at strength 1."
+                ),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="Factors by block, layers switched off, and rules that match nothing.",
+                ),
+                io.Image.Output(display_name="plot", tooltip="The strength left and the energy, by block."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        lora_model: dict,
+        strength_model: float,
+        strength_clip: float,
+        preset: str,
+        block_weights: str,
+        model: Any | None = None,
+        clip: Any | None = None,
+    ) -> io.NodeOutput:
+        rules = combined_rules(preset, block_weights)
+        row = MergeInput(host.as_lora_model(lora_model), strength_model, strength_clip, rules)
+        key_map = host.lora_key_map(model, clip) if model is not None else {}
+        job = bake_job(row, key_map, host.baker(model, clip, key_map), host.progress())
+        return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
+
+
+NODES = [MergeLoras, ResizeLora, RankPolicy, SizePreview, BakeBlockWeights]

@@ -8,13 +8,12 @@ import torch
 from comfy_api.latest import io
 
 from ..delta import lora_names
-from ..delta.block_weights import PRESETS, parse_block_weights, preset_rules
+from ..delta.block_weights import combined_rules, parse_block_weights
 from ..delta.lora_stack import EntryReport, StackEntry, format_report, read_stack
 from . import host
-from .inputs import lora_name_input, strength_input
+from .inputs import StackType, block_weight_inputs, lora_name_input, strength_input
 
 CATEGORY = "StyleDelta/LoRA"
-StackType = io.Custom("LORA_STACK")
 
 
 class AddLora(io.ComfyNode):
@@ -29,20 +28,7 @@ class AddLora(io.ComfyNode):
                 lora_name_input(),
                 strength_input("strength_model", "the diffusion model"),
                 strength_input("strength_clip", "the text encoder"),
-                io.Combo.Input(
-                    "preset",
-                    options=list(PRESETS),
-                    default="all blocks",
-                    tooltip="Which part of the model the LoRA is to act on. Block weights below are added to it.",
-                ),
-                io.String.Input(
-                    "block_weights",
-                    default="",
-                    multiline=True,
-                    tooltip="Factors by block or module name, such as `input.4=0.5, middle=1, double.*=0.8, attn2=0`. "
-                    "The last rule that matches a weight decides; `*=0` first switches everything else off. "
-                    "The report of Apply LoRA Stack shows the block names of the model.",
-                ),
+                *block_weight_inputs(),
                 StackType.Input("lora_stack", optional=True, tooltip="An earlier stack, from here or another pack."),
             ],
             outputs=[StackType.Output(display_name="lora_stack", tooltip="The stack with this LoRA at its end.")],
@@ -62,8 +48,7 @@ class AddLora(io.ComfyNode):
         block_weights: str,
         lora_stack: list | None = None,
     ) -> io.NodeOutput:
-        rules = ", ".join(filter(None, (preset_rules(preset), block_weights.strip())))
-        parse_block_weights(rules)
+        rules = combined_rules(preset, block_weights)
         host.file_path("loras", lora_name)
         return io.NodeOutput([*(lora_stack or []), StackEntry(lora_name, strength_model, strength_clip, rules)])
 

@@ -118,16 +118,18 @@ def test_a_linear_merge_equals_stacking_for_every_adapter(host, strengths):
         assert (value - expected).norm() <= 1e-6 * expected.norm(), key
 
 
-def test_the_recipe_rebuilds_the_file(host):
+@pytest.mark.parametrize("choice", [("fixed", 3.0, 0.0), ("energy", 0.87654321, 0.0), ("size", 0.003, 0.0)])
+def test_the_recipe_rebuilds_the_file(host, choice):
     one, two = files()
     merge = host.node("StyleDeltaMergeLoras").execute
+    policy = host.node("StyleDeltaRankPolicy").execute
     inputs = {"lora_1": one, "strength_1": 0.7, "lora_2": two, "strength_2": -0.4}
-    merged = merge("dare", "drop=0.4", 3, 11, **inputs)[0]
+    merged = merge("dare", "drop=0.4", 0, 11, rank_policy=policy(*choice)[0], **inputs)[0]
     recipe = json.loads(merged.metadata["styledelta.recipe"])
     parameters = ", ".join(f"{name}={value}" for name, value in recipe["parameters"].items())
-    rank = int(recipe["rank"].removeprefix("fixed "))
     strengths = {f"strength_{i}": source["strength_model"] for i, source in enumerate(recipe["sources"], start=1)}
-    again = merge(recipe["method"], parameters, rank, recipe["seed"], lora_1=one, lora_2=two, **strengths)[0]
+    inputs = {"lora_1": one, "lora_2": two, "rank_policy": policy(**recipe["rank"])[0]} | strengths
+    again = merge(recipe["method"], parameters, 0, recipe["seed"], **inputs)[0]
     assert again.keys() == merged.keys() and all(torch.equal(again[name], merged[name]) for name in merged)
 
 

@@ -1,6 +1,15 @@
 import pytest
 
-from delta.block_weights import PRESETS, block_of, parse_block_weights, preset_rules, weight_path
+from delta.block_weights import (
+    PRESETS,
+    block_of,
+    block_order,
+    combined_rules,
+    count_by_block,
+    parse_block_weights,
+    preset_rules,
+    weight_path,
+)
 
 UNET = "diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
 RESNET = "diffusion_model.output_blocks.11.0.in_layers.2.weight"
@@ -98,3 +107,23 @@ def test_presets():
     assert style.factor(weight_path(RESNET)) == 0
     with pytest.raises(ValueError, match="no block preset `x`.*middle only"):
         preset_rules("x")
+
+
+def test_blocks_are_ordered_as_data_passes_them():
+    blocks = ["time", "single.0", "output.1", "input.10", "middle", "double.3", "input.2", "text.te1", "conv"]
+    ordered = ["text.te1", "input.2", "input.10", "middle", "output.1", "double.3", "single.0", "conv", "time"]
+    assert sorted(blocks, key=block_order) == ordered
+
+
+def test_paths_are_counted_by_block():
+    paths = [("output", "1", "a"), ("input", "4", "b"), ("output", "1", "c"), ("middle", "d")]
+    assert count_by_block(paths) == "input.4 1, middle 1, output.1 2"
+    assert count_by_block([]) == ""
+
+
+def test_own_rules_follow_the_preset():
+    assert combined_rules("middle only", " attn2=0 ") == "*=0, text=1, middle=1, attn2=0"
+    assert combined_rules("all blocks", "") == ""
+    for preset, rules in (("none", ""), ("all blocks", "attn2")):
+        with pytest.raises(ValueError):
+            combined_rules(preset, rules)

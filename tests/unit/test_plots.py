@@ -5,7 +5,24 @@ import math
 import pytest
 import torch
 
-from delta.plots import GRID, HEAT, INK, PAPER, SERIES, _number, _ticks, bars, curve, heatmap, spectra, stack
+from delta.plots import (
+    GRID,
+    HEAT,
+    INK,
+    PAPER,
+    SERIES,
+    SIGNED_HEAT,
+    _number,
+    _ticks,
+    bars,
+    beside,
+    caption,
+    curve,
+    curves,
+    heatmap,
+    spectra,
+    stack,
+)
 
 LONG = "a label that goes on and on, far beyond what anybody would call a block or a LoRA " * 2
 POWERS = [2.0**-i for i in range(16)]
@@ -20,6 +37,10 @@ PICTURES = {
     "many bars": lambda: bars({f"single_blocks.{i}": i * 1.7 for i in range(60)}, "Energy", "%"),
     "heatmap": lambda: heatmap(TABLE, ["a", "b"], ["a", "b"], "Overlap"),
     "large heatmap": lambda: heatmap(torch.rand(57, 60), ["row"] * 57, ["column"] * 60, "Overlap"),
+    "tall heatmap": lambda: heatmap(torch.rand(57, 1), [f"single.{i}" for i in range(57)], ["A-B"], "Overlap"),
+    "signed heatmap": lambda: heatmap(2 * TABLE - 1, ["a", "b"], ["a", "b"], "Cosine", signed=True),
+    "curves": lambda: curves({"one": [(1, 5), (2, 3)], "two": [(1, 4)]}, "Size", "size (MB)", "error (%)"),
+    "caption": lambda: caption(["A: one", LONG]),
     "curve": lambda: curve([(1, 5), (2, 3), (4, 2)], "Size", "size (MB)", "error (%)", (2, 3)),
     "one point": lambda: curve([(0, 0)], "Size", "size (MB)", "error (%)", None),
     "falling below 0": lambda: curve([(-3, -1e-7), (2, 4e7)], "Size", "x", "y", None),
@@ -123,6 +144,24 @@ def test_a_heatmap_has_the_colours_and_numbers_of_its_table() -> None:
         assert covered(picture, colour).sum() > 800
 
 
+def test_a_signed_heatmap_tells_plus_from_minus() -> None:
+    picture = heatmap(torch.tensor([[1.0, -1.0], [0.0, -0.5]]), ["a", "b"], ["a", "b"], "Cosine", signed=True)
+    for colour in (SIGNED_HEAT[0], SIGNED_HEAT[1], SIGNED_HEAT[2], SIGNED_HEAT[4]):
+        assert covered(picture, colour).sum() > 800
+
+
+def test_a_cell_without_a_number_stays_paper() -> None:
+    full, half = (heatmap(torch.tensor([[1.0, other]]), ["a"], ["a", "b"], "") for other in (1.0, math.nan))
+    assert full.shape == half.shape
+    columns = [covered(picture, HEAT[-1]).sum(0) > 20 for picture in (full, half)]
+    assert (columns[0] & ~columns[1]).sum() == 43 and not (columns[1] & ~columns[0]).any()
+
+
+def test_tall_heatmaps_have_flat_cells() -> None:
+    tall = heatmap(torch.ones(57, 1), ["a"] * 57, ["b"], "")
+    assert 57 * 22 < tall.shape[1] < 57 * 22 + 100
+
+
 @pytest.mark.parametrize(("columns", "numbers"), [(16, True), (17, False)])
 def test_cells_have_numbers_while_there_is_room(columns: int, numbers: bool) -> None:
     picture = heatmap(torch.ones(1, columns), ["a"], [""] * columns, "")
@@ -138,6 +177,14 @@ def test_a_curve_rises_with_its_data_whatever_the_order() -> None:
     assert torch.equal(rising, shuffled)
     y, x = covered(rising, SERIES[0]).nonzero().T.double()
     assert torch.corrcoef(torch.stack([x, y]))[0, 1] < -0.99
+
+
+def test_each_of_several_curves_has_its_colour_and_a_place_in_the_legend() -> None:
+    one = [(0, 3), (1, 1)]
+    picture, alone = curves({"one": one, "two": [(0, 2), (1, 0)]}, "", "x", "y"), curve(one, "", "x", "y")
+    assert picture.shape[2] > alone.shape[2]
+    rows = [covered(picture, colour)[:, :600].any(1).nonzero().double().mean() for colour in SERIES[:2]]
+    assert rows[0] < rows[1]
 
 
 def test_the_mark_lies_where_the_curve_has_it() -> None:
@@ -162,6 +209,15 @@ def test_stacked_pictures_keep_every_pixel() -> None:
     assert covered(whole[:, :height, width:], PAPER).all() and width < wide.shape[2]
 
 
+def test_pictures_beside_each_other_keep_every_pixel() -> None:
+    low, high = caption(["one"]), bars({"one": 1.0}, "", "")
+    whole = beside([low, high])
+    height, width = low.shape[1:3]
+    assert whole.shape == (1, high.shape[1], width + high.shape[2], 3)
+    assert torch.equal(whole[:, :height, :width], low) and torch.equal(whole[:, :, width:], high)
+    assert covered(whole[:, height:, :width], PAPER).all()
+
+
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
@@ -176,7 +232,13 @@ def test_stacked_pictures_keep_every_pixel() -> None:
         (lambda: heatmap(torch.zeros(0, 0), [], [], ""), "nothing to draw"),
         (lambda: heatmap(TABLE, ["a"], ["a", "b"], ""), "1 x 2 labels"),
         (lambda: heatmap(2 * TABLE, ["a", "b"], ["a", "b"], ""), "0 to 2"),
-        (lambda: heatmap(torch.nan * TABLE, ["a", "b"], ["a", "b"], ""), "NaN"),
+        (lambda: heatmap(torch.nan * TABLE, ["a", "b"], ["a", "b"], ""), "nothing to draw"),
+        (lambda: heatmap(TABLE / 0, ["a", "b"], ["a", "b"], ""), "infinite"),
+        (lambda: heatmap(-TABLE, ["a", "b"], ["a", "b"], ""), "shows 0..1, not -1 to 0"),
+        (lambda: heatmap(2 * TABLE, ["a", "b"], ["a", "b"], "", signed=True), "shows -1..1, not 0 to 2"),
+        (lambda: caption([]), "no lines"),
+        (lambda: curves({}, "", "", ""), "nothing to draw"),
+        (lambda: beside([]), "no pictures"),
         (lambda: curve([], "", "", "", None), "nothing to draw"),
         (lambda: curve([(1, math.nan)], "", "", "", None), "NaN"),
         (lambda: curve([(1, 1)], "", "", "", (math.inf, 1)), "mark"),

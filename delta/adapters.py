@@ -75,13 +75,25 @@ class Layer:
         return dense if self.full is None else self.full + dense.reshape(self.full.shape)
 
 
+def join_name(layer: str, ending: str) -> str:
+    """The tensor name of a layer's ending: what `split_name` takes apart."""
+    return layer + ("" if ending.startswith("_") else ".") + ending
+
+
 def split_name(name: str) -> tuple[str, str] | None:
     """(layer, ending) of a tensor name, or None for a name that no adapter has."""
     for ending in ENDINGS:
-        separator = "" if ending.startswith("_") else "."
-        if name.endswith(separator + ending) and len(name) > len(separator + ending):
-            return name[: -len(separator + ending)], ending
+        joint = join_name("", ending)
+        if name.endswith(joint) and len(name) > len(joint):
+            return _of_weight(name.removesuffix(joint), ending)
     return None
+
+
+def _of_weight(layer: str, ending: str) -> tuple[str, str]:
+    """An update that is named by its bias, as the update of the bias of a layer."""
+    if ending == "diff" and layer.endswith(".bias"):
+        return layer.removesuffix(".bias"), "diff_b"
+    return layer, ending
 
 
 def read_layer(name: str, tensors: Mapping[str, Tensor]) -> Layer:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+# ComfyUI calls the weight of these norms `weight` or `scale`, which differs from version to version.
+SCALE_NORMS = (".query_norm", ".key_norm")
+
 
 class Weight(NamedTuple):
     """One weight.
@@ -48,6 +51,8 @@ class Architecture:
             for index, part in enumerate(weight.parts):
                 places[flat(part)] = Place(weight, index)
             places[flat(weight.comfy)] = Place(weight, None)
+            if weight.comfy.endswith(SCALE_NORMS):
+                places[flat(weight.comfy) + "_scale"] = Place(weight, None)
         return places
 
 
@@ -240,8 +245,9 @@ def _wan() -> Iterable[Weight]:
 
 
 def _hunyuan_video() -> Iterable[Weight]:
-    double = [Weight(f"double_blocks.{{}}.{layer}", ()) for layer in (*FLUX_DOUBLE, "img_attn.qkv", "txt_attn.qkv")]
-    single = [Weight(f"single_blocks.{{}}.{layer}", ()) for layer in (*FLUX_SINGLE, "linear1")]
+    layers = [layer for layer in FLUX_DOUBLE if ".norm." not in layer] + ["img_attn.qkv", "txt_attn.qkv"]
+    double = [Weight(f"double_blocks.{{}}.{layer}", ()) for layer in layers]
+    single = [Weight(f"single_blocks.{{}}.{layer}", ()) for layer in ("linear1", "linear2", "modulation.lin")]
     yield from _repeated(double, range(20))
     yield from _repeated(single, range(40))
 

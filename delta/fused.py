@@ -16,7 +16,7 @@ from .factors import LowRank, concat
 def split(layer: Layer, shares: Sequence[int]) -> list[Layer]:
     """The layer of each part of the rows. shares: rows of each part, in units that they have in common.
 
-    The parts of a low-rank update have one `down` in common, so that each has the rank of the whole. Raises ValueError
+    The parts of a low-rank update have the same `down`, so that each has the rank of the whole. Raises ValueError
     for rows that cannot be divided so, and for a weight that is padded.
     """
     _refuse_new_shape(layer)
@@ -83,7 +83,8 @@ def _on_rows(layer: Layer, change: Callable[[Tensor], Tensor]) -> Layer:
     low_rank = layer.low_rank
     if low_rank is not None:
         up = change(low_rank.up)
-        low_rank = replace(low_rank, up=up, shape=(len(up), *low_rank.shape[1:]))
+        # A copy of down: files refuse tensors that share memory.
+        low_rank = replace(low_rank, up=up, down=low_rank.down.clone(), shape=(len(up), *low_rank.shape[1:]))
     full, bias, new = (
         value if value is None else change(value) for value in (layer.full, layer.bias, layer.new_weight)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from .adapters import Layer, NeedsBaseError
 Bake = Callable[[str, Mapping[str, Tensor]], Tensor]
 
 RECIPE = "styledelta.recipe"
+# What other programs say of the tensors of a file, wrong as soon as they are written anew.
+STALE_METADATA = ("sshs_model_hash", "sshs_legacy_hash", "lora_adapter_metadata")
 # What casting may lose of a factor, relative to its norm, before a file is refused: far above rounding, far below use.
 CAST_LOSS = {torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 
@@ -80,12 +83,16 @@ def read_layers(tensors: Mapping[str, Tensor], bake: Bake | None = None) -> Lora
 
 
 def write_layers(layers: Mapping[str, Layer], dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
-    """A state dict of LoRA tensors for layers by name, at scale 1: alpha equals the rank, or is left out. See `endings`.
+    """A state dict of LoRA tensors for layers by name.
+
+    Where names have an alpha it is the same for all layers, the highest rank, because diffusers takes one alpha for many;
+    see `endings`.
 
     A low-rank and a dense update of one weight become one dense update. Raises ValueError when a value does not fit
     `dtype`.
     """
     tensors: dict[str, Tensor] = {}
+    alpha = max((layer.low_rank.rank for layer in layers.values() if layer.low_rank is not None), default=0)
     for name, layer in layers.items():
         if layer.new_weight is not None:
             if layer.low_rank is not None or layer.full is not None:
@@ -95,14 +102,15 @@ def write_layers(layers: Mapping[str, Layer], dtype: torch.dtype = torch.float16
         if low_rank is not None and full is not None:
             low_rank, full = None, layer.dense()
         if low_rank is not None and low_rank.rank:
-            ones = (1,) * (len(low_rank.shape) - 2)
-            up = low_rank.up.reshape(*low_rank.up.shape, *ones)
-            down = low_rank.down.reshape(low_rank.rank, *low_rank.shape[1:])
             up_ending, down_ending, has_alpha = endings(name)
+            share = math.sqrt(low_rank.rank / alpha) if has_alpha else 1.0
+            ones = (1,) * (len(low_rank.shape) - 2)
+            up = (low_rank.up * share).reshape(*low_rank.up.shape, *ones)
+            down = (low_rank.down * share).reshape(low_rank.rank, *low_rank.shape[1:])
             tensors[name + up_ending] = _cast(name + up_ending, up, dtype)
             tensors[name + down_ending] = _cast(name + down_ending, down, dtype)
             if has_alpha:
-                tensors[f"{name}.alpha"] = torch.tensor(float(low_rank.rank))
+                tensors[f"{name}.alpha"] = torch.tensor(float(alpha))
         # A norm is a weight of one dimension; both names of an update mean the same to loaders.
         norm = full is not None and full.dim() == 1
         for ending, update in (("w_norm" if norm else "diff", full), ("b_norm" if norm else "diff_b", layer.bias)):
@@ -149,7 +157,7 @@ def merged_metadata(sources: Iterable[LoraModel], recipe: Mapping[str, object]) 
     for source in reversed(sources):
         metadata |= source.metadata
     # They describe the factors of one source and would be wrong for the result.
-    for key in ("ss_network_dim", "ss_network_alpha", "sshs_model_hash", "sshs_legacy_hash"):
+    for key in ("ss_network_dim", "ss_network_alpha", *STALE_METADATA):
         metadata.pop(key, None)
     tags = [
         json.loads(source.metadata["ss_tag_frequency"]) for source in sources if "ss_tag_frequency" in source.metadata

@@ -169,14 +169,11 @@ def read_sources(
 
 def _in_one_naming(files: Sequence[Mapping[str, Layer]]) -> Sequence[Mapping[str, Layer]]:
     """The layers of several files under the names of the first where they differ, so that what one file has fused meets
-    what another has split. Files of an architecture without a table of names are left as they are."""
+    what another has split. Layers that are in no table of names are left as they are."""
     namings = [naming_of(layers) for layers in files]
     if len(set(namings)) == 1:
         return files
-    try:
-        return [rename(layers, namings[0] or "kohya") for layers in files]
-    except ValueError:
-        return files
+    return [rename(layers, namings[0] or "kohya", keep_unknown=True) for layers in files]
 
 
 def _source(row: MergeInput, named: Mapping[str, Layer], key_map: Mapping[str, Any]) -> tuple[Source, list[str]]:

@@ -7,9 +7,10 @@ numbers behind `lora_unet_`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from .adapters import Layer
-from .architectures import ARCHITECTURES, TEXT_ENCODERS, UNETS, Architecture, Weight
+from .architectures import ARCHITECTURES, SCALE_NORMS, TEXT_ENCODERS, UNETS, Architecture, Weight
 from .fused import add, fuse, split, swap_halves
 from .lora_layers import encoder_and_body
 
@@ -48,10 +49,11 @@ def architecture_of(names: Iterable[str]) -> Architecture | None:
     return best if hits[best] else None
 
 
-def rename(layers: Mapping[str, Layer], naming: str) -> dict[str, Layer]:
+def rename(layers: Mapping[str, Layer], naming: str, keep_unknown: bool = False) -> dict[str, Layer]:
     """The same updates under the names of a convention; updates of one weight under two names are added up.
 
-    Raises ValueError for an unknown convention, and for a layer that has no name in it or cannot be divided.
+    keep_unknown: whether a layer without a name in the convention keeps its own. Raises ValueError for such a layer
+    otherwise, for an unknown convention, and for a layer that cannot be divided.
     """
     if naming not in NAMINGS:
         raise ValueError(f"There is no naming {naming}. Choose one of: {', '.join(NAMINGS)}.")
@@ -60,15 +62,14 @@ def rename(layers: Mapping[str, Layer], naming: str) -> dict[str, Layer]:
     weights: dict[Weight, dict[int | None, Layer]] = {}
     for name, layer in layers.items():
         encoder, body = encoder_and_body(name)
-        if encoder is not None:
-            _add_to(renamed, _text_name(name, encoder, body, layer, naming, architecture), layer)
-        elif architecture is None or body not in architecture.places:
-            raise ValueError(
-                f"{name} has no known {naming} name. Choose another naming, or keep the names as they are."
-            )
-        else:
-            weight, part = architecture.places[body]
-            _add_to(weights.setdefault(weight, {}), part, layer)
+        place = None if architecture is None or encoder is not None else architecture.places.get(body)
+        if place is not None and (naming != "diffusers" or place.weight.parts):
+            _add_to(weights.setdefault(place.weight, {}), place.part, layer)
+            continue
+        new = _text_name(name, encoder, body, layer, naming, architecture) if encoder is not None else None
+        if new is None and not keep_unknown:
+            raise ValueError(_no_name(name, naming, architecture if encoder is None and place is not None else None))
+        _add_to(renamed, new or name, layer)
     for weight, given in weights.items():
         try:
             if naming == "diffusers":
@@ -80,11 +81,20 @@ def rename(layers: Mapping[str, Layer], naming: str) -> dict[str, Layer]:
     return renamed
 
 
+def _no_name(name: str, naming: str, architecture: Architecture | None) -> str:
+    if architecture is not None:
+        return f"{architecture.name} has no diffusers names that ComfyUI reads too. Choose the naming ComfyUI."
+    return f"{name} has no known {naming} name. Choose another naming, or keep the names as they are."
+
+
 def _add_to(layers: dict, key: object, layer: Layer) -> None:
     layers[key] = add([layers[key], layer]) if key in layers else layer
 
 
 def _whole_name(weight: Weight, architecture: Architecture, naming: str) -> str:
+    if weight.comfy.endswith(SCALE_NORMS):
+        # The diffusers name is the only one that every version of ComfyUI reads.
+        return architecture.diffusers_prefix + weight.parts[0]
     if naming == "ComfyUI":
         return f"diffusion_model.{weight.comfy}"
     path = weight.parts[0] if architecture in UNETS else weight.comfy
@@ -103,8 +113,13 @@ def _whole(weight: Weight, given: Mapping[int | None, Layer]) -> Layer:
 
 def _by_diffusers(weight: Weight, given: Mapping[int | None, Layer], architecture: Architecture) -> dict[str, Layer]:
     """The layers of the diffusers parts of a weight."""
-    if not weight.parts:
-        raise ValueError(f"diffusers reads LoRAs of {architecture.name} by their ComfyUI names")
+    renamed: dict[str, Layer] = {}
+    if len(weight.parts) > 1 or weight.swapped:
+        biases = {index: Layer(bias=layer.bias) for index, layer in given.items() if layer.bias is not None}
+        if biases:
+            # ComfyUI applies the bias of such a weight under its own name only.
+            renamed[_whole_name(weight, architecture, "ComfyUI")] = _whole(weight, biases)
+        given = {index: replace(layer, bias=None) for index, layer in given.items()}
     layers: dict[int, Layer] = {index: layer for index, layer in given.items() if index is not None}
     if None in given:
         whole = swap_halves(given[None]) if weight.swapped else given[None]
@@ -112,7 +127,7 @@ def _by_diffusers(weight: Weight, given: Mapping[int | None, Layer], architectur
         for index, piece in enumerate(pieces):
             _add_to(layers, index, piece)
     names = [architecture.diffusers_prefix + _in_diffusers(part, architecture) for part in weight.parts]
-    return {names[index]: layer for index, layer in layers.items()}
+    return renamed | {names[index]: layer for index, layer in layers.items()}
 
 
 def _in_diffusers(path: str, architecture: Architecture) -> str:
@@ -129,7 +144,7 @@ def _text_name(name: str, encoder: str, body: str, layer: Layer, naming: str, ar
         naming = "ComfyUI"
     beginning = TEXT_BEGINNINGS[naming].get(encoder)
     if beginning is None or place is None or (naming == "diffusers" and not place.weight.parts):
-        raise ValueError(f"{name} has no known {naming} name. Choose another naming, or keep the names as they are.")
+        return None
     if naming == "kohya":
         # Where there is one text encoder only, it has no number.
         alone = encoder == "te1" and (name.startswith("lora_te_") or architecture is UNETS[0])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .adapters import Layer
-from .lora_file import CAST_LOSS, LoraModel, group, read_layers, write_layers
+from .lora_file import CAST_LOSS, STALE_METADATA, LoraModel, group, read_layers, write_layers
 from .lora_naming import rename
 from .tensor_files import write_tensors
 
@@ -58,7 +58,8 @@ def save_lora(
             worst[0] = max(worst[0], (name, difference), key=lambda row: row[1])
             on_step(done, len(layers))
 
-    write_tensors(path, written, model.metadata, check)
+    metadata = {key: text for key, text in model.metadata.items() if key not in STALE_METADATA}
+    write_tensors(path, written, metadata, check)
     return _report(path, layers, written, source.foreign, worst[0])
 
 

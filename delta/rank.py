@@ -1,7 +1,8 @@
 """How many singular values to keep: per layer, or over all layers for a size in megabytes.
 
-A policy is a function (singular values, weight shape) -> rank; values are descending, rank 0 and the full rank are
-reachable.
+A policy is a function (singular values, weight shape, rest) -> rank; values are descending, rank 0 and the full rank are
+reachable. `rest` is the energy of singular values that are not given; a rank above the number of those given says that
+more of them are needed.
 """
 
 from __future__ import annotations
@@ -20,29 +21,36 @@ from .factors import RankPolicy
 ROUNDING = 1e-12
 
 
+def full() -> RankPolicy:
+    """Keep everything."""
+    return lambda values, shape, rest=0.0: len(values) + bool(rest)
+
+
 def fixed(rank: int) -> RankPolicy:
     """Keep `rank` values. Raises ValueError for a negative rank."""
     if rank < 0:
         raise ValueError(f"Rank {rank} is negative; the smallest rank is 0.")
-    return lambda values, shape: min(rank, len(values))
+    return lambda values, shape, rest=0.0: rank if rest else min(rank, len(values))
 
 
 def energy(share: float) -> RankPolicy:
     """The smallest rank that keeps this share of the energy (the sum of squares), 0..1."""
     _check_share("energy", share)
-    return lambda values, shape: _smallest(_tail_energy(values) <= (1 - share + ROUNDING) * _total(values))
+    return lambda values, shape, rest=0.0: _smallest(values, rest, 1 - share)
 
 
 def error(limit: float) -> RankPolicy:
     """The smallest rank whose relative error in the Frobenius norm is at most `limit`, 0..1."""
     _check_share("error", limit)
-    return lambda values, shape: _smallest(_tail_energy(values) <= (limit**2 + ROUNDING) * _total(values))
+    return lambda values, shape, rest=0.0: _smallest(values, rest, limit**2)
 
 
 def knee() -> RankPolicy:
     """The rank at which the spectrum bends most: farthest below the line from its first to its last value."""
 
-    def rank(values: Tensor, shape: tuple[int, ...]) -> int:
+    def rank(values: Tensor, shape: tuple[int, ...], rest: float = 0.0) -> int:
+        if rest:
+            return len(values) + 1
         if len(values) < 3 or values[0] == 0:
             return int(torch.count_nonzero(values))
         line = torch.linspace(1, 0, len(values), dtype=torch.float64)
@@ -105,18 +113,12 @@ def _check_share(name: str, value: float) -> None:
         raise ValueError(f"The {name} policy wants a share from 0 to 1, not {value:g}.")
 
 
-def _total(values: Tensor) -> Tensor:
-    return values.double().square().sum()
-
-
-def _tail_energy(values: Tensor) -> Tensor:
-    """Energy cut off at every rank from 0 to len(values)."""
+def _smallest(values: Tensor, rest: float, share: float) -> int:
+    """The smallest rank that cuts off at most this share of the energy."""
     squares = values.double().square().flip(0)
-    return torch.cat([squares.new_zeros(1), squares.cumsum(0)]).flip(0)
-
-
-def _smallest(enough: Tensor) -> int:
-    return int(enough.int().argmax())
+    cut = torch.cat([squares.new_zeros(1), squares.cumsum(0)]).flip(0) + rest
+    enough = cut <= (share + ROUNDING) * cut[0]
+    return int(enough.int().argmax()) if enough.any() else len(values) + 1
 
 
 MODES = ("full", "fixed", "energy", "error", "knee", "size")
@@ -147,7 +149,7 @@ class RankChoice:
         makers = {"fixed": lambda value: fixed(int(value)), "energy": energy, "error": error}
         if self.mode in makers:
             return makers[self.mode](self.value)
-        return knee() if self.mode == "knee" else lambda values, shape: len(values)
+        return knee() if self.mode == "knee" else full()
 
     def ranks(self, spectra: Mapping[str, Spectrum], text: Container[str], bytes_per_number: int) -> dict[str, int]:
         """The rank of every layer for a size. `text` holds the layers of the text encoder."""

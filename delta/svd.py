@@ -1,12 +1,13 @@
-"""The truncated SVD of a dense matrix, as good as the best to a stated tolerance, with its residual measured.
+"""The truncated SVD of a dense matrix, as good as the best to a stated tolerance, with its residual.
 
 Randomised block iteration (Halko, Martinsson and Tropp 2011, arXiv 0909.4061) that keeps every block it has seen, each
 orthonormal to all others (block Lanczos bidiagonalisation; Musco and Musco 2015, arXiv 1504.05477): the spectra of
 fine-tuned weights are flat, and there it needs about half the products with the matrix that subspace iteration needs.
 
 When to stop. The best residual of rank k is r^2 = ||M||^2 - sum(sigma_i^2), i <= k, and a found value theta_i never
-exceeds sigma_i. After each pass the bases give Ritz values theta_i, Ritz vectors u_i and the Ritz residuals
-c_i = ||M M^T u_i - theta_i^2 u_i||, and the squared norm still missing is at most
+exceeds sigma_i. Each product with M or M^T extends the basis of one side, and before that the basis gives Ritz values
+theta_i, Ritz vectors u_i and the Ritz residuals c_i = ||M M^T u_i - theta_i^2 u_i|| (or with M^T M on the other side).
+The squared norm still missing is at most
 
     lost = sum over i <= k of min(c_i^2 / (theta_i^2 - theta_{k+p}^2), c_i),
 
@@ -14,19 +15,22 @@ the Kato-Temple bound where the last oversampled value theta_{k+p} leaves a gap,
 presumes that no direction stronger than theta_{k+p} is nearly orthogonal to the whole space: that much is left to the
 random start, which has p more columns than are wanted. Iteration ends when lost is below 2 * tolerance * r^2 (r is then
 within `tolerance` of the best) and, while passes remain, below 2 * tolerance * the squared norm found: where the
-spectrum is flat every residual looks alike, and what is kept is what counts. A last half step, for which no bound is
-computed, makes the result better still.
+spectrum is flat every residual looks alike, and what is kept is what counts. The product that gave the c_i then makes
+the result better still at no cost; no bound is computed for that.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial, reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .factors import LowRank, Truncation, small_problems
+from .factors import LowRank, RankPolicy, Truncation, small_problems
 
 OVERSAMPLING = 8
 PASSES = 8
@@ -34,13 +38,20 @@ PASSES = 8
 WIDEST_BLOCK = 1 / 6
 # float32 products tell nothing about directions weaker than this, relative to the norm of the matrix.
 ROUNDING = 1e-6
+# Columns this far from dependent are orthonormal to float32 by the Cholesky factor of a float64 Gram matrix.
+INDEPENDENT = 1e-3
+# Below this share of the squared norm, ||M||^2 - sum(S^2) is mostly rounding.
+CANCELLATION = 1 / 256
 CHUNK_ELEMENTS = 2**18
+TILE_ELEMENTS = 2**22
+# left: [m, K], values: [K], right: [n, K].
+_Triplets = tuple[Tensor, Tensor, Tensor]
 
 
 class TruncatedSVD(NamedTuple):
     """U: [m, K] with orthonormal columns; S: [K], descending; Vh: [K, n] with orthonormal rows; all float32.
 
-    residual: the Frobenius norm of matrix - U diag(S) Vh, measured in float64.
+    residual: the Frobenius norm of matrix - U diag(S) Vh, to about 1e-5 of itself or 1e-7 of the norm of the matrix.
     """
 
     U: Tensor
@@ -56,66 +67,160 @@ def truncated_svd(
 
     The residual exceeds the smallest one possible by at most the fraction `tolerance`, or by about 1e-6 of the norm of
     the matrix, which is the rounding of float32. The same generator state (default: seed 0) gives the same bits.
-    Raises ValueError for a negative rank, a tensor that is not a matrix, or NaN and infinite numbers.
+    Where the device has too little memory, tiles of the matrix are sent there for each product; where that is still too
+    much, the CPU does it all. Raises ValueError for a negative rank, a tensor that is not a matrix, or NaN and infinite
+    numbers.
     """
     if matrix.dim() != 2:
         raise ValueError(f"A matrix is needed, not a tensor of shape {tuple(matrix.shape)}.")
     if rank < 0:
         raise ValueError(f"Rank {rank} is negative; the smallest rank is 0.")
-    matrix = matrix.detach().float()
-    energy = sum(float(torch.linalg.vector_norm(part.double())) ** 2 for part in _chunks(matrix))
-    if not math.isfinite(energy):
-        raise ValueError("The matrix holds NaN or infinite numbers.")
+    matrix = matrix.detach()
+    tall = matrix.shape[0] > matrix.shape[1]
+    wide = matrix.T if tall else matrix
     generator = generator or torch.Generator().manual_seed(0)
-    if matrix.shape[0] > matrix.shape[1]:
-        right, values, left = _truncate_wide(matrix.T, rank, tolerance, energy, generator)
-        left, right = left.T.contiguous(), right.T.contiguous()
-    else:
-        left, values, right = _truncate_wide(matrix, rank, tolerance, energy, generator)
-    return TruncatedSVD(left, values, right, _residual(matrix, left * values, right))
+    find = partial(_truncate, rank=rank, tolerance=tolerance, generator=generator, state=generator.get_state())
+    left, values, right, residual = _first_that_fits(
+        lambda: find(_Operand(wide.float(), wide.device)),
+        lambda: find(_Operand(wide.cpu(), wide.device, TILE_ELEMENTS)),
+        lambda: find(_Operand(wide.cpu().float(), torch.device("cpu"))),
+    )
+    left, values, right = (part.to(matrix.device) for part in (left, values, right))
+    if tall:
+        left, right = right, left
+    return TruncatedSVD(left.contiguous(), values, right.T.contiguous(), residual)
 
 
-def compress(update: Tensor, rank: int) -> Truncation:
-    """A dense update of a weight [m, ...] in balanced factors of at most this rank. Convolutions count as [m, rest].
+def compress(update: Tensor, rank: int | RankPolicy, start: int = 32) -> Truncation:
+    """A dense update of a weight [m, ...] in balanced factors of this rank. Convolutions count as [m, rest].
 
-    The singular values of the result are those that were kept. Raises ValueError as `truncated_svd` does.
+    rank: the most values to keep, or a policy, which is asked first about `start` values and then about twice as many
+    until it has seen enough. The singular values of the result are those that were found, of which the first were kept.
+    Raises ValueError as `truncated_svd` does.
     """
     shape = tuple(update.shape)
-    left, values, right, residual = truncated_svd(update.reshape(shape[0], math.prod(shape[1:])), rank)
-    root = values.sqrt()
-    return Truncation(LowRank(left * root, root[:, None] * right, shape), values.double(), residual)
+    matrix = update.reshape(shape[0], math.prod(shape[1:]))
+    if isinstance(rank, int):
+        found = truncated_svd(matrix, rank)
+        kept = len(found.S)
+    else:
+        found, kept = _meet(matrix, shape, rank, start)
+    values = found.S.double()
+    root = found.S[:kept].sqrt()
+    part = LowRank(found.U[:, :kept] * root, root[:, None] * found.Vh[:kept], shape)
+    return Truncation(part, values, math.hypot(found.residual, float(torch.linalg.vector_norm(values[kept:]))))
 
 
-def _truncate_wide(
-    matrix: Tensor, rank: int, tolerance: float, energy: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(U, S, Vh) of a matrix [m, n] with m <= n and this squared norm."""
-    kept = min(rank, matrix.shape[0])
-    left = None if kept else matrix.new_zeros(matrix.shape[0], 0)
-    if kept and kept + OVERSAMPLING <= WIDEST_BLOCK * matrix.shape[0]:
-        left = _iterate(matrix, kept, tolerance, energy, generator)
-    if left is None:
-        left = _leading_eigenvectors(matrix, kept)
-    return _rayleigh_ritz(matrix, left)
+def _meet(matrix: Tensor, shape: tuple[int, ...], policy: RankPolicy, start: int) -> tuple[TruncatedSVD, int]:
+    """Enough of the SVD of a matrix for a policy, and the rank that it wants."""
+    full = min(matrix.shape)
+    count = min(start, full)
+    while True:
+        found = truncated_svd(matrix, count)
+        wanted = policy(*_spectrum(found, full), shape)
+        if wanted <= count or count == full:
+            return found, min(wanted, count)
+        # The Gram matrix has all values at once.
+        doubled = 2 * count if 2 * count + OVERSAMPLING <= WIDEST_BLOCK * full else full
+        count = min(wanted if wanted > 2 * count else doubled, full)
 
 
-def _iterate(matrix: Tensor, kept: int, tolerance: float, energy: float, generator: torch.Generator) -> Tensor | None:
-    """Orthonormal columns [m, kept] that capture the matrix to the tolerance; None where the passes do not suffice."""
-    block = kept + OVERSAMPLING
+def _spectrum(found: TruncatedSVD, full: int) -> tuple[Tensor, float]:
+    """(singular values, energy of those not given) for a policy.
+
+    A residual within the rounding of float32 says that all other values are zeros, which are then given.
+    """
+    values = found.S.cpu().double()
+    norm = math.hypot(found.residual, float(torch.linalg.vector_norm(values)))
+    if len(values) == full or found.residual <= ROUNDING * norm:
+        return torch.nn.functional.pad(values, (0, full - len(values))), 0.0
+    return values, found.residual**2
+
+
+class _Operand:
+    """A matrix [m, n], m <= n, multiplied in float32 on a device: at once, or in tiles that are sent there one by one.
+
+    tile: the most numbers that a tile holds, which is some whole columns but at least one.
+    """
+
+    def __init__(self, matrix: Tensor, device: torch.device, tile: float = math.inf) -> None:
+        self.matrix, self.device, self.tile = matrix, device, tile
+        self.shape = matrix.shape
+
+    def times(self, columns: Tensor) -> Tensor:
+        """M @ columns. columns: [n, b]."""
+        return reduce(torch.add, (tile @ columns[span] for span, tile in self.tiles(self.tile)))
+
+    def transposed_times(self, columns: Tensor) -> Tensor:
+        """M^T @ columns. columns: [m, b]."""
+        return torch.cat([tile.T @ columns for _, tile in self.tiles(self.tile)])
+
+    def exact_tiles(self) -> Iterator[tuple[slice, Tensor]]:
+        """Tiles in float64, small because they are copies; each with the columns that it covers."""
+        return ((span, _exact(tile)) for span, tile in self.tiles(CHUNK_ELEMENTS))
+
+    def tiles(self, size: float) -> Iterator[tuple[slice, Tensor]]:
+        """Tiles of at most `size` numbers on the device, each with the columns that it covers."""
+        rows, columns = self.shape
+        width = int(min(max(1, size // max(1, rows)), max(1, columns)))
+        for first in range(0, max(1, columns), width):
+            span = slice(first, first + width)
+            yield span, self.matrix[:, span].to(self.device, torch.float32)
+
+    def zeros(self, *shape: int) -> Tensor:
+        """float32 zeros on the device."""
+        return torch.zeros(shape, device=self.device)
+
+
+def _first_that_fits(*attempts: Callable[[], tuple]) -> tuple:
+    """What the first attempt that finds enough memory gives; the last one may raise."""
+    for attempt in attempts[:-1]:
+        # Outside the handler, where the traceback would keep the tensors of the failed attempt alive.
+        with suppress(torch.cuda.OutOfMemoryError):
+            return attempt()
+    return attempts[-1]()
+
+
+def _truncate(
+    operand: _Operand, rank: int, tolerance: float, generator: torch.Generator, state: Tensor
+) -> tuple[Tensor, Tensor, Tensor, float]:
+    """(left, values, right, residual) of the leading triplets, with the generator in this state at first."""
+    generator.set_state(state)
+    energy = sum(float(torch.linalg.vector_norm(tile)) ** 2 for _, tile in operand.exact_tiles())
+    if not math.isfinite(energy):
+        raise ValueError("The matrix holds NaN or infinite numbers.")
+    kept, found = min(rank, operand.shape[0]), None
+    if kept and kept + OVERSAMPLING <= WIDEST_BLOCK * operand.shape[0]:
+        found = _iterate(operand, kept, tolerance, energy, generator)
+    left, values, right = found or _by_gram_matrix(operand, kept)
+    missing = energy - float(_exact(values).square().sum())
+    if missing > CANCELLATION * energy:
+        return left, values, right, math.sqrt(missing)
+    return left, values, right, _residual(operand, left, values, right)
+
+
+def _iterate(
+    operand: _Operand, kept: int, tolerance: float, energy: float, generator: torch.Generator
+) -> _Triplets | None:
+    """The triplets to the tolerance; None where the passes do not suffice."""
+    block, rows = kept + OVERSAMPLING, operand.shape[0]
     floor = ROUNDING * math.sqrt(energy)
-    left, right = matrix.new_zeros(matrix.shape[0], 0), matrix.new_zeros(matrix.shape[1], 0)
-    fresh = _extend(right, matrix.new_zeros(matrix.shape[1], block), floor, generator)[0]
-    core = torch.zeros(0, 0, dtype=torch.float64)
-    for _ in range(min(PASSES, matrix.shape[0] // (2 * block))):
-        # matrix @ right = left @ core at all times; core is upper block bidiagonal but for rounding.
-        right = torch.cat([right, fresh], 1)
-        fresh, weights, inside = _extend(left, matrix @ fresh, floor, generator)
-        core = torch.cat([torch.cat([core, core.new_zeros(block, core.shape[1])]), torch.cat([inside, weights])], 1)
-        left = torch.cat([left, fresh], 1)
-        fresh, weights, _ = _extend(right, matrix.T @ fresh, floor, generator)
+    start = torch.randn(rows, block, generator=generator, device=generator.device).to(operand.device)
+    # The product takes the basis `near` to far @ core at all times; core is block bidiagonal.
+    near, far = operand.zeros(operand.shape[1], 0), _extend(operand.zeros(rows, 0), start, 0.0, generator)[0]
+    core = torch.zeros(block, 0, dtype=torch.float64)
+    for step in range(2 * min(PASSES, rows // (2 * block))):
+        near, far, inside = far, near, core.T
+        product = operand.times if step % 2 else operand.transposed_times
+        fresh, weights = _extend(far, product(near[:, -block:]), floor, generator)
+        far = torch.cat([far, fresh], 1)
+        core = torch.cat([inside, torch.nn.functional.pad(weights, (inside.shape[1] - block, 0))])
+        if not step:
+            continue
         with small_problems():
-            squares, vectors = (part.flip(-1) for part in torch.linalg.eigh(core @ core.T))
-        lost = _missing_energy(squares, weights @ vectors[-block:], kept)
+            squares, vectors = (part.flip(-1) for part in torch.linalg.eigh(inside @ inside.T))
+        images = inside.T @ vectors[:, :kept]
+        lost = _missing_energy(squares, weights @ images[-block:])
         found = float(squares[:kept].sum())
         # The oversampled Ritz values bound the best residual from below where the difference is all rounding.
         best = max(energy * (1 - ROUNDING) - found - lost, float(squares[kept:].clamp(min=0).sum()))
@@ -123,75 +228,95 @@ def _iterate(matrix: Tensor, kept: int, tolerance: float, energy: float, generat
             break
     if lost > max(2 * tolerance * best, floor**2):
         return None
-    return left @ vectors[:, :kept].to(left)
+    with small_problems():
+        inner = torch.linalg.qr(images)[0]
+        turn, values, mix = torch.linalg.svd(core @ inner, full_matrices=False)
+    far, near = far @ turn.to(far), near @ (inner @ mix.T).to(near)
+    return (far, values.to(far), near) if step % 2 else (near, values.to(far), far)
 
 
-def _missing_energy(squares: Tensor, outside: Tensor, kept: int) -> float:
-    """The bound on the squared norm that the leading `kept` Ritz vectors miss; see the head of this file.
+def _missing_energy(squares: Tensor, outside: Tensor) -> float:
+    """The bound on the squared norm that the leading k Ritz vectors miss; see the head of this file.
 
-    squares: [d] squared Ritz values, descending; outside: [b, d], the part of M^T u_i outside the right basis.
+    squares: [d] squared Ritz values, descending; outside: [b, k], the part of M M^T u_i that is outside the basis.
     """
-    values = squares[:kept].clamp(min=0)
-    residuals = values.sqrt() * torch.linalg.vector_norm(outside[:, :kept], dim=0)
-    gaps = values - squares[kept + OVERSAMPLING - 1]
+    kept = outside.shape[1]
+    residuals = torch.linalg.vector_norm(outside, dim=0)
+    gaps = squares[:kept].clamp(min=0) - squares[kept + OVERSAMPLING - 1]
     return float(torch.minimum(residuals, residuals.square() / gaps.clamp(min=1e-300)).sum())
 
 
-def _extend(basis: Tensor, columns: Tensor, floor: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """New orthonormal columns, with weights and inside such that columns = basis @ inside + new @ weights.
+def _extend(basis: Tensor, columns: Tensor, floor: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """New orthonormal columns, with weights such that columns = new @ weights + something in the span of the basis.
 
-    basis: [m, d], orthonormal; columns: [m, b]. Directions outside the basis and weaker than `floor` are rounding; random
-    ones take their place with weight 0, so that a matrix of low rank does not break the iteration. Weights [b, b] and
-    inside [d, b] are float64 on the CPU.
+    basis: [m, d], orthonormal; columns: [m, b]; weights: [b, b], float64 on the CPU.
     """
     inside = basis.T @ columns
+    rest = columns - basis @ inside
+    exact = _exact(rest)
+    gram = _core(exact.T @ exact)
+    norm = math.sqrt(float(gram.trace() + _core(inside).square().sum()))
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    if failed or factor.diagonal().min() <= max(INDEPENDENT * norm, floor):
+        return _extend_by_weak(basis, rest, floor, generator)
+    inverse = torch.linalg.solve_triangular(factor.T, torch.eye(len(gram), dtype=gram.dtype), upper=True)
+    return rest @ inverse.to(rest), factor.T
+
+
+def _extend_by_weak(basis: Tensor, rest: Tensor, floor: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """As `_extend`, for columns [m, b] outside the basis that are weak or nearly dependent.
+
+    Directions weaker than `floor` are rounding; random ones take their place with weight 0, so that a matrix of low rank
+    does not break the iteration.
+    """
     with small_problems():
-        rough, factor = torch.linalg.qr(columns - basis @ inside)
+        rough, factor = torch.linalg.qr(_exact(rest))
         turn, strengths, mix = torch.linalg.svd(_core(factor))
-    rough = rough @ turn.to(rough)
+    rough = (rough @ turn.to(rough)).to(basis)
     weak = strengths <= floor
     noise = torch.randn(len(rough), int(weak.sum()), generator=generator, device=generator.device)
     rough[:, weak.to(rough.device)] = noise.to(rough)
-    # The second pass makes weak directions orthogonal to the basis to full precision.
+    # Once more, which makes weak directions orthogonal to the basis to full precision.
     with small_problems():
-        fresh, correction = torch.linalg.qr(rough - basis @ (basis.T @ rough))
-    return fresh, _core(correction) @ (strengths.masked_fill(weak, 0)[:, None] * mix), _core(inside)
+        fresh, correction = torch.linalg.qr(_exact(rough - basis @ (basis.T @ rough)))
+    return fresh.to(basis), _core(correction) @ (strengths.masked_fill(weak, 0)[:, None] * mix)
 
 
-def _leading_eigenvectors(matrix: Tensor, kept: int) -> Tensor:
-    """The `kept` leading left singular vectors of a matrix [m, n], m <= n, from its Gram matrix in float64."""
-    gram = torch.zeros(matrix.shape[0], matrix.shape[0], dtype=torch.float64, device=matrix.device)
-    for part in _chunks(matrix.T):
-        part = part.double()
-        gram.addmm_(part.T, part)
+def _by_gram_matrix(operand: _Operand, kept: int) -> _Triplets:
+    """The `kept` leading triplets of a matrix [m, n], m <= n, from the eigenvectors of its Gram matrix in float64."""
+    left = _leading_eigenvectors(operand, kept) if kept else operand.zeros(operand.shape[0], 0)
+    with small_problems():
+        # The columns are orthogonal but for rounding, so that the factor is as good as diagonal.
+        right, factor = torch.linalg.qr(_exact(operand.transposed_times(left)))
+    values, order = factor.diagonal().abs().sort(descending=True)
+    right = right * factor.diagonal().sign()
+    return left[:, order.to(left.device)], values.to(left), right[:, order].to(left)
+
+
+def _leading_eigenvectors(operand: _Operand, kept: int) -> Tensor:
+    """The `kept` leading left singular vectors [m, kept]."""
+    gram = _exact(operand.zeros(operand.shape[0], operand.shape[0]))
+    for _, tile in operand.exact_tiles():
+        gram.addmm_(tile, tile.T)
     try:
         # Two threads gain a fifth here, and a busy second core would cost them ten times as much.
         with small_problems():
             vectors = torch.linalg.eigh(gram)[1].flip(1)
     except torch.linalg.LinAlgError:
-        vectors = torch.linalg.svd(matrix.double(), full_matrices=False)[0]
-    return vectors[:, :kept].float()
+        vectors = torch.linalg.svd(_exact(operand.matrix), full_matrices=False)[0]
+    return vectors[:, :kept].to(operand.device, torch.float32)
 
 
-def _rayleigh_ritz(matrix: Tensor, left: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The SVD (U, S, Vh) of left @ left.T @ matrix. left: [m, K] with orthonormal columns."""
-    with small_problems():
-        basis, factor = torch.linalg.qr(matrix.T @ left)
-        turn_right, values, turn_left = torch.linalg.svd(_core(factor))
-    return left @ turn_left.T.to(left), values.to(left), (basis @ turn_right.to(left)).T.contiguous()
-
-
-def _residual(matrix: Tensor, scaled: Tensor, right: Tensor) -> float:
-    """The Frobenius norm of matrix - scaled @ right in float64: exact where ||M||^2 - sum(S^2) would cancel to noise."""
-    right = right.double()
-    pairs = zip(_chunks(matrix), _chunks(scaled, matrix.shape[1]))
-    rests = (torch.addmm(part.double(), rows.double(), right, alpha=-1) for part, rows in pairs)
+def _residual(operand: _Operand, left: Tensor, values: Tensor, right: Tensor) -> float:
+    """The Frobenius norm of matrix - left diag(values) right^T, measured in float64."""
+    scaled = _exact(left) * _exact(values)
+    rests = (torch.addmm(tile, scaled, _exact(right[span]).T, alpha=-1) for span, tile in operand.exact_tiles())
     return math.hypot(*(float(torch.linalg.vector_norm(rest)) for rest in rests))
 
 
-def _chunks(matrix: Tensor, columns: int | None = None) -> tuple[Tensor, ...]:
-    """Groups of rows that make small float64 copies; as many to a group as in a matrix of this many columns."""
-    return matrix.split(max(1, CHUNK_ELEMENTS // max(1, columns or matrix.shape[1])))
+def _exact(tensor: Tensor) -> Tensor:
+    """A copy in float64, on the CPU where the device has no such numbers."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
 def _core(small: Tensor) -> Tensor:

@@ -20,9 +20,13 @@ import folder_paths
 import torch
 
 from ..delta import lora_names, tensor_files
+from ..delta.adapters import join_name
 from ..delta.block_weights import BlockWeights, weight_path
+from ..delta.checkpoint import SIDE_ENDINGS, StoredWeight
+from ..delta.lora_extract import Pair, compare
 from ..delta.lora_file import Bake, LoraModel
 from ..delta.lora_stack import read_stack
+from ..delta.noise import stored_variance
 
 STYLE_NETWORKS = "style_networks"
 STYLE_VECTORS = "style_vectors"
@@ -127,14 +131,18 @@ def read_adapter(name: str) -> LoraModel:
 
 
 def as_lora_model(tensors: dict[str, torch.Tensor]) -> LoraModel:
-    """A LORA_MODEL of any node with metadata and a name; core's own is a plain state dict."""
-    return tensors if isinstance(tensors, LoraModel) else LoraModel(tensors)
+    """A LORA_MODEL of any node with metadata and a name, in the names that the host gives some trainers' files.
+
+    Core's own LORA_MODEL is a plain state dict.
+    """
+    given = tensors if isinstance(tensors, LoraModel) else LoraModel(tensors)
+    return LoraModel(comfy.lora_convert.convert_lora(dict(given)), given.metadata, given.name)
 
 
 def stack_models(stack: list) -> list[tuple[LoraModel, float, float, str]]:
     """The files of a LORA_STACK with their strengths and block rules; none for an empty stack."""
     entries = read_stack(stack) if stack else []
-    return [(read_adapter(entry[0]), entry[1], entry[2], entry.block_weights) for entry in entries]
+    return [(as_lora_model(read_adapter(entry[0])), entry[1], entry[2], entry.block_weights) for entry in entries]
 
 
 def parameter_count(model: Any) -> int:
@@ -246,14 +254,20 @@ def add_weighted_patches(
 
 def base_weight(patcher: Any, key: str) -> torch.Tensor:
     """A weight as it was loaded, without patches, dequantised to float32, on the CPU."""
+    stored, convert = _stored_weight(patcher, key)
+    weight = comfy.model_management.cast_to_device(stored, torch.device("cpu"), torch.float32, copy=True)
+    return weight if convert is None else convert(weight, inplace=True)
+
+
+def _stored_weight(patcher: Any, key: str) -> tuple[torch.Tensor, Callable | None]:
+    """A weight as it was loaded, in the form in which it is stored, and the host's function that dequantises it."""
     patcher = getattr(patcher, "patcher", patcher)
-    if key in patcher.backup:
-        return patcher.backup[key].weight.float().cpu()
     weight, _, convert = comfy.model_patcher.get_key_weight(patcher.model, key)
+    if key in patcher.backup:
+        weight = patcher.backup[key].weight
     if hasattr(weight, "tensor_type"):
         raise ValueError(f"{key} is stored as GGUF, which cannot be read. Load the model from a safetensors file.")
-    weight = comfy.model_management.cast_to_device(weight, torch.device("cpu"), torch.float32, copy=True)
-    return weight if convert is None else convert(weight, inplace=True)
+    return weight, convert
 
 
 def baker(model: Any | None, clip: Any | None, key_map: dict[str, PatchKey]) -> Bake | None:
@@ -281,6 +295,61 @@ def apply_written(name: str, tensors: dict[str, torch.Tensor], shape: tuple[int,
 
 def _apply_layer(name: str, tensors: dict[str, torch.Tensor], key: str, weight: torch.Tensor) -> torch.Tensor:
     """The weight after the host has applied the tensors of one layer, given by their endings, at strength 1."""
-    named = {f"{name}.{ending}": tensor for ending, tensor in tensors.items()}
+    named = {join_name(name, ending): tensor for ending, tensor in tensors.items()}
     patch = comfy.lora.load_lora(named, {name: key}, log_missing=False)[key]
     return comfy.lora.calculate_weight([(1.0, patch, 1.0, None, None)], weight, key)
+
+
+class LoadedWeights:
+    """The weights of a MODEL and, if given, a CLIP with all their patches, one at a time: a source for extraction.
+
+    exact: names of the weights whose rounding does not count, because the other source has the same stored weight.
+    """
+
+    def __init__(self, name: str, model: Any, clip: Any | None):
+        self.name, self.architecture, self.exact = name, type(model.model).__name__, set()
+        self.places = {key: (model, key) for key in _own_weights(model, "diffusion_model.")}
+        if clip is not None:
+            self.places |= {f"text_encoders.{key}": (clip.patcher, key) for key in _own_weights(clip.patcher, "")}
+        self.shapes = {name: tuple(_stored_weight(*place)[0].shape) for name, place in self.places.items()}
+
+    def _raw(self, name: str) -> torch.Tensor:
+        """The numbers of a weight as they are stored, without the scales of a quantised one."""
+        stored = _stored_weight(*self.places[name])[0]
+        return getattr(stored, "_qdata", stored).detach().cpu()
+
+    def is_patched(self, name: str) -> bool:
+        patcher, key = self.places[name]
+        return key in patcher.patches
+
+    def read(self, name: str) -> StoredWeight:
+        """One weight in float32 on the CPU. Raises ValueError for NaN and infinite values, and for GGUF."""
+        patcher, key = self.places[name]
+        weight = base_weight(patcher, key)
+        variance = 0.0 if name in self.exact else stored_variance(self._raw(name), weight)
+        if key in patcher.patches:
+            weight = comfy.lora.calculate_weight(patcher.patches[key], weight, key)
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"{self.name}: {key} holds NaN or infinite values. Use another copy of the model.")
+        return StoredWeight(weight, variance)
+
+
+def _own_weights(patcher: Any, prefix: str) -> list[str]:
+    """The names of the parameters behind a prefix, without the scales of quantised ones."""
+    names = (name for name, _ in patcher.model.named_parameters())
+    return [name for name in names if name.startswith(prefix) and not name.endswith(SIDE_ENDINGS)]
+
+
+def loaded_pair(model: Any, base_model: Any, clip: Any | None, base_clip: Any | None) -> Pair:
+    """The weights of two MODELs and, where both are given, two CLIPs.
+
+    Where the two are one stored model with other patches, only what the patches change is compared. Raises ValueError
+    for models of different kinds.
+    """
+    if (clip is None) != (base_clip is None):
+        raise ValueError("One CLIP is connected. Connect clip and base_clip, or neither.")
+    tuned, base = LoadedWeights("tuned model", model, clip), LoadedWeights("base model", base_model, base_clip)
+    pair = compare(tuned, base)
+    tuned.exact = base.exact = {n for n in pair.names if tuned.places[n][0].model is base.places[n][0].model}
+    same = {name for name in tuned.exact if not (tuned.is_patched(name) or base.is_patched(name))}
+    return pair._replace(names=[name for name in pair.names if name not in same])

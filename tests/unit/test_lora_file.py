@@ -25,6 +25,7 @@ def lora(name: str, rows: int = 4, columns: int = 6, rank: int = 2) -> dict[str,
         ("unet.to_q_lora.up.weight", ("unet.to_q", "_lora.up.weight")),
         ("a.hada_t1", ("a", "hada_t1")),
         ("a.diff_b", ("a", "diff_b")),
+        ("diffusion_model.a.bias.diff", ("diffusion_model.a", "diff_b")),
         ("model.diffusion_model.x.weight", None),
         ("alpha", None),
     ],
@@ -164,6 +165,19 @@ def test_alpha_is_float32_and_equals_the_rank():
     written = write_layers(read_layers(lora("a", rank=3)).layers, torch.bfloat16)
     assert written["a.alpha"].dtype == torch.float32 and written["a.alpha"] == 3
     assert written["a.lora_up.weight"].dtype == torch.bfloat16
+
+
+def test_files_of_mixed_ranks_have_one_alpha():
+    layers = read_layers(lora("lora_unet_a", rank=1) | lora("lora_unet_b", rank=3)).layers
+    written = write_layers(layers, torch.float32)
+    assert {float(tensor) for name, tensor in written.items() if name.endswith("alpha")} == {3.0}
+    for name, layer in read_layers(written).layers.items():
+        assert torch.allclose(layer.dense(), layers[name].dense(), rtol=1e-6, atol=1e-7)
+
+
+def test_norms_are_written_as_norms():
+    written = write_layers({"a": Layer(full=torch.ones(3), bias=torch.ones(3))}, torch.float32)
+    assert written.keys() == {"a.w_norm", "a.b_norm"}
 
 
 def test_metadata_is_kept_tags_added_and_the_recipe_written():

@@ -150,13 +150,28 @@ def test_t5_is_the_third_encoder_whatever_its_number():
     [
         (["lora_unet_mystery_0"], "kohya", "lora_unet_mystery_0 has no known kohya name"),
         (["lora_te3_encoder_block_0_layer_0_SelfAttention_q"], "diffusers", "has no known diffusers name"),
-        (["lora_unet_blocks_0_self_attn_q"], "diffusers", "diffusers reads LoRAs of Wan by their ComfyUI names"),
+        (["lora_unet_blocks_0_self_attn_q"], "diffusers", "Wan has no diffusers names that ComfyUI reads"),
         (["lora_unet_mid_block_attentions_0_proj_in"], "A1111", "There is no naming A1111"),
     ],
 )
 def test_what_has_no_name_is_refused(names, naming, message):
     with pytest.raises(ValueError, match=message):
         rename(layers(*names), naming)
+
+
+def test_what_has_no_name_may_keep_its_own():
+    given = layers("lora_unet_double_blocks_0_img_attn_proj", "diffusion_model.double_blocks.0.mystery")
+    names = list(rename(given, "diffusers", keep_unknown=True))
+    assert sorted(names) == [
+        "diffusion_model.double_blocks.0.mystery",
+        "transformer.transformer_blocks.0.attn.to_out.0",
+    ]
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_norms_of_flux_keep_the_name_that_every_version_reads(naming):
+    given = {"transformer.transformer_blocks.0.attn.norm_q": Layer(full=torch.ones(4))}
+    assert list(rename(given, naming)) == list(given)
 
 
 def test_the_architecture_is_told_from_most_names():

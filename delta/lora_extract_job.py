@@ -1,0 +1,155 @@
+"""A whole extraction: from two models and the user's settings to a LORA_MODEL, a report and a picture."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import plots
+from .adapters import Layer
+from .block_weights import block_of, block_order
+from .lora_extract import (
+    Difference,
+    Extracted,
+    Pair,
+    Settings,
+    Step,
+    Store,
+    extract,
+    layer_signal,
+    noise_rank,
+    path_of,
+)
+from .lora_file import LoraModel, merged_metadata, write_layers
+from .lora_merge import BYTES_PER_NUMBER, LayerCost, cost_report
+from .lora_merge_job import Job
+from .lora_naming import rename
+
+# Blocks whose spectra are drawn: those that change most.
+DRAWN = 6
+# Below this a difference is half rounding.
+NOISY = 1.0
+
+
+def extract_job(
+    pair: Pair,
+    settings: Settings,
+    provenance: Sequence[Mapping[str, Any]] = (),
+    store: Store | None = None,
+    on_step: Step = lambda done, total: None,
+) -> Job:
+    """The difference of two models as a LoRA. See `lora_extract.extract`, also for errors.
+
+    provenance: what the recipe says of the two.
+    """
+    tuned, base = pair.tuned, pair.base
+    start = time.perf_counter()
+    found = extract(pair, settings, store, on_step)
+    recipe = {
+        "method": "extract",
+        "sources": list(provenance) or [{"name": tuned.name}, {"name": base.name}],
+        "rank": asdict(settings.choice),
+        "conv_rank": None if settings.conv is None else asdict(settings.conv),
+        "biases_and_norms": settings.biases_and_norms,
+        "ignore_noise": settings.ignore_noise,
+    }
+    tensors = write_layers(_named(found.layers), torch.float32)
+    model = LoraModel(tensors, merged_metadata([], recipe), f"{tuned.name} minus {base.name}")
+    lines = [
+        f"{tuned.name} minus {base.name}: {settings.choice.describe()}"
+        + ("" if settings.conv is None else f", convolutions {settings.conv.describe()}"),
+        f"{sum(tensor.numel() for tensor in tensors.values()) * BYTES_PER_NUMBER / 1e6:.2f} MB at 2 bytes a number, "
+        f"{time.perf_counter() - start:.1f} s",
+        *_counts(found),
+        *pair.notes,
+        *_noise_lines(found.differences),
+        cost_report(_costs(found.differences)),
+    ]
+    return Job(model, "\n".join(lines), _picture(found.differences))
+
+
+def _named(layers: Mapping[str, Layer]) -> Mapping[str, Layer]:
+    """Under kohya's names, which most programs read, where the architecture has them; else ComfyUI's."""
+    return rename(layers, "kohya", keep_unknown=True)
+
+
+def _costs(differences: Mapping[str, Difference]) -> list[LayerCost]:
+    return [
+        LayerCost(path_of(name), d.low_rank.rank, d.norm, d.residual, 0.0, _full_rank(d))
+        for name, d in differences.items()
+        if d.low_rank is not None
+    ]
+
+
+def _full_rank(difference: Difference) -> int:
+    rows, *rest = difference.low_rank.shape
+    return min(rows, math.prod(rest))
+
+
+def _counts(found: Extracted) -> list[str]:
+    kept = [difference.low_rank is not None for difference in found.differences.values()]
+    lines = [
+        f"{sum(kept)} weights by factors, {len(kept) - sum(kept)} biases and norms whole, {found.unchanged} unchanged"
+    ]
+    for reason, count in Counter(found.skipped.values()).items():
+        names = [name for name, why in found.skipped.items() if why == reason]
+        lines.append(f"left out, {reason}: {count} ({', '.join(names[:3])}{', ...' if count > 3 else ''})")
+    return lines
+
+
+def _noise_lines(differences: Mapping[str, Difference]) -> list[str]:
+    """What the rounding of the stored weights allows."""
+    matrices = {name: d for name, d in differences.items() if d.low_rank is not None and d.deviation}
+    if not matrices:
+        return []
+    signals = {name: layer_signal(difference) for name, difference in matrices.items()}
+    ranks = [noise_rank(difference) for difference in matrices.values()]
+    lines = [f"signal to rounding noise: {min(signals.values()):.3g} to {max(signals.values()):.3g} by layer"]
+    if None not in ranks:
+        lines.append(f"these two files cannot give more than rank {max(ranks)}: what is beyond is rounding")
+    noisy = [name for name, signal in signals.items() if signal < NOISY]
+    if noisy:
+        worst = min(noisy, key=signals.__getitem__)
+        lines.append(
+            f"{len(noisy)} layers are more rounding than signal; worst {'.'.join(path_of(worst))} with {signals[worst]:.2g}"
+        )
+    return lines
+
+
+def _picture(differences: Mapping[str, Difference]) -> Tensor:
+    """Spectra of the blocks that change most, each by its strongest layer, with the cut; and the error by block."""
+    matrices = {name: d for name, d in differences.items() if d.low_rank is not None}
+    if not matrices:
+        return plots.bars({"no low-rank layer": 0.0}, "Relative error by block", "%")
+    strongest: dict[str, str] = {}
+    norms: dict[str, float] = {}
+    errors: dict[str, float] = {}
+    for name, d in matrices.items():
+        block = block_of(path_of(name))
+        norms[block] = math.hypot(norms.get(block, 0.0), d.norm)
+        errors[block] = math.hypot(errors.get(block, 0.0), d.residual)
+        if block not in strongest or d.norm > matrices[strongest[block]].norm:
+            strongest[block] = name
+    drawn = sorted(strongest, key=lambda block: -norms[block])[:DRAWN]
+    curves = {f"{block}: {'.'.join(path_of(strongest[block])[-2:])}": matrices[strongest[block]] for block in drawn}
+    return plots.stack(
+        [
+            plots.spectra(
+                {label: d.values.tolist() for label, d in curves.items()},
+                {label: d.low_rank.rank for label, d in curves.items()},
+                "Singular values of the blocks that change most",
+            ),
+            plots.bars(
+                {block: 100 * errors[block] / norms[block] for block in sorted(norms, key=block_order)},
+                "Relative error by block",
+                "%",
+            ),
+        ]
+    )

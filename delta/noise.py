@@ -1,0 +1,104 @@
+"""What rounding adds to the difference of two stored weights, and which part of that difference stands above it.
+
+A weight stored with p bits after the point of its mantissa is rounded to a grid of steps 2^(e - p), e the exponent of the
+value; the error is taken as even over a step, of variance step^2 / 12. A matrix of such errors, m x n with standard
+deviation s, has no singular value above s (sqrt(m) + sqrt(n)) but for a vanishing chance (Marchenko and Pastur 1967;
+Davidson and Szarek 2001): what lies below cannot be told from rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .factors import RankPolicy
+
+
+class Format(NamedTuple):
+    """bits: of the mantissa after the point; least: the exponent below which steps get no finer."""
+
+    bits: int
+    least: int
+
+
+FORMATS = {
+    torch.float32: Format(23, -126),
+    torch.float16: Format(10, -14),
+    torch.bfloat16: Format(7, -126),
+    torch.float8_e4m3fn: Format(3, -6),
+    torch.float8_e5m2: Format(2, -14),
+}
+NVFP4 = Format(1, 0)
+NVFP4_BLOCK = 16
+NVFP4_LARGEST = 6.0
+# What float32 files often hold: values that were rounded to one of these before.
+COARSER = (torch.bfloat16, torch.float16)
+
+
+def rounding_variance(values: Tensor, kind: Format | torch.dtype) -> float:
+    """The mean variance of the rounding of stored values [...], in the units in which they are stored.
+
+    Integers have steps of 1. float32 values that float16 or bfloat16 hold exactly count as rounded to those. Raises
+    ValueError for a dtype whose steps are not known.
+    """
+    if isinstance(kind, torch.dtype) and not kind.is_floating_point:
+        return 1 / 12
+    if kind == torch.float32:
+        kind = next((coarse for coarse in COARSER if torch.equal(values.to(coarse).to(values.dtype), values)), kind)
+    known = kind if isinstance(kind, Format) else FORMATS.get(kind)
+    if known is None:
+        raise ValueError(f"The steps of {kind} are not known.")
+    return float(_steps(values, known).square().mean()) / 12
+
+
+def stored_variance(stored: Tensor, weight: Tensor) -> float:
+    """The mean variance of the rounding of a dequantised weight, from the numbers that are stored for it.
+
+    Numbers of the weight's shape count as the weight over one scale, any others as NVFP4.
+    """
+    if stored.shape != weight.shape:
+        return block_rounding_variance(weight)
+    norm = float(torch.linalg.vector_norm(stored.float()))
+    scale = float(torch.linalg.vector_norm(weight)) / norm if norm else 1.0
+    return rounding_variance(stored, stored.dtype) * scale**2
+
+
+def block_rounding_variance(values: Tensor) -> float:
+    """The mean variance of the rounding of a weight that was stored as NVFP4: blocks of 16 numbers of a row, each with
+    the scale that takes its largest to 6. values: [..., n], dequantised, n a multiple of 16."""
+    blocks = values.float().reshape(-1, NVFP4_BLOCK)
+    scales = (blocks.abs().amax(1, keepdim=True) / NVFP4_LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
+    return float((_steps(blocks / scales, NVFP4) * scales.double()).square().mean()) / 12
+
+
+def _steps(values: Tensor, kind: Format) -> Tensor:
+    """The distance of a value to the next one of its format, float64."""
+    exponents = torch.frexp(values.float()).exponent - 1
+    return torch.exp2((exponents.clamp(min=kind.least) - kind.bits).double())
+
+
+def floor(deviation: float, shape: tuple[int, ...]) -> float:
+    """The largest singular value that noise of this standard deviation has in a weight of this shape."""
+    return deviation * (math.sqrt(shape[0]) + math.sqrt(math.prod(shape[1:])))
+
+
+def noise_floor(deviation: float) -> RankPolicy:
+    """Keep the singular values that stand above noise of this standard deviation."""
+
+    def rank(values: Tensor, shape: tuple[int, ...], rest: float = 0.0) -> int:
+        above = int((values > floor(deviation, shape)).sum())
+        return above + 1 if rest and above == len(values) else above
+
+    return rank
+
+
+def signal_to_noise(energy: float, deviation: float, shape: tuple[int, ...]) -> float:
+    """Norm of the part of a difference that is not rounding over the norm of the rounding; infinite without rounding.
+
+    energy: the squared norm of the whole difference.
+    """
+    noise = deviation**2 * math.prod(shape)
+    return math.sqrt(max(energy - noise, 0.0) / noise) if noise else math.inf

@@ -1,0 +1,178 @@
+"""Small models of true layouts, made with the host's own classes: every key and every block kind, a few megabytes each.
+
+Widths and depths are reduced; the levels of the U-Nets, their residual blocks and the places of attention are those of
+the released models. All numbers depend on the name of the weight and on a seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+
+LAYOUTS = ("sd15", "sdxl", "flux", "wan")
+CONTEXT_DIM = 64
+CONTEXT_TOKENS = 8
+# The width of a U-Net. At 32, the least, a group of GroupNorm is one channel, and biases before it have no effect.
+CHANNELS = 64
+POOLED = {"sdxl": 1280, "flux": 48}
+LATENT_SHAPES = {
+    "sd15": (1, 4, 16, 16),
+    "sdxl": (1, 4, 16, 16),
+    "flux": (1, 16, 8, 8),
+    "wan": (1, 16, 2, 8, 8),
+}
+UNET = {
+    "use_checkpoint": False,
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "use_spatial_transformer": True,
+    "context_dim": CONTEXT_DIM,
+    "legacy": False,
+    "use_temporal_attention": False,
+    "use_temporal_resblock": False,
+}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "sd15": UNET
+    | {
+        "num_res_blocks": [2, 2, 2, 2],
+        "channel_mult": [1, 2, 4, 4],
+        "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+        "transformer_depth_middle": 1,
+        "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+        "use_linear_in_transformer": False,
+        "adm_in_channels": None,
+    },
+    "sdxl": UNET
+    | {
+        "num_res_blocks": [2, 2, 2],
+        "channel_mult": [1, 2, 4],
+        "transformer_depth": [0, 0, 2, 2, 3, 3],
+        "transformer_depth_middle": 3,
+        "transformer_depth_output": [0, 0, 0, 2, 2, 2, 3, 3, 3],
+        "use_linear_in_transformer": True,
+        "num_classes": "sequential",
+        "adm_in_channels": 2816,
+    },
+    "flux": {
+        "image_model": "flux",
+        "in_channels": 16,
+        "out_channels": 16,
+        "vec_in_dim": POOLED["flux"],
+        "context_in_dim": CONTEXT_DIM,
+        "hidden_size": 64,
+        "mlp_ratio": 4.0,
+        "num_heads": 2,
+        "depth": 2,
+        "depth_single_blocks": 2,
+        "axes_dim": [8, 12, 12],
+        "theta": 10000,
+        "patch_size": 2,
+        "qkv_bias": True,
+        "guidance_embed": True,
+    },
+    "wan": {
+        "image_model": "wan2.1",
+        "model_type": "t2v",
+        "in_dim": 16,
+        "out_dim": 16,
+        "dim": 48,
+        "ffn_dim": 128,
+        "freq_dim": 256,
+        "text_dim": CONTEXT_DIM,
+        "num_heads": 2,
+        "num_layers": 2,
+    },
+}
+
+
+def tiny_model(layout: str, seed: int = 0, channels: int = CHANNELS) -> ModelPatcher:
+    """A model of the layout on the CPU in float32, with all its weights drawn at random. `channels` widens U-Nets."""
+    from comfy import supported_models
+    from comfy.model_patcher import ModelPatcher
+
+    classes = {"sd15": "SD15", "sdxl": "SDXL", "flux": "Flux", "wan": "WAN21_T2V"}
+    config = getattr(supported_models, classes[layout])(CONFIGS[layout] | _settings(layout, channels))
+    config.set_inference_dtype(torch.float32, None)
+    cpu = torch.device("cpu")
+    model = config.get_model({}, device=cpu)
+    with torch.no_grad():
+        for name, weight in model.diffusion_model.named_parameters():
+            weight.copy_(_initial(name, weight.shape, seed))
+    return ModelPatcher(model, load_device=cpu, offload_device=cpu)
+
+
+def tuned(
+    layout: str, seed: int = 0, rank: int = 4, scale: float = 0.1, change: int = 1, channels: int = CHANNELS
+) -> ModelPatcher:
+    """The tiny model after a pretended fine-tune that moved every weight by `scale` times its norm.
+
+    Matrices and kernels move by an update of that rank, or of full rank where `rank` is 0; biases and norms move freely.
+    `change` seeds the update, `seed` the model.
+    """
+    patcher = tiny_model(layout, seed, channels)
+    with torch.no_grad():
+        for name, weight in patcher.model.diffusion_model.named_parameters():
+            update = _update(f"tuned.{name}", weight.shape, rank, change)
+            weight.add_(update * (scale * weight.norm() / update.norm()))
+    return patcher
+
+
+def sample(patcher: ModelPatcher, layout: str, seed: int = 0) -> torch.Tensor:
+    """The latent after two steps of the host's sampler, from noise and conditioning that depend on the seed alone."""
+    import comfy.model_management
+    import comfy.sample
+
+    noise = normal("noise", LATENT_SHAPES[layout], seed)
+    positive, negative = (_conditioning(layout, prompt, seed) for prompt in ("positive", "negative"))
+    latent = torch.zeros_like(noise)
+    result = comfy.sample.sample(
+        patcher, noise, 2, 2.0, "euler", "normal", positive, negative, latent, disable_pbar=True, seed=seed
+    )
+    # The host leaves patched weights in the model that it keeps loaded.
+    comfy.model_management.unload_all_models()
+    return result
+
+
+def _settings(layout: str, channels: int) -> dict[str, Any]:
+    """The width of U-Nets, and what only newer hosts ask of Flux."""
+    from comfy.ldm.flux.model import FluxParams
+
+    if "num_res_blocks" in CONFIGS[layout]:
+        return {"model_channels": channels}
+    fields = {field.name for field in dataclasses.fields(FluxParams)}
+    return {"txt_ids_dims": []} if layout == "flux" and "txt_ids_dims" in fields else {}
+
+
+def _conditioning(layout: str, prompt: str, seed: int) -> list[list[Any]]:
+    context = normal(f"{prompt}.context", (1, CONTEXT_TOKENS, CONTEXT_DIM), seed)
+    pooled = {"pooled_output": normal(f"{prompt}.pooled", (1, POOLED[layout]), seed)} if layout in POOLED else {}
+    return [[context, pooled]]
+
+
+def normal(name: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    """Standard normal numbers that belong to the name and the seed."""
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}.{name}".encode()))
+    return torch.randn(shape, generator=generator)
+
+
+def _initial(name: str, shape: torch.Size, seed: int) -> torch.Tensor:
+    """Norms near 1, small biases, and matrices that keep the variance."""
+    numbers = normal(name, shape, seed)
+    if len(shape) > 1:
+        return numbers / shape[1:].numel() ** 0.5
+    return 0.1 * numbers if name.endswith(".bias") else 1 + 0.1 * numbers
+
+
+def _update(name: str, shape: torch.Size, rank: int, seed: int) -> torch.Tensor:
+    if len(shape) == 1 or rank == 0:
+        return normal(name, shape, seed)
+    up = normal(f"{name}.up", (shape[0], rank), seed)
+    down = normal(f"{name}.down", (rank, shape[1:].numel()), seed)
+    return (up @ down).reshape(shape)

@@ -1,4 +1,4 @@
-"""Merging LoRAs: one layer against the dense SVD that PEFT and kohya run, and a whole SDXL merge from file to file."""
+"""Merging LoRAs: one layer against PEFT and against what kohya runs, and a whole SDXL merge from file to file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/harness")]
 
 import torch  # noqa: E402
+from launch_host import prepare_torchvision  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from delta.factors import LowRank, concat, small_problems  # noqa: E402
@@ -29,11 +30,34 @@ def random_lora(rows: int, columns: int, generator: torch.Generator) -> LowRank:
     return LowRank(up, torch.randn(RANK, columns, generator=generator) * 0.02, (rows, columns))
 
 
-def dense_svd(parts: list[LowRank], rank: int) -> LowRank:
-    """Sum of the dense updates, full SVD, cut: what PEFT's add_weighted_adapter("svd") and kohya's svd_merge_lora do."""
+def kohya(parts: list[LowRank], rank: int) -> LowRank:
+    """What svd_merge_lora.py of sd-scripts runs: the dense sum, its full SVD, and values beyond the 99 % quantile clamped."""
     total = sum(part.to_dense() for part in parts)
-    u, values, vt = torch.linalg.svd(total, full_matrices=True)
-    return LowRank(u[:, :rank] * values[:rank], vt[:rank], total.shape)
+    u, values, vt = torch.linalg.svd(total)
+    up, down = u[:, :rank] @ torch.diag(values[:rank]), vt[:rank]
+    limit = torch.quantile(torch.cat([up.flatten(), down.flatten()]), 0.99)
+    return LowRank(up.clamp(-limit, limit), down.clamp(-limit, limit), total.shape)
+
+
+def peft(parts: list[LowRank], rank: int) -> LowRank:
+    """add_weighted_adapter of PEFT itself, by its method `svd`, on a model of one layer."""
+    # PEFT imports transformers, which imports torchvision.
+    prepare_torchvision()
+    from peft import LoraConfig, get_peft_model
+
+    rows, columns = parts[0].shape
+    model = torch.nn.Sequential(torch.nn.Linear(columns, rows, bias=False, device="meta")).to_empty(device="cpu")
+    names = [f"lora_{number}" for number in range(len(parts))]
+    wrapped = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=RANK, target_modules=["0"]), names[0])
+    for name in names[1:]:
+        wrapped.add_adapter(name, LoraConfig(r=RANK, lora_alpha=RANK, target_modules=["0"]))
+    layer = wrapped.base_model.model[0]
+    for name, part in zip(names, parts):
+        layer.lora_A[name].weight.data, layer.lora_B[name].weight.data = part.down, part.up
+    start = time.perf_counter()
+    wrapped.add_weighted_adapter(names, [1.0] * len(names), "merged", combination_type="svd", svd_rank=rank)
+    peft.seconds = time.perf_counter() - start
+    return LowRank(layer.lora_B["merged"].weight.data, layer.lora_A["merged"].weight.data, parts[0].shape)
 
 
 def seconds(run) -> float:
@@ -45,21 +69,25 @@ def seconds(run) -> float:
 def one_layer(side: int) -> None:
     generator = torch.Generator().manual_seed(side)
     parts = [random_lora(side, side, generator) for _ in range(3)]
-    exact = concat(parts)
     with small_problems():
-        exact.truncate(RANK)
-        ours = min(seconds(lambda: exact.truncate(RANK)) for _ in range(5))
-    theirs = seconds(lambda: dense_svd(parts, RANK))
-    dense = exact.to_dense()
-    errors = [
-        float((cut.to_dense() - dense).norm() / dense.norm())
-        for cut in (exact.truncate(RANK).low_rank, dense_svd(parts, RANK))
-    ]
-    print(
-        f"three rank-{RANK} LoRAs at {side}x{side}: {ours * 1e3:.1f} ms on one thread, dense SVD {theirs:.1f} s, "
-        f"{theirs / ours:.0f} times (goal {GOALS[side]}); error {errors[0]:.6f} against {errors[1]:.6f}",
-        flush=True,
-    )
+        concat(parts).truncate(RANK)
+        ours = min(seconds(lambda: concat(parts).truncate(RANK)) for _ in range(9))
+    dense = concat(parts).to_dense()
+    error = relative_error(concat(parts).truncate(RANK).low_rank, dense)
+    print(f"three rank-{RANK} LoRAs at {side}x{side}: {ours * 1e3:.1f} ms on one thread, error {error:.6f}", flush=True)
+    for name, run in (("PEFT", peft), ("kohya's way", kohya)):
+        start = time.perf_counter()
+        theirs = run(parts, RANK)
+        took = peft.seconds if run is peft else time.perf_counter() - start
+        print(
+            f"  {name}: {took:.2f} s, {took / ours:.0f} times as long (goal {GOALS[side]}), "
+            f"error {relative_error(theirs, dense):.6f}",
+            flush=True,
+        )
+
+
+def relative_error(cut: LowRank, dense: torch.Tensor) -> float:
+    return float((cut.to_dense() - dense).norm() / dense.norm())
 
 
 def sdxl_layers() -> dict[str, tuple[int, int]]:

@@ -135,7 +135,7 @@ CONVERT = (
 PACKED = "is a GGUF file, whose weights are packed in blocks. Use the safetensors version of the model."
 UNREADABLE = {".gguf": PACKED} | dict.fromkeys((".ckpt", ".pt", ".pth", ".bin"), CONVERT)
 CHOOSE = "Choose a checkpoint, a diffusion model, a text encoder, or a folder of diffusers."
-CHUNK = 1 << 20
+CHUNK = 1 << 24
 # Below this share of common weights two models have nothing to do with each other.
 NEARLY_NOTHING = 0.1
 
@@ -243,13 +243,19 @@ class Checkpoint:
         variance = sum(part.variance * part.value.numel() for part in parts) / value.numel()
         return StoredWeight(value if source.change is None else source.change(value), variance)
 
-    def fingerprint(self) -> str:
-        """The SHA-256 of the file, or of all files one after the other."""
+    def fingerprint(self, on_step: Callable[[int, int], None] = lambda done, total: None) -> str:
+        """The SHA-256 of the file, or of all files one after the other.
+
+        on_step(bytes done, of all) is called now and then and may raise to cancel.
+        """
         digest = hashlib.sha256()
+        done, total = 0, sum(path.stat().st_size for path in self._files)
         for path in self._files:
             with path.open("rb") as file:
                 while chunk := file.read(CHUNK):
                     digest.update(chunk)
+                    done += len(chunk)
+                    on_step(done, total)
         return digest.hexdigest()
 
     @property

@@ -12,10 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from .factors import LowRank
-from .lora_extract import Difference
+from .lora_extract import Difference, MemoryStore, Store
 from .tensor_files import read_tensors, write_tensors
 
 KEPT_DAYS = 7
+
+
+def open_store(parent: str | Path, key: Mapping[str, Any]) -> Store:
+    """A `FolderStore`, or one in memory where the folder cannot be written."""
+    try:
+        return FolderStore(parent, key)
+    except OSError:
+        return MemoryStore()
 
 
 class FolderStore:
@@ -31,7 +39,9 @@ class FolderStore:
         self.folder = parent / digest[:32]
         self.folder.mkdir(parents=True, exist_ok=True)
         _remove_old(parent, self.folder)
-        self.found_at_start = sum(1 for _ in self.folder.glob("*.safetensors"))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.folder.glob("*.safetensors"))
 
     def get(self, name: str) -> Difference | None:
         """The difference of a weight, None where it is not there or its file is damaged."""
@@ -46,7 +56,11 @@ class FolderStore:
     def put(self, name: str, difference: Difference) -> Difference:
         """Write a difference with factors; answers it mapped from its file. Raises OSError for a full disk."""
         path = self._path(name)
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except PermissionError:
+            # Windows keeps a file that is mapped.
+            return difference
         numbers = {
             "shape": difference.low_rank.shape,
             "norm": difference.norm,

@@ -51,8 +51,11 @@ class Pair(NamedTuple):
     notes: list[str]
 
 
-def compare(tuned: Source, base: Source) -> Pair:
-    """Two models by what they have in common. Raises ValueError as `checkpoint.common` does."""
+def compare(tuned: Source, base: Source, text_encoders: bool = True) -> Pair:
+    """Two models by what they have in common, with or without their text encoders.
+
+    Raises ValueError as `checkpoint.common` does.
+    """
     shared, only_tuned, only_base, misfits = common(tuned, base)
     notes = [
         f"{what}: {len(names)} weights ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
@@ -63,7 +66,8 @@ def compare(tuned: Source, base: Source) -> Pair:
         )
         if names
     ]
-    return Pair(tuned, base, shared, notes)
+    names = [name for name in shared if text_encoders or not name.startswith(TEXT_PREFIX)]
+    return Pair(tuned, base, names, notes)
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,10 @@ class Store(Protocol):
         """Keep a difference, and answer it as it is kept."""
         ...
 
+    def remove(self) -> None:
+        """Forget all."""
+        ...
+
 
 class MemoryStore(dict):
     """Finished differences in memory."""
@@ -122,6 +130,9 @@ class MemoryStore(dict):
     def put(self, name: str, difference: Difference) -> Difference:
         self[name] = difference
         return difference
+
+    def remove(self) -> None:
+        self.clear()
 
 
 @dataclass
@@ -206,9 +217,9 @@ def _difference(pair: Pair, name: str, settings: Settings, first_rank: int | Non
         return Difference(None, change, torch.zeros(0), norm, 0.0, deviation)
     choice = settings.choice_for(change.shape)
     policy = fixed(first_rank) if choice.mode == "size" else choice.per_layer()
-    start = first_rank if choice.mode == "size" else int(choice.value) if choice.mode == "fixed" else START
-    if not settings.ignore_noise:
+    if deviation and not settings.ignore_noise:
         policy = _lower(policy, noise_floor(deviation))
+    start = {"size": first_rank, "fixed": int(choice.value), "knee": min(change.shape)}.get(choice.mode, START)
     cut = compress(change.to(settings.device), policy, start)
     low_rank = LowRank(cut.low_rank.up.cpu(), cut.low_rank.down.cpu(), cut.low_rank.shape)
     return Difference(low_rank, None, cut.singular_values.cpu(), norm, cut.residual, deviation)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from . import plots
 from .adapters import Layer
+from .architectures import UNETS
 from .block_weights import block_of, block_order
 from .lora_extract import (
     Difference,
@@ -23,6 +24,7 @@ from .lora_extract import (
     Step,
     Store,
     extract,
+    is_matrix,
     layer_signal,
     noise_rank,
     path_of,
@@ -30,7 +32,7 @@ from .lora_extract import (
 from .lora_file import LoraModel, merged_metadata, write_layers
 from .lora_merge import BYTES_PER_NUMBER, LayerCost, cost_report
 from .lora_merge_job import Job
-from .lora_naming import rename
+from .lora_naming import architecture_of, knows, rename
 
 # Blocks whose spectra are drawn: those that change most.
 DRAWN = 6
@@ -55,12 +57,9 @@ def extract_job(
     recipe = {
         "method": "extract",
         "sources": list(provenance) or [{"name": tuned.name}, {"name": base.name}],
-        "rank": asdict(settings.choice),
-        "conv_rank": None if settings.conv is None else asdict(settings.conv),
-        "biases_and_norms": settings.biases_and_norms,
-        "ignore_noise": settings.ignore_noise,
+        **settings_key(settings),
     }
-    tensors = write_layers(_named(found.layers), torch.float32)
+    tensors = write_layers(_named(found.layers, base.shapes), torch.float32)
     model = LoraModel(tensors, merged_metadata([], recipe), f"{tuned.name} minus {base.name}")
     lines = [
         f"{tuned.name} minus {base.name}: {settings.choice.describe()}"
@@ -75,8 +74,26 @@ def extract_job(
     return Job(model, "\n".join(lines), _picture(found.differences))
 
 
-def _named(layers: Mapping[str, Layer]) -> Mapping[str, Layer]:
-    """Under kohya's names, which most programs read, where the architecture has them; else ComfyUI's."""
+def settings_key(settings: Settings) -> dict[str, Any]:
+    """The settings that decide the result, for recipes and to know a run again."""
+    return {
+        "rank": asdict(settings.choice),
+        "conv_rank": None if settings.conv is None else asdict(settings.conv),
+        "biases_and_norms": settings.biases_and_norms,
+        "ignore_noise": settings.ignore_noise,
+    }
+
+
+def _named(layers: Mapping[str, Layer], model: Mapping[str, Sequence[int]]) -> Mapping[str, Layer]:
+    """Under kohya's names, which most programs read, where the architecture has them; else ComfyUI's.
+
+    model: the shapes of all weights of the base. A U-Net of unusual depth keeps ComfyUI's names, because the blocks of
+    kohya's are numbered by the usual one.
+    """
+    matrices = [name.rpartition(".")[0] for name, shape in model.items() if is_matrix(name, shape)]
+    unet = architecture_of(matrices)
+    if unet in UNETS and not all(knows(unet, name) for name in matrices):
+        return layers
     return rename(layers, "kohya", keep_unknown=True)
 
 
@@ -138,7 +155,7 @@ def _picture(differences: Mapping[str, Difference]) -> Tensor:
         if block not in strongest or d.norm > matrices[strongest[block]].norm:
             strongest[block] = name
     drawn = sorted(strongest, key=lambda block: -norms[block])[:DRAWN]
-    curves = {f"{block}: {'.'.join(path_of(strongest[block])[-2:])}": matrices[strongest[block]] for block in drawn}
+    curves = {f"{block}: {'.'.join(path_of(strongest[block])[-3:])}": matrices[strongest[block]] for block in drawn}
     return plots.stack(
         [
             plots.spectra(

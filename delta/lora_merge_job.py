@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -161,19 +161,27 @@ def read_sources(
     """
     reads = [read_layers(row.model, bake) for row in inputs]
     result = []
-    for row, read, layers in zip(inputs, reads, _in_one_naming([read.layers for read in reads])):
+    for row, read, layers in zip(inputs, reads, _in_one_naming([read.layers for read in reads], key_map or {})):
         source, unused = _source(row, layers, key_map or {})
         result.append(SourceRead(source, read.foreign, unused))
     return result
 
 
-def _in_one_naming(files: Sequence[Mapping[str, Layer]]) -> Sequence[Mapping[str, Layer]]:
+def _in_one_naming(files: Sequence[Mapping[str, Layer]], key_map: Mapping[str, Any]) -> Sequence[Mapping[str, Layer]]:
     """The layers of several files under the names of the first where they differ, so that what one file has fused meets
-    what another has split. Layers that are in no table of names are left as they are."""
+    what another has split. Layers that are in no table of names, and files whose new names would mean other weights of
+    the model, are left as they are."""
     namings = [naming_of(layers) for layers in files]
     if len(set(namings)) == 1:
         return files
-    return [rename(layers, namings[0] or "kohya", keep_unknown=True) for layers in files]
+    renamed = [rename(layers, namings[0] or "kohya", keep_unknown=True) for layers in files]
+    same = all(_weights(old, key_map) == _weights(new, key_map) for old, new in zip(files, renamed))
+    return renamed if same else files
+
+
+def _weights(names: Iterable[str], key_map: Mapping[str, Any]) -> set[str]:
+    keys = (key_map[name] for name in names if name in key_map)
+    return {key if isinstance(key, str) else key[0] for key in keys}
 
 
 def _source(row: MergeInput, named: Mapping[str, Layer], key_map: Mapping[str, Any]) -> tuple[Source, list[str]]:

@@ -49,6 +49,12 @@ def architecture_of(names: Iterable[str]) -> Architecture | None:
     return best if hits[best] else None
 
 
+def knows(architecture: Architecture, name: str) -> bool:
+    """Whether a layer is one of the architecture, or of a text encoder."""
+    encoder, body = encoder_and_body(name)
+    return encoder is not None or body in architecture.places
+
+
 def rename(layers: Mapping[str, Layer], naming: str, keep_unknown: bool = False) -> dict[str, Layer]:
     """The same updates under the names of a convention; updates of one weight under two names are added up.
 

@@ -81,7 +81,8 @@ def _report(
 ) -> str:
     kinds = {
         "low-rank updates": sum(layer.low_rank is not None for layer in layers.values()),
-        "dense updates": sum(layer.full is not None for layer in layers.values()),
+        "dense updates": sum(layer.full is not None and layer.full.dim() > 1 for layer in layers.values()),
+        "norm updates": sum(layer.full is not None and layer.full.dim() == 1 for layer in layers.values()),
         "bias updates": sum(layer.bias is not None for layer in layers.values()),
         "replaced weights": sum(layer.new_weight is not None for layer in layers.values()),
     }

@@ -51,7 +51,7 @@ def rounding_variance(values: Tensor, kind: Format | torch.dtype) -> float:
     known = kind if isinstance(kind, Format) else FORMATS.get(kind)
     if known is None:
         raise ValueError(f"The steps of {kind} are not known.")
-    return float(_steps(values, known).square().mean()) / 12
+    return float(_squared_errors(values, known).mean())
 
 
 def stored_variance(stored: Tensor, weight: Tensor) -> float:
@@ -66,18 +66,35 @@ def stored_variance(stored: Tensor, weight: Tensor) -> float:
     return rounding_variance(stored, stored.dtype) * scale**2
 
 
+def arithmetic_variance(values: Tensor) -> float:
+    """The mean variance of the rounding of float32 results of this size."""
+    return rounding_variance(values, FORMATS[torch.float32])
+
+
 def block_rounding_variance(values: Tensor) -> float:
     """The mean variance of the rounding of a weight that was stored as NVFP4: blocks of 16 numbers of a row, each with
     the scale that takes its largest to 6. values: [..., n], dequantised, n a multiple of 16."""
     blocks = values.float().reshape(-1, NVFP4_BLOCK)
     scales = (blocks.abs().amax(1, keepdim=True) / NVFP4_LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
-    return float((_steps(blocks / scales, NVFP4) * scales.double()).square().mean()) / 12
+    # Stored numbers are multiples of 1/2; dividing by the scale can leave them just below a power of two.
+    errors = _squared_errors((2 * blocks / scales).round() / 2, NVFP4)
+    # The largest number of a block is what its scale was made from.
+    errors = (errors.sum(1) - errors.amax(1)) / NVFP4_BLOCK
+    return float((errors * scales[:, 0].double().square()).mean())
 
 
-def _steps(values: Tensor, kind: Format) -> Tensor:
-    """The distance of a value to the next one of its format, float64."""
-    exponents = torch.frexp(values.float()).exponent - 1
-    return torch.exp2((exponents.clamp(min=kind.least) - kind.bits).double())
+def _squared_errors(values: Tensor, kind: Format) -> Tensor:
+    """The mean squared error of the rounding to each of these values, float64.
+
+    The errors of a power of two go from -step / 4 to step / 2, because the steps below it are half as wide.
+    """
+    values = values.float()
+    mantissas, exponents = torch.frexp(values)
+    # frexp gives 0 the exponent 0.
+    exponents = torch.where(values == 0, kind.least, exponents - 1)
+    steps = torch.exp2((exponents.clamp(min=kind.least) - kind.bits).double())
+    narrow = (mantissas.abs() == 0.5) & (exponents > kind.least)
+    return steps.square() / torch.where(narrow, 16, 12)
 
 
 def floor(deviation: float, shape: tuple[int, ...]) -> float:

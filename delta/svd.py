@@ -22,6 +22,7 @@ the result better still at no cost; no bound is computed for that.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial, reduce
@@ -42,7 +43,7 @@ ROUNDING = 1e-6
 INDEPENDENT = 1e-3
 # Below this share of the squared norm, ||M||^2 - sum(S^2) is mostly rounding.
 CANCELLATION = 1 / 256
-CHUNK_ELEMENTS = 2**18
+CHUNK_ELEMENTS = 2**21
 TILE_ELEMENTS = 2**22
 # left: [m, K], values: [K], right: [n, K].
 _Triplets = tuple[Tensor, Tensor, Tensor]
@@ -105,7 +106,9 @@ def compress(update: Tensor, rank: int | RankPolicy, start: int = 32) -> Truncat
         kept = len(found.S)
     else:
         found, kept = _meet(matrix, shape, rank, start)
-    values = found.S.double()
+    if kept < 0:
+        raise ValueError(f"Rank {kept} is negative; the smallest rank is 0.")
+    values = _exact(found.S)
     root = found.S[:kept].sqrt()
     part = LowRank(found.U[:, :kept] * root, root[:, None] * found.Vh[:kept], shape)
     return Truncation(part, values, math.hypot(found.residual, float(torch.linalg.vector_norm(values[kept:]))))
@@ -117,7 +120,8 @@ def _meet(matrix: Tensor, shape: tuple[int, ...], policy: RankPolicy, start: int
     count = min(start, full)
     while True:
         found = truncated_svd(matrix, count)
-        wanted = policy(*_spectrum(found, full), shape)
+        values, rest = _spectrum(found, full)
+        wanted = policy(values, shape, rest)
         if wanted <= count or count == full:
             return found, min(wanted, count)
         # The Gram matrix has all values at once.
@@ -140,10 +144,10 @@ def _spectrum(found: TruncatedSVD, full: int) -> tuple[Tensor, float]:
 class _Operand:
     """A matrix [m, n], m <= n, multiplied in float32 on a device: at once, or in tiles that are sent there one by one.
 
-    tile: the most numbers that a tile holds, which is some whole columns but at least one.
+    A tile is as many whole columns as hold at most `tile` numbers, but at least one.
     """
 
-    def __init__(self, matrix: Tensor, device: torch.device, tile: float = math.inf) -> None:
+    def __init__(self, matrix: Tensor, device: torch.device, tile: int = sys.maxsize) -> None:
         self.matrix, self.device, self.tile = matrix, device, tile
         self.shape = matrix.shape
 
@@ -159,10 +163,10 @@ class _Operand:
         """Tiles in float64, small because they are copies; each with the columns that it covers."""
         return ((span, _exact(tile)) for span, tile in self.tiles(CHUNK_ELEMENTS))
 
-    def tiles(self, size: float) -> Iterator[tuple[slice, Tensor]]:
+    def tiles(self, size: int) -> Iterator[tuple[slice, Tensor]]:
         """Tiles of at most `size` numbers on the device, each with the columns that it covers."""
         rows, columns = self.shape
-        width = int(min(max(1, size // max(1, rows)), max(1, columns)))
+        width = max(1, min(columns, size // max(1, rows)))
         for first in range(0, max(1, columns), width):
             span = slice(first, first + width)
             yield span, self.matrix[:, span].to(self.device, torch.float32)
@@ -175,7 +179,7 @@ class _Operand:
 def _first_that_fits(*attempts: Callable[[], tuple]) -> tuple:
     """What the first attempt that finds enough memory gives; the last one may raise."""
     for attempt in attempts[:-1]:
-        # Outside the handler, where the traceback would keep the tensors of the failed attempt alive.
+        # Not from an `except` block, where the traceback would keep the tensors of the failed attempt alive.
         with suppress(torch.cuda.OutOfMemoryError):
             return attempt()
     return attempts[-1]()
@@ -206,7 +210,7 @@ def _iterate(
     block, rows = kept + OVERSAMPLING, operand.shape[0]
     floor = ROUNDING * math.sqrt(energy)
     start = torch.randn(rows, block, generator=generator, device=generator.device).to(operand.device)
-    # The product takes the basis `near` to far @ core at all times; core is block bidiagonal.
+    # M or its transpose takes `near` to far @ core at all times; core is block bidiagonal, in float64 on the CPU.
     near, far = operand.zeros(operand.shape[1], 0), _extend(operand.zeros(rows, 0), start, 0.0, generator)[0]
     core = torch.zeros(block, 0, dtype=torch.float64)
     for step in range(2 * min(PASSES, rows // (2 * block))):
@@ -217,33 +221,44 @@ def _iterate(
         core = torch.cat([inside, torch.nn.functional.pad(weights, (inside.shape[1] - block, 0))])
         if not step:
             continue
-        with small_problems():
-            squares, vectors = (part.flip(-1) for part in torch.linalg.eigh(inside @ inside.T))
-        images = inside.T @ vectors[:, :kept]
-        lost = _missing_energy(squares, weights @ images[-block:])
-        found = float(squares[:kept].sum())
+        ritz = _ritz(inside, weights, kept)
         # The oversampled Ritz values bound the best residual from below where the difference is all rounding.
-        best = max(energy * (1 - ROUNDING) - found - lost, float(squares[kept:].clamp(min=0).sum()))
-        if lost <= max(2 * tolerance * min(best, found), floor**2):
+        best = max(energy * (1 - ROUNDING) - ritz.found - ritz.lost, ritz.oversampled)
+        if ritz.lost <= max(2 * tolerance * min(best, ritz.found), floor**2):
             break
-    if lost > max(2 * tolerance * best, floor**2):
+    if ritz.lost > max(2 * tolerance * best, floor**2):
         return None
     with small_problems():
-        inner = torch.linalg.qr(images)[0]
-        turn, values, mix = torch.linalg.svd(core @ inner, full_matrices=False)
-    far, near = far @ turn.to(far), near @ (inner @ mix.T).to(near)
+        leading = torch.linalg.qr(ritz.images)[0]
+        turn, values, mix = torch.linalg.svd(core @ leading, full_matrices=False)
+    far, near = far @ turn.to(far), near @ (leading @ mix.T).to(near)
     return (far, values.to(far), near) if step % 2 else (near, values.to(far), far)
 
 
-def _missing_energy(squares: Tensor, outside: Tensor) -> float:
-    """The bound on the squared norm that the leading k Ritz vectors miss; see the head of this file.
+class _Ritz(NamedTuple):
+    """What the k leading Ritz vectors of a basis have.
 
-    squares: [d] squared Ritz values, descending; outside: [b, k], the part of M M^T u_i that is outside the basis.
+    images: [d, k], their products with the matrix, in the basis of the other side; found: the sum of their squared Ritz
+    values; lost: the bound on the squared norm that they miss, see the head of this file; oversampled: the sum of the
+    squared Ritz values of all others.
     """
-    kept = outside.shape[1]
-    residuals = torch.linalg.vector_norm(outside, dim=0)
-    gaps = squares[:kept].clamp(min=0) - squares[kept + OVERSAMPLING - 1]
-    return float(torch.minimum(residuals, residuals.square() / gaps.clamp(min=1e-300)).sum())
+
+    images: Tensor
+    found: float
+    lost: float
+    oversampled: float
+
+
+def _ritz(inside: Tensor, weights: Tensor, kept: int) -> _Ritz:
+    """inside: [e, d], the matrix between both bases; weights: [b, b], what takes the last b of the d out of the e."""
+    with small_problems():
+        squares, vectors = (part.flip(-1) for part in torch.linalg.eigh(inside @ inside.T))
+    images = inside.T @ vectors[:, :kept]
+    residuals = torch.linalg.vector_norm(weights @ images[-len(weights) :], dim=0)
+    squares = squares.clamp(min=0)
+    gaps = squares[:kept] - squares[kept + OVERSAMPLING - 1]
+    lost = torch.minimum(residuals, residuals.square() / gaps.clamp(min=1e-300)).sum()
+    return _Ritz(images, float(squares[:kept].sum()), float(lost), float(squares[kept:].sum()))
 
 
 def _extend(basis: Tensor, columns: Tensor, floor: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -256,10 +271,11 @@ def _extend(basis: Tensor, columns: Tensor, floor: float, generator: torch.Gener
     exact = _exact(rest)
     gram = _core(exact.T @ exact)
     norm = math.sqrt(float(gram.trace() + _core(inside).square().sum()))
-    factor, failed = torch.linalg.cholesky_ex(gram)
-    if failed or factor.diagonal().min() <= max(INDEPENDENT * norm, floor):
-        return _extend_by_weak(basis, rest, floor, generator)
-    inverse = torch.linalg.solve_triangular(factor.T, torch.eye(len(gram), dtype=gram.dtype), upper=True)
+    with small_problems():
+        factor, failed = torch.linalg.cholesky_ex(gram)
+        if failed or factor.diagonal().min() <= max(INDEPENDENT * norm, floor):
+            return _extend_by_weak(basis, rest, floor, generator)
+        inverse = torch.linalg.solve_triangular(factor.T, torch.eye(len(gram), dtype=gram.dtype), upper=True)
     return rest @ inverse.to(rest), factor.T
 
 
@@ -269,16 +285,14 @@ def _extend_by_weak(basis: Tensor, rest: Tensor, floor: float, generator: torch.
     Directions weaker than `floor` are rounding; random ones take their place with weight 0, so that a matrix of low rank
     does not break the iteration.
     """
-    with small_problems():
-        rough, factor = torch.linalg.qr(_exact(rest))
-        turn, strengths, mix = torch.linalg.svd(_core(factor))
+    rough, factor = torch.linalg.qr(_exact(rest))
+    turn, strengths, mix = torch.linalg.svd(_core(factor))
     rough = (rough @ turn.to(rough)).to(basis)
     weak = strengths <= floor
     noise = torch.randn(len(rough), int(weak.sum()), generator=generator, device=generator.device)
     rough[:, weak.to(rough.device)] = noise.to(rough)
     # Once more, which makes weak directions orthogonal to the basis to full precision.
-    with small_problems():
-        fresh, correction = torch.linalg.qr(_exact(rough - basis @ (basis.T @ rough)))
+    fresh, correction = torch.linalg.qr(_exact(rough - basis @ (basis.T @ rough)))
     return fresh.to(basis), _core(correction) @ (strengths.masked_fill(weak, 0)[:, None] * mix)
 
 
@@ -288,8 +302,9 @@ def _by_gram_matrix(operand: _Operand, kept: int) -> _Triplets:
     with small_problems():
         # The columns are orthogonal but for rounding, so that the factor is as good as diagonal.
         right, factor = torch.linalg.qr(_exact(operand.transposed_times(left)))
-    values, order = factor.diagonal().abs().sort(descending=True)
-    right = right * factor.diagonal().sign()
+    diagonal = factor.diagonal()
+    values, order = diagonal.abs().sort(descending=True)
+    right = right * torch.ones_like(diagonal).copysign(diagonal)
     return left[:, order.to(left.device)], values.to(left), right[:, order].to(left)
 
 

@@ -6,6 +6,7 @@ The only module that calls comfy.* and folder_paths.
 from __future__ import annotations
 
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Container
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ import comfy.utils
 import comfy.weight_adapter
 import folder_paths
 import torch
+from server import PromptServer
 
 from ..delta import lora_names, tensor_files
 from ..delta.adapters import join_name
@@ -26,11 +28,15 @@ from ..delta.checkpoint import SIDE_ENDINGS, StoredWeight
 from ..delta.lora_extract import Pair, compare
 from ..delta.lora_file import Bake, LoraModel
 from ..delta.lora_stack import read_stack
-from ..delta.noise import stored_variance
+from ..delta.noise import arithmetic_variance, stored_variance
 
 STYLE_NETWORKS = "style_networks"
 STYLE_VECTORS = "style_vectors"
 CACHED_BYTES = 2_000_000_000
+# Seconds after which the rest of a long run is estimated, and between two estimates.
+TOLD_AFTER, TOLD_EVERY = 3.0, 1.0
+MODEL_FOLDERS = ("checkpoints", "diffusion_models", "diffusers")
+UNFINISHED = "styledelta_unfinished"
 
 PatchKey = str | tuple  # A weight's name, or (name, slice) for a part of a fused weight.
 
@@ -85,17 +91,78 @@ def to_output(image: torch.Tensor) -> torch.Tensor:
     return image.to(comfy.model_management.intermediate_device())
 
 
-def progress() -> Callable[[int, int], None]:
-    """A function step(done, total) that shows progress on the running node and obeys Cancel."""
-    bar = None
+def progress(node_id: str | None = None) -> Callable[[int, int], None]:
+    """A function step(done, total) that shows progress on the running node and obeys Cancel.
+
+    With the node's id it also shows there how long the rest will take, as soon as that can be told.
+    """
+    bar, start, shown = None, time.monotonic(), 0.0
 
     def step(done: int, total: int) -> None:
-        nonlocal bar
+        nonlocal bar, shown
         comfy.model_management.throw_exception_if_processing_interrupted()
         bar = bar or comfy.utils.ProgressBar(total)
         bar.update_absolute(done, total)
+        now = time.monotonic()
+        if node_id is not None and now - start > TOLD_AFTER and now - shown > TOLD_EVERY:
+            shown = now
+            _show_on_node(node_id, f"about {_duration((now - start) * (total - done) / done)} left")
 
     return step
+
+
+def _show_on_node(node_id: str, text: str) -> None:
+    server = getattr(PromptServer, "instance", None)
+    if server is not None:
+        server.send_progress_text(text, node_id)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def model_names() -> list[str]:
+    """The names of the model files that can be read weight by weight, and of diffusers folders, each behind its folder."""
+    names = [f"{folder}/{name}" for folder in MODEL_FOLDERS[:2] for name in file_names(folder)]
+    names = [name for name in names if name.endswith((".safetensors", ".sft"))]
+    for root in folder_paths.get_folder_paths(MODEL_FOLDERS[2]):
+        if os.path.isdir(root):
+            names += [f"{MODEL_FOLDERS[2]}/{entry.name}" for entry in os.scandir(root) if entry.is_dir()]
+    return names
+
+
+def model_path(name: str) -> str:
+    """The path of a model by the name that `model_names` gives. Raises FileNotFoundError with the remedy."""
+    folder, _, name = name.replace("\\", "/").partition("/")
+    if folder not in MODEL_FOLDERS:
+        raise FileNotFoundError(
+            f"{folder}/{name} is in none of {', '.join(MODEL_FOLDERS)}. Choose a model of the list."
+        )
+    if folder != MODEL_FOLDERS[2]:
+        return file_path(folder, name)
+    roots = folder_paths.get_folder_paths(folder)
+    paths = [os.path.join(root, name) for root in roots if name in os.listdir(root)]
+    if not paths:
+        raise FileNotFoundError(
+            f"{name} is not in {', '.join(roots)}. Put the folder there and refresh, or choose another."
+        )
+    return paths[0]
+
+
+def model_stamp(name: str) -> str:
+    """Changes when the model's file or folder does. Empty for one that is not there."""
+    try:
+        status = os.stat(model_path(name))
+    except OSError:
+        return ""
+    return f"{name}:{status.st_mtime_ns}:{status.st_size}"
+
+
+def unfinished_folder() -> str:
+    """Where long extractions keep what they have finished."""
+    return os.path.join(folder_paths.get_user_directory(), UNFINISHED)
 
 
 class _FileCache:
@@ -303,7 +370,8 @@ def _apply_layer(name: str, tensors: dict[str, torch.Tensor], key: str, weight: 
 class LoadedWeights:
     """The weights of a MODEL and, if given, a CLIP with all their patches, one at a time: a source for extraction.
 
-    exact: names of the weights whose rounding does not count, because the other source has the same stored weight.
+    exact: names of the weights of which the other source has the same stored one: rounding of the storage cancels, and only
+    that of the float32 arithmetic of patches remains.
     """
 
     def __init__(self, name: str, model: Any, clip: Any | None):
@@ -326,9 +394,14 @@ class LoadedWeights:
         """One weight in float32 on the CPU. Raises ValueError for NaN and infinite values, and for GGUF."""
         patcher, key = self.places[name]
         weight = base_weight(patcher, key)
-        variance = 0.0 if name in self.exact else stored_variance(self._raw(name), weight)
-        if key in patcher.patches:
-            weight = comfy.lora.calculate_weight(patcher.patches[key], weight, key)
+        patches = patcher.patches.get(key, [])
+        if patches:
+            weight = comfy.lora.calculate_weight(patches, weight, key)
+        if name in self.exact:
+            # Each patch is added with the rounding of float32.
+            variance = len(patches) * arithmetic_variance(weight) if patches else 0.0
+        else:
+            variance = stored_variance(self._raw(name), weight)
         if not torch.isfinite(weight).all():
             raise ValueError(f"{self.name}: {key} holds NaN or infinite values. Use another copy of the model.")
         return StoredWeight(weight, variance)

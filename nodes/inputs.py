@@ -8,8 +8,10 @@ from comfy_api.latest import io
 
 from ..delta.block_weights import PRESETS
 from ..delta.lora_merge_job import MergeInput
+from ..delta.rank import RankChoice
 from . import host
 
+RankType = io.Custom("RANK_POLICY")
 StackType = io.Custom("LORA_STACK")
 MODELS = 4
 
@@ -71,3 +73,15 @@ def gather_loras(lora_stack: list | None, models: dict[str, Any]) -> list[MergeI
             strength = models.get(f"strength_{number}", 1.0)
             inputs.append(MergeInput(host.as_lora_model(lora), strength, strength))
     return inputs
+
+
+def rank_policy_input() -> io.Input:
+    """How ranks are chosen, instead of one number."""
+    return RankType.Input(
+        "rank_policy", optional=True, tooltip="How ranks are chosen, from Rank Policy. Replaces rank."
+    )
+
+
+def rank_choice(rank: int, rank_policy: RankChoice | None) -> RankChoice:
+    """The connected policy, else the rank; 0 keeps everything."""
+    return rank_policy or (RankChoice("fixed", rank) if rank else RankChoice("full"))

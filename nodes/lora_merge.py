@@ -14,10 +14,17 @@ from ..delta.lora_merge_job import MergeInput, merge_job, method_help, resize_jo
 from ..delta.rank import MODES, RankChoice
 from ..delta.size_preview import size_preview
 from . import host
-from .inputs import MODELS, StackType, block_weight_inputs, gather_loras, strength_input
+from .inputs import (
+    MODELS,
+    RankType,
+    StackType,
+    block_weight_inputs,
+    gather_loras,
+    rank_choice,
+    rank_policy_input,
+    strength_input,
+)
 from .lora_stack import CATEGORY
-
-RankType = io.Custom("RANK_POLICY")
 
 
 def _rank_input(full: str) -> io.Input:
@@ -28,16 +35,6 @@ def _rank_input(full: str) -> io.Input:
         max=4096,
         tooltip=f"The highest rank of each layer of the result, 1 to 4096; {full}. A connected rank policy replaces it.",
     )
-
-
-def _rank_policy_input() -> io.Input:
-    return RankType.Input(
-        "rank_policy", optional=True, tooltip="How ranks are chosen, from Rank Policy. Replaces rank."
-    )
-
-
-def _choice(rank: int, rank_policy: RankChoice | None) -> RankChoice:
-    return rank_policy or (RankChoice("fixed", rank) if rank else RankChoice("full"))
 
 
 def _outputs() -> list[io.Output]:
@@ -145,7 +142,7 @@ class MergeLoras(io.ComfyNode):
                         ),
                     )
                 ),
-                _rank_policy_input(),
+                rank_policy_input(),
                 io.Model.Input(
                     "model",
                     optional=True,
@@ -175,7 +172,9 @@ class MergeLoras(io.ComfyNode):
         inputs = gather_loras(lora_stack, models)
         key_map = host.lora_key_map(model, clip) if model is not None else {}
         bake = host.baker(model, clip, key_map)
-        job = merge_job(inputs, method, parameters, _choice(rank, rank_policy), seed, key_map, bake, host.progress())
+        job = merge_job(
+            inputs, method, parameters, rank_choice(rank, rank_policy), seed, key_map, bake, host.progress()
+        )
         return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
 
 
@@ -190,7 +189,7 @@ class ResizeLora(io.ComfyNode):
             inputs=[
                 io.LoraModel.Input("lora_model", tooltip="The LoRA to resize."),
                 _rank_input("0 keeps every layer as it is"),
-                _rank_policy_input(),
+                rank_policy_input(),
             ],
             outputs=_outputs(),
         )
@@ -198,7 +197,7 @@ class ResizeLora(io.ComfyNode):
     @classmethod
     def execute(cls, lora_model: dict, rank: int, rank_policy: RankChoice | None = None) -> io.NodeOutput:
         model: LoraModel = host.as_lora_model(lora_model)
-        job = resize_job(model, _choice(rank, rank_policy), host.progress())
+        job = resize_job(model, rank_choice(rank, rank_policy), host.progress())
         return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
 
 

@@ -11,7 +11,7 @@ from workflows import NOTES, to_prompt
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
-MODEL_INPUTS = {"ckpt_name", "lora_name"}
+MODEL_INPUTS = {"ckpt_name", "lora_name", "tuned", "base"}
 # What a twin may change: the real files become the demo's, and a picture of noise need not be large.
 REPLACED = MODEL_INPUTS | {"image", "width", "height", "steps"}
 TITLE_HEIGHT = 30
@@ -89,5 +89,7 @@ def test_model_loaders_say_where_to_get_the_model(path, server):
         names = MODEL_INPUTS & {name for part in info[node["type"]]["input"].values() for name in part}
         if names:
             models = node["properties"]["models"]
-            assert models[0]["name"] in node["widgets_values"]
-            assert models[0]["url"].startswith("https://") and models[0]["directory"] in ("checkpoints", "loras")
+            for model in models:
+                chosen = {str(value).rpartition("/")[2] for value in node["widgets_values"]}
+                assert model["name"] in chosen
+                assert model["url"].startswith("https://") and model["directory"] in ("checkpoints", "loras")

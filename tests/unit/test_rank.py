@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from delta.rank import Spectrum, allocate, energy, error, fixed, knee
+from delta.rank import Spectrum, allocate, energy, error, fixed, full, knee
 
 VALUES = torch.tensor([4.0, 2.0, 1.0, 1.0, 0.0], dtype=torch.float64)  # squares 16, 4, 1, 1, 0; their sum is 22
 SHAPE = (5, 5)
@@ -26,6 +26,45 @@ SHAPE = (5, 5)
 )
 def test_policies_by_hand(policy, rank):
     assert policy(VALUES, SHAPE) == rank
+
+
+@pytest.mark.parametrize(
+    ("policy", "rank"),
+    [
+        (full(), 4),
+        (fixed(0), 0),
+        (fixed(2), 2),
+        (fixed(99), 99),
+        (knee(), 4),
+        (energy(0.0), 0),
+        (energy(16 / 23), 1),
+        (energy(20 / 23), 2),
+        (energy(20.1 / 23), 3),
+        (energy(21.1 / 23), 4),
+        (energy(1.0), 4),
+        (error(1.0), 0),
+        (error((7 / 23) ** 0.5), 1),
+        (error((3 / 23) ** 0.5), 2),
+        (error((2 / 23) ** 0.5), 3),
+        (error((1.9 / 23) ** 0.5), 4),
+        (error(0.0), 4),
+    ],
+)
+def test_policies_count_the_energy_of_values_that_are_not_given(policy, rank):
+    # Of the squares 16, 4, 1 and 2 more; a rank of 4 asks for more values.
+    assert policy(VALUES[:3], SHAPE, 2.0) == rank
+
+
+def test_the_lower_of_two_policies_asks_for_more_only_where_both_do():
+    both = [energy(21.1 / 23), fixed(2)]
+    assert min(policy(VALUES[:3], SHAPE, 2.0) for policy in both) == 2
+    both = [energy(21.1 / 23), fixed(5)]
+    assert min(policy(VALUES[:3], SHAPE, 2.0) for policy in both) == 4
+
+
+def test_without_a_rest_nothing_more_is_asked_for():
+    for policy in (full(), fixed(9), knee(), energy(1.0), error(0.0)):
+        assert policy(VALUES, SHAPE, 0.0) == policy(VALUES, SHAPE) <= len(VALUES)
 
 
 def test_the_knee_is_where_the_spectrum_bends():

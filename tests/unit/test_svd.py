@@ -1,12 +1,16 @@
 """The truncated SVD against torch.linalg.svd in float64, on every spectrum that could mislead it."""
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from delta.factors import Truncation
+from delta import svd
+from delta.factors import Truncation, small_problems
+from delta.noise import noise_floor
+from delta.rank import energy, error, fixed, full, knee
 from delta.svd import compress, truncated_svd
 
 SPECTRA = {
@@ -22,6 +26,13 @@ SPECTRA = {
     "few strong": lambda i: 1 + 3 * (i == 1) + (i == 2) + 0.3 * (i == 3),
 }
 SHAPES = [(600, 400), (400, 600), (400, 400), (600, 90)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The matrices are so small that threads which wait for a busy core cost more than all the rest."""
+    with small_problems():
+        yield
 
 
 class Calls(TorchFunctionMode):
@@ -219,3 +230,143 @@ def test_compressing_keeps_the_shape_and_balances_the_factors(shape: tuple[int, 
     assert float((update.double() - part.to_dense()).norm()) == pytest.approx(found.residual, rel=1e-4, abs=1e-5)
     torch.testing.assert_close(part.up.norm(dim=0), part.down.norm(dim=1))
     torch.testing.assert_close(part.up.norm(dim=0).square().double(), values, rtol=1e-4, atol=0)
+
+
+def fail_with_out_of_memory(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
+    """Lets the first products of truncated_svd fail; returns a list that collects the tile size of each product."""
+    tiles = []
+
+    def failing(real):
+        def product(operand: svd._Operand, columns: torch.Tensor) -> torch.Tensor:
+            tiles.append(operand.tile)
+            if len(tiles) <= times:
+                raise torch.OutOfMemoryError("no memory")
+            return real(operand, columns)
+
+        return product
+
+    for name in ("times", "transposed_times"):
+        monkeypatch.setattr(svd._Operand, name, failing(getattr(svd._Operand, name)))
+    return tiles
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (200, 300)], ids=str)
+@pytest.mark.parametrize("rank", [8, 100], ids=["iteration", "gram"])
+def test_tiles_of_the_matrix_give_what_the_whole_matrix_gives(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], rank: int
+) -> None:
+    matrix = with_spectrum("medium", *shape)
+    whole = truncated_svd(matrix, rank)
+    monkeypatch.setattr(svd, "TILE_ELEMENTS", 1000)
+    monkeypatch.setattr(svd, "CHUNK_ELEMENTS", 700)
+    tiles = fail_with_out_of_memory(monkeypatch, 1)
+    tiled = truncated_svd(matrix, rank)
+    assert len(tiles) > 1 and set(tiles[1:]) == {1000}
+    torch.testing.assert_close(tiled.S, whole.S, rtol=1e-5, atol=0)
+    assert tiled.residual == pytest.approx(whole.residual, rel=1e-6)
+    torch.testing.assert_close((tiled.U * tiled.S) @ tiled.Vh, (whole.U * whole.S) @ whole.Vh, rtol=0, atol=1e-4)
+
+
+def test_the_cpu_takes_over_where_tiles_are_still_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = with_spectrum("medium", 300, 200)
+    whole = truncated_svd(matrix, 8)
+    tiles = fail_with_out_of_memory(monkeypatch, 2)
+    found = truncated_svd(matrix, 8)
+    assert tiles[1] == svd.TILE_ELEMENTS and set(tiles[2:]) == {tiles[0]}
+    assert all(torch.equal(one, other) for one, other in zip(found[:3], whole[:3])) and found.residual == whole.residual
+
+
+def test_memory_that_even_the_cpu_lacks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with_out_of_memory(monkeypatch, 3)
+    with pytest.raises(torch.OutOfMemoryError):
+        truncated_svd(random(100, 90), 4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "elements", "widths"),
+    [(3, 10, 10**9, [10]), (3, 10, 12, [4, 4, 2]), (3, 2, 1, [1, 1]), (0, 4, 5, [4]), (0, 0, 5, [0])],
+)
+def test_tiles_cover_every_column_once(rows: int, columns: int, elements: int, widths: list[int]) -> None:
+    matrix = random(rows, columns).half()
+    tiles = list(svd._Operand(matrix, matrix.device).tiles(elements))
+    assert [tile.shape[1] for _, tile in tiles] == widths and {tile.dtype for _, tile in tiles} == {torch.float32}
+    assert torch.equal(torch.cat([tile for _, tile in tiles], 1), matrix.float())
+
+
+POLICIES = {
+    "fixed below the start": fixed(20),
+    "fixed above it": fixed(70),
+    "fixed above the matrix": fixed(999),
+    "nothing": fixed(0),
+    "energy": energy(0.8),
+    "error": error(0.5),
+    "high energy": energy(0.99),
+    "noise": noise_floor(0.1 / 40),
+    "noise and energy": lambda *spectrum: min(noise_floor(0.14 / 40)(*spectrum), energy(0.8)(*spectrum)),
+    "fixed and energy": lambda *spectrum: min(fixed(40)(*spectrum), energy(0.8)(*spectrum)),
+    "knee": knee(),
+    "full": full(),
+}
+
+
+@pytest.mark.parametrize("shape", [(500, 400), (400, 500)], ids=str)
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_gets_the_rank_that_the_full_spectrum_gives_it(name: str, shape: tuple[int, int]) -> None:
+    matrix, policy = with_spectrum("medium", *shape), POLICIES[name]
+    best = torch.linalg.svdvals(matrix.double())
+    wanted = min(policy(best, shape, 0.0), len(best))
+    found = compress(matrix, policy, start=8)
+    rank = found.low_rank.rank
+    # Values that are found are slightly below the true ones.
+    assert abs(rank - wanted) <= (0 if name.startswith(("fixed", "knee")) else 1)
+    assert len(found.singular_values) >= rank
+    optimum = float(torch.linalg.vector_norm(best[rank:]))
+    assert found.residual <= 1.01 * optimum + 1e-6 * float(best.norm())
+    rest = matrix.double() - found.low_rank.up.double() @ found.low_rank.down.double()
+    assert found.residual == pytest.approx(float(rest.norm()), rel=1e-5, abs=1e-6)
+
+
+def test_a_policy_is_met_without_the_full_spectrum() -> None:
+    matrix, asked = with_spectrum("medium", 600, 400), []
+
+    def policy(values: torch.Tensor, shape: tuple[int, ...], rest: float) -> int:
+        asked.append((len(values), shape))
+        assert rest > 0 and rest + float(values.square().sum()) == pytest.approx(float(matrix.double().norm()) ** 2)
+        return energy(0.6)(values, shape, rest)
+
+    with Calls(torch.linalg.eigh, 400) as calls:
+        found = compress(matrix.reshape(600, 100, 2, 2), policy, start=8)
+    assert calls.count == 0 and asked == [(count, (600, 100, 2, 2)) for count in (8, 16, 32)]
+    assert 16 < found.low_rank.rank < 32 == len(found.singular_values)
+    kept = found.singular_values[: found.low_rank.rank]
+    assert float(kept.square().sum()) >= 0.6 * float(matrix.double().norm()) ** 2 * (1 - 1e-6)
+    again = compress(matrix.reshape(600, 100, 2, 2), energy(0.6), start=8)
+    assert torch.equal(found.low_rank.up, again.low_rank.up) and found.residual == again.residual
+
+
+def test_a_rank_that_is_asked_for_is_what_comes_next() -> None:
+    asked = []
+    compress(random(300, 200), lambda values, shape, rest: asked.append(len(values)) or 25, start=4)
+    assert asked == [4, 25]
+
+
+@pytest.mark.parametrize("policy", [energy(1.0), error(0.0), knee()], ids=["energy", "error", "knee"])
+def test_zeros_below_the_rounding_are_not_looked_for(policy) -> None:
+    matrix = with_spectrum("low rank", 300, 200) @ torch.diag(torch.linspace(1, 2, 200))
+    best = torch.linalg.svdvals(matrix.double())
+    best[20:] = 0
+    with Calls(torch.linalg.eigh, 200) as calls:
+        found = compress(matrix, policy, start=24)
+    assert calls.count == 0 and found.low_rank.rank == policy(best, (300, 200), 0.0)
+
+
+@pytest.mark.parametrize("policy", [energy(0.9), error(0.1), knee(), noise_floor(1.0)])
+def test_a_policy_keeps_nothing_of_nothing(policy) -> None:
+    found = compress(torch.zeros(60, 50), policy)
+    assert found.low_rank.rank == 0 and found.residual == 0
+
+
+@pytest.mark.parametrize("rank", [-1, lambda values, shape, rest: -1], ids=["number", "policy"])
+def test_a_negative_rank_is_refused_by_compressing_too(rank) -> None:
+    with pytest.raises(ValueError, match="Rank -1 is negative"):
+        compress(random(20, 30), rank)

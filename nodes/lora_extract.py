@@ -1,0 +1,190 @@
+"""Extracting a LoRA: fine-tuned minus base."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..delta.checkpoint import Checkpoint
+from ..delta.difference_store import open_store
+from ..delta.lora_extract import Settings, compare
+from ..delta.lora_extract_job import extract_job, settings_key
+from ..delta.rank import RankChoice
+from . import host
+from .inputs import rank_choice, rank_policy_input
+from .lora_stack import CATEGORY
+
+DEVICES = ("auto", "cpu")
+# Room that decomposing the largest weights takes on the device.
+WORKING_BYTES = 1_500_000_000
+
+
+def _settings_inputs() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "rank",
+            default=32,
+            min=0,
+            max=4096,
+            tooltip="The highest rank of linear layers, 1 to 4096; 0 keeps all that stands above rounding. A connected rank "
+            "policy replaces it.",
+        ),
+        io.Int.Input(
+            "conv_rank",
+            default=0,
+            min=0,
+            max=4096,
+            tooltip="The highest rank of convolutions with a kernel, 1 to 4096; 0 treats them as linear layers.",
+        ),
+        io.Boolean.Input(
+            "biases_and_norms",
+            default=True,
+            tooltip="Whether changes of biases and norms are kept too, whole. They are small, and count in ComfyUI.",
+        ),
+        io.Boolean.Input(
+            "ignore_noise",
+            default=False,
+            tooltip="Whether to keep what cannot be told from the rounding of the stored weights. Off, ranks end there, and a "
+            "difference that is all rounding is an error.",
+        ),
+        io.Combo.Input(
+            "device",
+            options=list(DEVICES),
+            default="auto",
+            tooltip="Where the decompositions are computed. auto: on the GPU if there is one. cpu: slower, takes no video memory.",
+        ),
+    ]
+
+
+def _outputs() -> list[io.Output]:
+    return [
+        io.LoraModel.Output(
+            display_name="lora_model", tooltip="The LoRA, in float32, with the recipe in its metadata."
+        ),
+        io.String.Output(
+            display_name="report",
+            tooltip="Error by block, what was left out and why, signal to noise, the worst layers, size and time.",
+        ),
+        io.Image.Output(display_name="plot", tooltip="Singular values with the rank kept, and the error by block."),
+    ]
+
+
+def _settings(
+    rank: int, conv_rank: int, biases_and_norms: bool, ignore_noise: bool, device: str, policy: Any
+) -> Settings:
+    where = host.compute_device(WORKING_BYTES) if device == "auto" else torch.device("cpu")
+    conv = RankChoice("fixed", conv_rank) if conv_rank else None
+    return Settings(rank_choice(rank, policy), conv, biases_and_norms, ignore_noise, where)
+
+
+class ExtractLora(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaExtractLora",
+            display_name="Extract LoRA",
+            category=CATEGORY,
+            description="Makes a LoRA of the difference between two loaded models, patches included: what you see is what "
+            "is saved.",
+            inputs=[
+                io.Model.Input("model", tooltip="The fine-tuned model, or a model with LoRAs on it."),
+                io.Model.Input("base_model", tooltip="The model that the LoRA is to be applied to."),
+                *_settings_inputs(),
+                io.Clip.Input("clip", optional=True, tooltip="The fine-tuned text encoder. Needs base_clip."),
+                io.Clip.Input(
+                    "base_clip", optional=True, tooltip="The text encoder that the LoRA is to be applied to."
+                ),
+                rank_policy_input(),
+            ],
+            outputs=_outputs(),
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        base_model: Any,
+        rank: int,
+        conv_rank: int,
+        biases_and_norms: bool,
+        ignore_noise: bool,
+        device: str,
+        clip: Any | None = None,
+        base_clip: Any | None = None,
+        rank_policy: RankChoice | None = None,
+    ) -> io.NodeOutput:
+        settings = _settings(rank, conv_rank, biases_and_norms, ignore_noise, device, rank_policy)
+        pair = host.loaded_pair(model, base_model, clip, base_clip)
+        job = extract_job(pair, settings, on_step=host.progress(cls.hidden and cls.hidden.unique_id))
+        return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
+
+
+class ExtractLoraFiles(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        names = host.model_names()
+        return io.Schema(
+            node_id="StyleDeltaExtractLoraFiles",
+            display_name="Extract LoRA from Files",
+            category=CATEGORY,
+            description="Makes a LoRA of the difference between two model files, weight by weight: neither is loaded. A run "
+            "that was interrupted goes on where it stopped.",
+            inputs=[
+                io.Combo.Input(
+                    "tuned",
+                    options=names,
+                    tooltip="The fine-tuned model: a safetensors file in models/checkpoints or models/diffusion_models, or a "
+                    "folder in models/diffusers.",
+                ),
+                io.Combo.Input("base", options=names, tooltip="The model that it was fine-tuned from."),
+                *_settings_inputs(),
+                io.Boolean.Input(
+                    "text_encoders",
+                    default=True,
+                    tooltip="Whether the text encoders that both files have are compared too.",
+                ),
+                rank_policy_input(),
+            ],
+            outputs=_outputs(),
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, tuned: str = "", base: str = "", **_: object) -> str:
+        return f"{host.model_stamp(tuned)} {host.model_stamp(base)}"
+
+    @classmethod
+    def execute(
+        cls,
+        tuned: str,
+        base: str,
+        rank: int,
+        conv_rank: int,
+        biases_and_norms: bool,
+        ignore_noise: bool,
+        device: str,
+        text_encoders: bool,
+        rank_policy: RankChoice | None = None,
+    ) -> io.NodeOutput:
+        settings = _settings(rank, conv_rank, biases_and_norms, ignore_noise, device, rank_policy)
+        pair = compare(Checkpoint(host.model_path(tuned)), Checkpoint(host.model_path(base)), text_encoders)
+        files = {tuned: pair.tuned, base: pair.base}
+        sources = [{"name": name, "sha256": file.fingerprint(host.progress())} for name, file in files.items()]
+        store = open_store(host.unfinished_folder(), {"sources": sources, "settings": settings_key(settings)})
+        if len(store):
+            pair.notes.append(f"went on with {len(store)} weights of an interrupted run")
+        step = host.progress(cls.hidden and cls.hidden.unique_id)
+        try:
+            job = extract_job(pair, settings, sources, store, step)
+        except ValueError:
+            # Other files are needed, which have another store. After Cancel it is kept.
+            store.remove()
+            raise
+        store.remove()
+        return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
+
+
+NODES = [ExtractLora, ExtractLoraFiles]

@@ -174,7 +174,7 @@ def extract(
         else:
             result.skipped[name] = reason
     if not result.layers:
-        raise ValueError(_nothing_left(pair, changed))
+        raise ValueError(_nothing_left(pair, changed, settings))
     return result
 
 
@@ -274,12 +274,18 @@ def _can_grow(difference: Difference, rank: int) -> bool:
 
 def _reason_to_skip(name: str, difference: Difference, settings: Settings) -> str | None:
     if difference.low_rank is not None:
-        return None if difference.low_rank.rank else "below the rounding of the stored weights"
+        if difference.low_rank.rank:
+            return None
+        return "below the rounding of the stored weights" if _is_noise(difference, settings) else "given no rank"
     if not settings.biases_and_norms:
         return "biases and norms are switched off"
     if not name.endswith((".weight", ".bias", *(f"{norm}.scale" for norm in SCALE_NORMS))):
         return "LoRA loaders do not apply changes of such a parameter"
     return None
+
+
+def _is_noise(difference: Difference, settings: Settings) -> bool:
+    return not settings.ignore_noise and difference.deviation > 0 and noise_rank(difference) == 0
 
 
 def _put(layers: dict[str, Layer], name: str, difference: Difference) -> None:
@@ -293,11 +299,13 @@ def _put(layers: dict[str, Layer], name: str, difference: Difference) -> None:
         entry.full = difference.full
 
 
-def _nothing_left(pair: Pair, changed: Mapping[str, Difference]) -> str:
+def _nothing_left(pair: Pair, changed: Mapping[str, Difference], settings: Settings) -> str:
     tuned, base = pair.tuned, pair.base
     matrices = [difference for difference in changed.values() if difference.low_rank is not None]
     if not matrices:
         return f"{tuned.name} and {base.name} differ in biases and norms only, which are switched off."
+    if not all(_is_noise(difference, settings) for difference in matrices):
+        return f"The ranks leave nothing of {tuned.name} minus {base.name}. Choose a higher rank, energy or size."
     norm = math.hypot(*(difference.norm for difference in matrices))
     noise = math.hypot(*(d.deviation * math.sqrt(math.prod(d.low_rank.shape)) for d in matrices))
     return (

@@ -159,6 +159,13 @@ class _Operand:
         """M^T @ columns. columns: [m, b]."""
         return torch.cat([tile.T @ columns for _, tile in self.tiles(self.tile)])
 
+    def energy(self) -> float:
+        """The squared Frobenius norm, summed in float64."""
+        norms = (
+            torch.linalg.vector_norm(_with_float64(tile), dtype=torch.float64) for _, tile in self.tiles(self.tile)
+        )
+        return sum(float(norm) ** 2 for norm in norms)
+
     def exact_tiles(self) -> Iterator[tuple[slice, Tensor]]:
         """Tiles in float64, small because they are copies; each with the columns that it covers."""
         return ((span, _exact(tile)) for span, tile in self.tiles(CHUNK_ELEMENTS))
@@ -190,7 +197,7 @@ def _truncate(
 ) -> tuple[Tensor, Tensor, Tensor, float]:
     """(left, values, right, residual) of the leading triplets, with the generator in this state at first."""
     generator.set_state(state)
-    energy = sum(float(torch.linalg.vector_norm(tile)) ** 2 for _, tile in operand.exact_tiles())
+    energy = operand.energy()
     if not math.isfinite(energy):
         raise ValueError("The matrix holds NaN or infinite numbers.")
     kept, found = min(rank, operand.shape[0]), None
@@ -329,9 +336,14 @@ def _residual(operand: _Operand, left: Tensor, values: Tensor, right: Tensor) ->
     return math.hypot(*(float(torch.linalg.vector_norm(rest)) for rest in rests))
 
 
+def _with_float64(tensor: Tensor) -> Tensor:
+    """The tensor on a device that has float64: the CPU where its own has not."""
+    return tensor.cpu() if tensor.device.type == "mps" else tensor
+
+
 def _exact(tensor: Tensor) -> Tensor:
-    """A copy in float64, on the CPU where the device has no such numbers."""
-    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+    """A copy in float64, on such a device."""
+    return _with_float64(tensor).double()
 
 
 def _core(small: Tensor) -> Tensor:

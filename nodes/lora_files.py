@@ -47,7 +47,9 @@ class ApplyLora(io.ComfyNode):
             description="Applies a LORA_MODEL to a model and its text encoder, and reports what matched.",
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model."),
-                io.LoraModel.Input("lora_model", tooltip="A LoRA from Load LoRA File, Merge LoRAs or Resize LoRA."),
+                io.LoraModel.Input(
+                    "lora_model", tooltip="A LoRA from Load LoRA File, Merge LoRAs, Resize LoRA or Extract LoRA."
+                ),
                 strength_input("strength_model", "the diffusion model"),
                 strength_input("strength_clip", "the text encoder"),
                 io.Clip.Input("clip", optional=True, tooltip="The text encoder. Without it only the model is changed."),

@@ -83,7 +83,9 @@ class RankPolicy(io.ComfyNode):
                     tooltip="For size: megabytes for the text encoder, apart from value. 0 shares one budget.",
                 ),
             ],
-            outputs=[RankType.Output(display_name="rank_policy", tooltip="For Merge LoRAs and Resize LoRA.")],
+            outputs=[
+                RankType.Output(display_name="rank_policy", tooltip="For Merge LoRAs, Resize LoRA and Extract LoRA.")
+            ],
         )
 
     @classmethod

@@ -119,6 +119,11 @@ def test_what_is_all_rounding_is_refused_unless_forced():
     assert extract(pair(noise, 0.02**2 / 2), settings("fixed", 8)).layers
 
 
+def test_ranks_that_leave_nothing_are_refused():
+    with pytest.raises(ValueError, match="The ranks leave nothing of tuned minus base. Choose a higher"):
+        extract(pair(weights(torch.ones(2))), settings("size", 1e-5))
+
+
 def test_equal_models_are_refused():
     with pytest.raises(ValueError, match="have the same weights"):
         extract(pair({f"{NAMES[0]}.weight": torch.zeros(4, 4)}), settings())

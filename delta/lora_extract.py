@@ -207,14 +207,11 @@ def _all_differences(pair: Pair, settings: Settings, store: Store, on_step: Step
 
 def _difference(pair: Pair, name: str, settings: Settings, first_rank: int | None) -> Difference | None:
     """The difference of one weight; None where there is none. `first_rank` is how many directions a size looks at."""
-    one, two = pair.tuned.read(name), pair.base.read(name)
-    change = one.value - two.value.reshape(one.value.shape)
-    norm = float(torch.linalg.vector_norm(change, dtype=torch.float64))
-    if not norm:
+    change, deviation = _subtracted(pair, name)
+    if not change.any():
         return None
-    deviation = math.sqrt(one.variance + two.variance)
     if not is_matrix(name, change.shape):
-        return Difference(None, change, torch.zeros(0), norm, 0.0, deviation)
+        return Difference(None, change, torch.zeros(0), float(torch.linalg.vector_norm(change)), 0.0, deviation)
     choice = settings.choice_for(change.shape)
     policy = fixed(first_rank) if choice.mode == "size" else choice.per_layer()
     if deviation and not settings.ignore_noise:
@@ -222,7 +219,16 @@ def _difference(pair: Pair, name: str, settings: Settings, first_rank: int | Non
     start = {"size": first_rank, "fixed": int(choice.value), "knee": min(change.shape)}.get(choice.mode, START)
     cut = compress(change.to(settings.device), policy, start)
     low_rank = LowRank(cut.low_rank.up.cpu(), cut.low_rank.down.cpu(), cut.low_rank.shape)
-    return Difference(low_rank, None, cut.singular_values.cpu(), norm, cut.residual, deviation)
+    values = cut.singular_values.cpu()
+    # The kept part and what is cut off are orthogonal.
+    norm = math.hypot(low_rank.norm(), cut.residual)
+    return Difference(low_rank, None, values, norm, cut.residual, deviation)
+
+
+def _subtracted(pair: Pair, name: str) -> tuple[Tensor, float]:
+    """(tuned - base of one weight, the standard deviation of the rounding in it). Only one copy stays in memory."""
+    one, two = pair.tuned.read(name), pair.base.read(name)
+    return one.value.sub_(two.value.reshape(one.value.shape)), math.sqrt(one.variance + two.variance)
 
 
 def is_matrix(name: str, shape: Sequence[int]) -> bool:

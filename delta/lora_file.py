@@ -103,10 +103,12 @@ def write_layers(layers: Mapping[str, Layer], dtype: torch.dtype = torch.float16
             low_rank, full = None, layer.dense()
         if low_rank is not None and low_rank.rank:
             up_ending, down_ending, has_alpha = endings(name)
-            share = math.sqrt(low_rank.rank / alpha) if has_alpha else 1.0
+            up, down = low_rank.up, low_rank.down
+            if has_alpha and low_rank.rank != alpha:
+                share = math.sqrt(low_rank.rank / alpha)
+                up, down = up * share, down * share
             ones = (1,) * (len(low_rank.shape) - 2)
-            up = (low_rank.up * share).reshape(*low_rank.up.shape, *ones)
-            down = (low_rank.down * share).reshape(low_rank.rank, *low_rank.shape[1:])
+            up, down = up.reshape(*up.shape, *ones), down.reshape(low_rank.rank, *low_rank.shape[1:])
             tensors[name + up_ending] = _cast(name + up_ending, up, dtype)
             tensors[name + down_ending] = _cast(name + down_ending, down, dtype)
             if has_alpha:

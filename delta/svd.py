@@ -43,8 +43,10 @@ ROUNDING = 1e-6
 INDEPENDENT = 1e-3
 # Below this share of the squared norm, ||M||^2 - sum(S^2) is mostly rounding.
 CANCELLATION = 1 / 256
-CHUNK_ELEMENTS = 2**21
+# Numbers that go to the device at once where it has too little memory for the matrix, or to float64 where that matters.
 TILE_ELEMENTS = 2**22
+# Numbers whose float64 copy stays in the cache of a CPU.
+CHUNK_ELEMENTS = 2**18
 # left: [m, K], values: [K], right: [n, K].
 _Triplets = tuple[Tensor, Tensor, Tensor]
 
@@ -77,10 +79,14 @@ def truncated_svd(
     if rank < 0:
         raise ValueError(f"Rank {rank} is negative; the smallest rank is 0.")
     matrix = matrix.detach()
+    energy = _energy(matrix)
+    if not math.isfinite(energy):
+        raise ValueError("The matrix holds NaN or infinite numbers.")
     tall = matrix.shape[0] > matrix.shape[1]
     wide = matrix.T if tall else matrix
     generator = generator or torch.Generator().manual_seed(0)
-    find = partial(_truncate, rank=rank, tolerance=tolerance, generator=generator, state=generator.get_state())
+    state = generator.get_state()
+    find = partial(_truncate, rank=rank, tolerance=tolerance, energy=energy, generator=generator, state=state)
     left, values, right, residual = _first_that_fits(
         lambda: find(_Operand(wide.float(), wide.device)),
         lambda: find(_Operand(wide.cpu(), wide.device, TILE_ELEMENTS)),
@@ -124,9 +130,15 @@ def _meet(matrix: Tensor, shape: tuple[int, ...], policy: RankPolicy, start: int
         wanted = policy(values, shape, rest)
         if wanted <= count or count == full:
             return found, min(wanted, count)
-        # The Gram matrix has all values at once.
-        doubled = 2 * count if 2 * count + OVERSAMPLING <= WIDEST_BLOCK * full else full
-        count = min(wanted if wanted > 2 * count else doubled, full)
+        if wanted <= 2 * count:
+            # The Gram matrix gives all values at once.
+            wanted = 2 * count if _is_narrow(2 * count, full) else full
+        count = min(wanted, full)
+
+
+def _is_narrow(rank: int, side: int) -> bool:
+    """Whether the iteration can find this rank of a matrix with this smaller side."""
+    return rank + OVERSAMPLING <= WIDEST_BLOCK * side
 
 
 def _spectrum(found: TruncatedSVD, full: int) -> tuple[Tensor, float]:
@@ -159,16 +171,9 @@ class _Operand:
         """M^T @ columns. columns: [m, b]."""
         return torch.cat([tile.T @ columns for _, tile in self.tiles(self.tile)])
 
-    def energy(self) -> float:
-        """The squared Frobenius norm, summed in float64."""
-        norms = (
-            torch.linalg.vector_norm(_with_float64(tile), dtype=torch.float64) for _, tile in self.tiles(self.tile)
-        )
-        return sum(float(norm) ** 2 for norm in norms)
-
     def exact_tiles(self) -> Iterator[tuple[slice, Tensor]]:
-        """Tiles in float64, small because they are copies; each with the columns that it covers."""
-        return ((span, _exact(tile)) for span, tile in self.tiles(CHUNK_ELEMENTS))
+        """Tiles in float64, never all at once because they are copies; each with the columns that it covers."""
+        return ((span, _exact(tile)) for span, tile in self.tiles(TILE_ELEMENTS))
 
     def tiles(self, size: int) -> Iterator[tuple[slice, Tensor]]:
         """Tiles of at most `size` numbers on the device, each with the columns that it covers."""
@@ -193,15 +198,12 @@ def _first_that_fits(*attempts: Callable[[], tuple]) -> tuple:
 
 
 def _truncate(
-    operand: _Operand, rank: int, tolerance: float, generator: torch.Generator, state: Tensor
+    operand: _Operand, rank: int, tolerance: float, energy: float, generator: torch.Generator, state: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, float]:
-    """(left, values, right, residual) of the leading triplets, with the generator in this state at first."""
+    """(left, values, right, residual) of a matrix with this squared norm, with the generator in this state at first."""
     generator.set_state(state)
-    energy = operand.energy()
-    if not math.isfinite(energy):
-        raise ValueError("The matrix holds NaN or infinite numbers.")
     kept, found = min(rank, operand.shape[0]), None
-    if kept and kept + OVERSAMPLING <= WIDEST_BLOCK * operand.shape[0]:
+    if kept and _is_narrow(kept, operand.shape[0]):
         found = _iterate(operand, kept, tolerance, energy, generator)
     left, values, right = found or _by_gram_matrix(operand, kept)
     missing = energy - float(_exact(values).square().sum())
@@ -238,7 +240,8 @@ def _iterate(
     with small_problems():
         leading = torch.linalg.qr(ritz.images)[0]
         turn, values, mix = torch.linalg.svd(core @ leading, full_matrices=False)
-    far, near = far @ turn.to(far), near @ (leading @ mix.T).to(near)
+        leading = leading @ mix.T
+    far, near = far @ turn.to(far), near @ leading.to(near)
     return (far, values.to(far), near) if step % 2 else (near, values.to(far), far)
 
 
@@ -256,10 +259,10 @@ class _Ritz(NamedTuple):
     oversampled: float
 
 
+@small_problems()
 def _ritz(inside: Tensor, weights: Tensor, kept: int) -> _Ritz:
     """inside: [e, d], the matrix between both bases; weights: [b, b], what takes the last b of the d out of the e."""
-    with small_problems():
-        squares, vectors = (part.flip(-1) for part in torch.linalg.eigh(inside @ inside.T))
+    squares, vectors = (part.flip(-1) for part in torch.linalg.eigh(inside @ inside.T))
     images = inside.T @ vectors[:, :kept]
     residuals = torch.linalg.vector_norm(weights @ images[-len(weights) :], dim=0)
     squares = squares.clamp(min=0)
@@ -277,8 +280,8 @@ def _extend(basis: Tensor, columns: Tensor, floor: float, generator: torch.Gener
     rest = columns - basis @ inside
     exact = _exact(rest)
     gram = _core(exact.T @ exact)
-    norm = math.sqrt(float(gram.trace() + _core(inside).square().sum()))
     with small_problems():
+        norm = math.sqrt(float(gram.trace() + _core(inside).square().sum()))
         factor, failed = torch.linalg.cholesky_ex(gram)
         if failed or factor.diagonal().min() <= max(INDEPENDENT * norm, floor):
             return _extend_by_weak(basis, rest, floor, generator)
@@ -336,14 +339,18 @@ def _residual(operand: _Operand, left: Tensor, values: Tensor, right: Tensor) ->
     return math.hypot(*(float(torch.linalg.vector_norm(rest)) for rest in rests))
 
 
-def _with_float64(tensor: Tensor) -> Tensor:
-    """The tensor on a device that has float64: the CPU where its own has not."""
-    return tensor.cpu() if tensor.device.type == "mps" else tensor
+def _energy(matrix: Tensor) -> float:
+    """The squared Frobenius norm, summed in float64."""
+    parts = matrix.split(max(1, CHUNK_ELEMENTS // max(1, matrix.shape[1])))
+    copy = _exact(torch.empty_like(parts[0]))
+    # Memory-bound: a second thread gains nothing here.
+    with small_problems():
+        return sum(float(torch.linalg.vector_norm(copy[: len(part)].copy_(part))) ** 2 for part in parts)
 
 
 def _exact(tensor: Tensor) -> Tensor:
-    """A copy in float64, on such a device."""
-    return _with_float64(tensor).double()
+    """A copy in float64, on the CPU where the device has no such numbers."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
 def _core(small: Tensor) -> Tensor:

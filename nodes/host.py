@@ -35,6 +35,8 @@ STYLE_VECTORS = "style_vectors"
 CACHED_BYTES = 2_000_000_000
 # Seconds after which the rest of a long run is estimated, and between two estimates.
 TOLD_AFTER, TOLD_EVERY = 3.0, 1.0
+# ComfyUI makes these where a file lacks them, and leaves what was in the memory.
+UNSET = ("clip_l.logit_scale", "clip_l.transformer.text_projection.weight", "clip_h.logit_scale")
 MODEL_FOLDERS = ("checkpoints", "diffusion_models", "diffusers")
 UNFINISHED = "styledelta_unfinished"
 
@@ -408,9 +410,9 @@ class LoadedWeights:
 
 
 def _own_weights(patcher: Any, prefix: str) -> list[str]:
-    """The names of the parameters behind a prefix, without the scales of quantised ones."""
+    """The names of the parameters behind a prefix, without the scales of quantised ones and what no file may have set."""
     names = (name for name, _ in patcher.model.named_parameters())
-    return [name for name in names if name.startswith(prefix) and not name.endswith(SIDE_ENDINGS)]
+    return [name for name in names if name.startswith(prefix) and not name.endswith((*SIDE_ENDINGS, *UNSET))]
 
 
 def loaded_pair(model: Any, base_model: Any, clip: Any | None, base_clip: Any | None) -> Pair:

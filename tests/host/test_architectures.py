@@ -1,5 +1,6 @@
 """The tables of names against ComfyUI's own key maps and module trees, at the real sizes, without any weights."""
 
+import dataclasses
 import importlib
 
 import pytest
@@ -76,36 +77,34 @@ def test_text_encoder_names_are_the_hosts(host, tables_module):
 def model(name: str) -> torch.nn.Module:
     """A model whose names need no map, as ComfyUI builds it, without memory for its weights."""
     import comfy.ops
-    from comfy.ldm.hunyuan_video.model import HunyuanVideo
+    from comfy.ldm.hunyuan_video.model import HunyuanVideo, HunyuanVideoParams
     from comfy.ldm.qwen_image.model import QwenImageTransformer2DModel
     from comfy.ldm.wan.model import WanModel
 
+    params = dataclasses.fields(HunyuanVideoParams)
     meta = {"device": "meta", "operations": comfy.ops.disable_weight_init, "dtype": torch.float32}
     if name == "Wan":
         return WanModel(model_type="i2v", dim=64, ffn_dim=64, num_heads=2, num_layers=40, **meta)
     if name == "Qwen-Image":
         return QwenImageTransformer2DModel(num_attention_heads=1, **meta)
-    return HunyuanVideo(
-        in_channels=16,
-        out_channels=16,
-        vec_in_dim=768,
-        context_in_dim=4096,
-        hidden_size=3072,
-        mlp_ratio=4.0,
-        num_heads=24,
-        depth=20,
-        depth_single_blocks=40,
-        axes_dim=[16, 56, 56],
-        theta=256,
-        patch_size=[1, 2, 2],
-        qkv_bias=True,
-        guidance_embed=True,
-        byt5=False,
-        meanflow=False,
-        use_cond_type_embedding=False,
-        vision_in_dim=None,
-        **meta,
-    )
+    hunyuan = {
+        "in_channels": 16,
+        "out_channels": 16,
+        "vec_in_dim": 768,
+        "context_in_dim": 4096,
+        "hidden_size": 3072,
+        "mlp_ratio": 4.0,
+        "num_heads": 24,
+        "depth": 20,
+        "depth_single_blocks": 40,
+        "axes_dim": [16, 56, 56],
+        "theta": 256,
+        "patch_size": [1, 2, 2],
+        "qkv_bias": True,
+        "guidance_embed": True,
+    }
+    # The parts of later versions, which this one does without.
+    return HunyuanVideo(**{param.name: hunyuan.get(param.name) for param in params}, **meta)
 
 
 @pytest.mark.parametrize("name", ["Wan", "Qwen-Image", "HunyuanVideo"])

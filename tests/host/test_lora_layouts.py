@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from .test_lora_merge import updates
-from .tiny_models import LAYOUTS, normal, sample, tiny_model, tuned
+from .tiny_models import LAYOUTS, is_of_flux2, normal, sample, tiny_model, tuned
 
 TOLERANCE = 1e-6
 NARROW = 32
@@ -111,7 +111,8 @@ def layers(patcher: Any, naming: str) -> dict[Any, str]:
         # SD 2 unCLIP's name of SDXL's label embedding. And kohya means the model's own numbering here.
         if "class_embedding" in name or (naming == "kohya" and name != own_name(weight)):
             continue
-        names.setdefault(target, name)
+        if not is_of_flux2(name):
+            names.setdefault(target, name)
     return names
 
 

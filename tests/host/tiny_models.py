@@ -92,6 +92,16 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
+# Names that newer hosts give the layers of FLUX.2 in the same map: second names of weights of Flux.
+FLUX2_NAMES = ("to_qkv_mlp_proj", "linear_in", "linear_out")
+
+
+def is_of_flux2(name: str) -> bool:
+    """Whether a diffusers name of a layer, with dots or underscores, is one of FLUX.2's."""
+    layer = name.replace(".", "_").removesuffix("_weight").removesuffix("_bias")
+    return layer.endswith(FLUX2_NAMES) or ("single_transformer_blocks" in layer and layer.endswith("attn_to_out"))
+
+
 def tiny_model(layout: str, seed: int = 0, channels: int = CHANNELS) -> ModelPatcher:
     """A model of the layout on the CPU in float32, with all its weights drawn at random. `channels` widens U-Nets."""
     from comfy import supported_models

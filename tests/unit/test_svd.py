@@ -81,7 +81,7 @@ def test_the_result_is_as_good_as_the_best(name: str, shape: tuple[int, int]) ->
         optimum = float(torch.linalg.vector_norm(best[rank:]))
         rounding = 1e-6 * float(torch.linalg.vector_norm(best))
         assert residual <= 1.005 * optimum + rounding
-        assert residual == pytest.approx(true_residual(matrix, u, s, vh), rel=1e-4, abs=rounding / 10)
+        assert residual == pytest.approx(true_residual(matrix, u, s, vh), rel=1e-5, abs=rounding / 10)
         assert s.double().square().sum() >= 0.95 * best[:rank].square().sum()
         assert_orthonormal(u)
         assert_orthonormal(vh.T)
@@ -258,7 +258,6 @@ def test_tiles_of_the_matrix_give_what_the_whole_matrix_gives(
     matrix = with_spectrum("medium", *shape)
     whole = truncated_svd(matrix, rank)
     monkeypatch.setattr(svd, "TILE_ELEMENTS", 1000)
-    monkeypatch.setattr(svd, "CHUNK_ELEMENTS", 700)
     tiles = fail_with_out_of_memory(monkeypatch, 1)
     tiled = truncated_svd(matrix, rank)
     assert len(tiles) > 1 and set(tiles[1:]) == {1000}

@@ -18,7 +18,7 @@ from torch import Tensor
 
 # Singular values below this share of the largest are rounding of float32 factors taken to float64.
 NULL_VALUE = 1e-12
-# The Cholesky way to an orthonormal basis loses the square of the condition number of the columns.
+# Ways through squares, Cholesky's to a basis and that by eigenvectors, lose the square of the condition number.
 WELL_CONDITIONED = 1e-3
 
 # (singular values, shape, energy of values that are not given) -> rank; see `delta.rank`.
@@ -112,9 +112,10 @@ class FactorSVD:
         """The update with these singular values on the first len(values) vectors; sqrt(values) on both sides."""
         count = len(values)
         root = values.sqrt()
-        up = self.left @ (self.u[:, :count] * root)
+        # Both products are of a short matrix from the left, which is faster than a narrow one from the right.
+        up = (root[:, None] * self.u.T[:count]) @ self.left.T
         down = (root[:, None] * self.vt[:count]) @ self.right
-        return LowRank(up.float(), down.float(), self.shape)
+        return LowRank(up.T.float().contiguous(), down.float(), self.shape)
 
 
 def factor_svd(part: LowRank) -> FactorSVD:
@@ -125,7 +126,16 @@ def factor_svd(part: LowRank) -> FactorSVD:
 
 
 def _core_svd(core: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The SVD of a core without the values that are rounding."""
+    """The SVD of a core [P, Q] without the values that are rounding.
+
+    By the eigenvectors of core @ core.T, twice as fast, where all values are well above the rounding that their squares
+    suffer from; by the SVD otherwise.
+    """
+    if 0 < core.shape[0] <= core.shape[1]:
+        squares, u = torch.linalg.eigh(core @ core.T)
+        if squares[0] > WELL_CONDITIONED**2 * squares[-1]:
+            u, values = u.flip(1), squares.flip(0).sqrt()
+            return u, values, (u.T @ core) / values[:, None]
     u, values, vt = torch.linalg.svd(core, full_matrices=False)
     present = values > NULL_VALUE * values[:1]
     return u[:, present], values[present], vt[present]

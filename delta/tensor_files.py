@@ -39,7 +39,7 @@ def write_tensors(
     """Write a safetensors file under a temporary name and rename it, so that a partial file never stays.
 
     check(tensors read back) is called before the rename and may raise to give the file up. Raises FileExistsError rather
-    than replace a file, and OSError with the remedy when the disk is full.
+    than replace a file, and OSError with the remedy when the disk is full or the folder cannot be written to.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -58,7 +58,8 @@ def write_tensors(
         temporary.unlink(missing_ok=True)
         if isinstance(error, SafetensorError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
             raise OSError(
-                f"{path.name} could not be written ({error}). Make room on the disk; nothing was kept."
+                f"{path.name} could not be written ({error}). Make room on the disk, or choose a folder that can be "
+                "written to; nothing was kept."
             ) from error
         raise
 

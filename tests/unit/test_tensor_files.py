@@ -87,3 +87,11 @@ def test_nan_is_found_in_every_type(tmp_path, dtype):
     save_file({"b": torch.tensor([1.0, float("nan")]).to(dtype)}, tmp_path / "nan.safetensors")
     with pytest.raises(ValueError, match="nan.safetensors: the tensor b holds NaN"):
         read_tensors(tmp_path / "nan.safetensors")
+
+
+def test_a_folder_that_cannot_be_written_to_is_named():
+    folder = Path("/proc")
+    if not folder.is_dir():
+        pytest.skip("this system has no /proc, a folder that nobody can write to")
+    with pytest.raises(OSError, match="choose a folder that can be written to; nothing was kept"):
+        write_tensors(folder / "lora.safetensors", {"a": torch.zeros(1)}, {})

@@ -75,15 +75,17 @@ def one_layer(side: int) -> None:
     dense = concat(parts).to_dense()
     error = relative_error(concat(parts).truncate(RANK).low_rank, dense)
     print(f"three rank-{RANK} LoRAs at {side}x{side}: {ours * 1e3:.1f} ms on one thread, error {error:.6f}", flush=True)
+    threads = torch.get_num_threads()
     for name, run in (("PEFT", peft), ("kohya's way", kohya)):
-        start = time.perf_counter()
-        theirs = run(parts, RANK)
-        took = peft.seconds if run is peft else time.perf_counter() - start
-        print(
-            f"  {name}: {took:.2f} s, {took / ours:.0f} times as long (goal {GOALS[side]}), "
-            f"error {relative_error(theirs, dense):.6f}",
-            flush=True,
-        )
+        error, took = 0.0, {}
+        for count in (1, threads):
+            torch.set_num_threads(count)
+            start = time.perf_counter()
+            theirs = run(parts, RANK)
+            took[count] = peft.seconds if run is peft else time.perf_counter() - start
+            error = relative_error(theirs, dense)
+        times = ", ".join(f"{t:.2f} s on {n} = {t / ours:.0f} times as long" for n, t in took.items())
+        print(f"  {name}, by threads: {times} (goal {GOALS[side]}), error {error:.6f}", flush=True)
 
 
 def relative_error(cut: LowRank, dense: torch.Tensor) -> float:

@@ -92,18 +92,22 @@ def _on_rows(layer: Layer, change: Callable[[Tensor], Tensor]) -> Layer:
 
 
 def _slice(rows: Tensor, start: int, share: int, total: int) -> Tensor:
-    unit, rest = divmod(len(rows), total)
-    if rest:
-        raise ValueError(f"its {len(rows)} rows cannot be divided into {total} equal pieces")
+    unit = _unit(rows, total)
     return rows[start * unit : (start + share) * unit]
 
 
 def _pad(rows: Tensor, before: int, share: int, after: int) -> Tensor:
-    unit, rest = divmod(len(rows), share)
-    if rest:
-        raise ValueError(f"its {len(rows)} rows cannot be divided into {share} equal pieces")
+    unit = _unit(rows, share)
     pads = [rows.new_zeros(count * unit, *rows.shape[1:]) for count in (before, after)]
     return torch.cat([pads[0], rows, pads[1]])
+
+
+def _unit(rows: Tensor, pieces: int) -> int:
+    """How many rows each of so many equal pieces has."""
+    unit, rest = divmod(len(rows), pieces)
+    if rest:
+        raise ValueError(f"its {len(rows)} rows cannot be divided into {pieces} equal pieces")
+    return unit
 
 
 def _refuse_new_shape(layer: Layer) -> None:

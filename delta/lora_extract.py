@@ -21,7 +21,7 @@ from .checkpoint import StoredWeight, common
 from .factors import LowRank, RankPolicy
 from .lora_merge import BYTES_PER_NUMBER
 from .noise import floor, noise_floor, signal_to_noise
-from .rank import RankChoice, Spectrum, fixed
+from .rank import RankChoice, Spectrum, fixed, parameters_per_rank
 from .svd import compress
 
 # Singular values that are computed at first where the policy does not say how many it wants.
@@ -101,6 +101,11 @@ class Difference(NamedTuple):
     residual: float
     deviation: float
 
+    @property
+    def full_rank(self) -> int:
+        """The highest rank that the whole difference can have."""
+        return min(self.low_rank.shape[0], math.prod(self.low_rank.shape[1:]))
+
     def cut(self, rank: int) -> Difference:
         """With the leading `rank` directions only."""
         if rank >= self.low_rank.rank:
@@ -111,7 +116,9 @@ class Difference(NamedTuple):
 
 
 class Store(Protocol):
-    """Where finished differences wait until all are done."""
+    """Where finished differences wait until all are done; its length is how many there are."""
+
+    def __len__(self) -> int: ...
 
     def get(self, name: str) -> Difference | None: ...
 
@@ -165,7 +172,8 @@ def extract(
     if not changed:
         raise ValueError(f"{tuned.name} and {base.name} have the same weights: there is nothing to extract.")
     if settings.choice.mode == "size":
-        changed = _spend_budget(pair, changed, settings, store)
+        total = sum(_sizes(pair).values())
+        changed = _spend_budget(pair, changed, settings, store, lambda: on_step(total, total))
     for name, difference in changed.items():
         reason = _reason_to_skip(name, difference, settings)
         if reason is None:
@@ -190,7 +198,7 @@ def noise_rank(difference: Difference) -> int | None:
 
 
 def _all_differences(pair: Pair, settings: Settings, store: Store, on_step: Step) -> dict[str, Difference | None]:
-    sizes = {name: math.prod(pair.tuned.shapes[name]) for name in pair.names}
+    sizes = _sizes(pair)
     total, done = sum(sizes.values()), 0
     first_rank = _first_rank(pair, settings)
     found: dict[str, Difference | None] = {}
@@ -203,6 +211,11 @@ def _all_differences(pair: Pair, settings: Settings, store: Store, on_step: Step
         done += sizes[name]
         on_step(done, total)
     return found
+
+
+def _sizes(pair: Pair) -> dict[str, int]:
+    """How many numbers each weight has."""
+    return {name: math.prod(pair.tuned.shapes[name]) for name in pair.names}
 
 
 def _difference(pair: Pair, name: str, settings: Settings, first_rank: int | None) -> Difference | None:
@@ -245,15 +258,22 @@ def _first_rank(pair: Pair, settings: Settings) -> int | None:
     if settings.choice.mode != "size":
         return None
     shapes = [shape for name in pair.names if is_matrix(name, shape := pair.tuned.shapes[name])]
-    numbers = sum(shape[0] + math.prod(shape[1:]) for shape in shapes)
+    numbers = sum(map(parameters_per_rank, shapes))
     megabytes = settings.choice.value + settings.choice.text_encoder_mb
     return 8 + int(2 * megabytes * 1e6 / BYTES_PER_NUMBER / max(numbers, 1))
 
 
 def _spend_budget(
-    pair: Pair, changed: Mapping[str, Difference], settings: Settings, store: Store
+    pair: Pair,
+    changed: Mapping[str, Difference],
+    settings: Settings,
+    store: Store,
+    on_grown: Callable[[], None],
 ) -> dict[str, Difference]:
-    """Ranks that fit a size. Where a weight gets all directions that were looked at, more of it are computed."""
+    """Ranks that fit a size. Where a weight gets all directions that were looked at, more of it are computed.
+
+    on_grown is called after each such weight and may raise to cancel.
+    """
     changed = dict(changed)
     while True:
         spectra = {
@@ -269,13 +289,12 @@ def _spend_budget(
         for name in short:
             grown = _difference(pair, name, settings, 2 * changed[name].low_rank.rank)
             changed[name] = store.put(name, grown)
+            on_grown()
 
 
 def _can_grow(difference: Difference, rank: int) -> bool:
     """Whether all directions of this weight are taken although it has more above the noise."""
-    low_rank = difference.low_rank
-    full = min(low_rank.shape[0], math.prod(low_rank.shape[1:]))
-    return rank == low_rank.rank == len(difference.values) < full
+    return rank == difference.low_rank.rank == len(difference.values) < difference.full_rank
 
 
 def _reason_to_skip(name: str, difference: Difference, settings: Settings) -> str | None:

@@ -99,15 +99,10 @@ def _named(layers: Mapping[str, Layer], model: Mapping[str, Sequence[int]]) -> M
 
 def _costs(differences: Mapping[str, Difference]) -> list[LayerCost]:
     return [
-        LayerCost(path_of(name), d.low_rank.rank, d.norm, d.residual, 0.0, _full_rank(d))
+        LayerCost(path_of(name), d.low_rank.rank, d.norm, d.residual, 0.0, d.full_rank)
         for name, d in differences.items()
         if d.low_rank is not None
     ]
-
-
-def _full_rank(difference: Difference) -> int:
-    rows, *rest = difference.low_rank.shape
-    return min(rows, math.prod(rest))
 
 
 def _counts(found: Extracted) -> list[str]:

@@ -143,7 +143,10 @@ def _in_diffusers(path: str, architecture: Architecture) -> str:
     return path
 
 
-def _text_name(name: str, encoder: str, body: str, layer: Layer, naming: str, architecture: Architecture | None) -> str:
+def _text_name(
+    name: str, encoder: str, body: str, layer: Layer, naming: str, architecture: Architecture | None
+) -> str | None:
+    """The name of a layer of a text encoder, None where the convention has none."""
     place = TEXT_ENCODERS.places.get(body)
     if naming == "kohya" and place is not None and not place.weight.parts:
         # Norms and embeddings have no kohya name; ComfyUI's own is the only one that is read.

@@ -8,7 +8,7 @@ more of them are needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -61,6 +61,11 @@ def knee() -> RankPolicy:
     return rank
 
 
+def parameters_per_rank(shape: Sequence[int]) -> int:
+    """Numbers that one more rank stores for a weight of this shape: a column of `up` and a row of `down`."""
+    return shape[0] + math.prod(shape[1:])
+
+
 class Spectrum(NamedTuple):
     """The singular values of one layer and the shape of its weight."""
 
@@ -69,8 +74,8 @@ class Spectrum(NamedTuple):
 
     @property
     def parameters_per_rank(self) -> int:
-        """Numbers that one more rank stores: a column of `up` and a row of `down`."""
-        return self.shape[0] + math.prod(self.shape[1:])
+        """See the function of this name."""
+        return parameters_per_rank(self.shape)
 
 
 class Allocation(NamedTuple):

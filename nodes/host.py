@@ -234,8 +234,13 @@ class _ReadLedger(dict):
         return self[name] if name in self else default
 
 
-def lora_key_map(model: Any, clip: Any | None) -> dict[str, PatchKey]:
-    """Every LoRA name that the host knows for this model and text encoder, to the weight it stands for."""
+def lora_key_map(model: Any | None, clip: Any | None) -> dict[str, PatchKey]:
+    """Every LoRA name that the host knows for this model and text encoder, to the weight it stands for.
+
+    Without a model no name is known.
+    """
+    if model is None:
+        return {}
     key_map = comfy.lora.model_lora_keys_unet(model.model, {})
     return key_map if clip is None else comfy.lora.model_lora_keys_clip(clip.cond_stage_model, key_map)
 

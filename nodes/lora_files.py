@@ -190,7 +190,7 @@ class CompareLoras(io.ComfyNode):
     def execute(
         cls, lora_stack: list | None = None, model: Any | None = None, clip: Any | None = None, **models: Any
     ) -> io.NodeOutput:
-        key_map = host.lora_key_map(model, clip) if model is not None else {}
+        key_map = host.lora_key_map(model, clip)
         comparison = compare_loras(gather_loras(lora_stack, models), key_map, host.progress())
         return io.NodeOutput(host.to_output(comparison.picture), comparison.report)
 

@@ -172,7 +172,7 @@ class MergeLoras(io.ComfyNode):
         **models: Any,
     ) -> io.NodeOutput:
         inputs = gather_loras(lora_stack, models)
-        key_map = host.lora_key_map(model, clip) if model is not None else {}
+        key_map = host.lora_key_map(model, clip)
         bake = host.baker(model, clip, key_map)
         job = merge_job(
             inputs, method, parameters, rank_choice(rank, rank_policy), seed, key_map, bake, host.progress()
@@ -278,7 +278,7 @@ class BakeBlockWeights(io.ComfyNode):
     ) -> io.NodeOutput:
         rules = combined_rules(preset, block_weights)
         row = MergeInput(host.as_lora_model(lora_model), strength_model, strength_clip, rules)
-        key_map = host.lora_key_map(model, clip) if model is not None else {}
+        key_map = host.lora_key_map(model, clip)
         job = bake_job(row, key_map, host.baker(model, clip, key_map), host.progress())
         return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
 

@@ -103,6 +103,32 @@ def test_a_size_is_spent_where_it_keeps_most_and_looks_deeper_there():
     assert sum(ranks.values()) == 30
 
 
+def deep_pair() -> Pair:
+    """Three weights, of which one needs more directions than the rank that a size looks at first."""
+    little = torch.full((3,), 0.01)
+    return pair(weights(torch.full((100,), 5.0), little, little, rows=200, columns=200))
+
+
+DEEP = settings("size", 60 * 400 * 2 / 1e6)
+
+
+def test_a_size_computes_more_of_a_weight_that_takes_all_that_was_looked_at():
+    found = extract(deep_pair(), DEEP).differences[f"{NAMES[0]}.weight"]
+    assert found.low_rank.rank == 60 < len(found.values)
+
+
+def test_a_size_can_be_cancelled_while_it_computes_more():
+    steps = []
+
+    def stop_at_the_second_end(done: int, total: int) -> None:
+        steps.append(done)
+        if steps.count(total) == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        extract(deep_pair(), DEEP, on_step=stop_at_the_second_end)
+
+
 def test_ranks_end_at_the_rounding():
     change = weights(torch.tensor([8.0, 4.0]), rows=200, columns=200)
     noise = 0.02 * torch.randn(200, 200, generator=torch.Generator().manual_seed(3))

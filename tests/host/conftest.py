@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 HARNESS = Path(__file__).resolve().parents[1] / "harness"
+CHECKPOINT = "styledelta_demo_sd15.safetensors"
 PACK_NAME = "ComfyUI-StyleDelta"
 sys.path.insert(0, str(HARNESS))
 
@@ -76,6 +77,13 @@ def host(host_dir: Path, base_dir: Path) -> Host:
 
     asyncio.run(load(nodes, base_dir / "custom_nodes" / PACK_NAME))
     return Host(nodes)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(host: Host) -> tuple:
+    """The MODEL and CLIP of the demo's checkpoint."""
+    model, clip, _ = host.node("CheckpointLoaderSimple")().load_checkpoint(CHECKPOINT)
+    return model, clip
 
 
 async def load(nodes: ModuleType, pack: Path) -> None:

@@ -4,20 +4,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-CHECKPOINT = "styledelta_demo_sd15.safetensors"
+from .demo_loras import load, updates
+
 KOHYA, DIFFUSERS, LOCON, OTHER = (
     f"styledelta_demo_{name}.safetensors" for name in ("kohya", "diffusers", "locon", "other_architecture")
 )
-
-
-@pytest.fixture(scope="module")
-def checkpoint(host):
-    model, clip, _ = host.node("CheckpointLoaderSimple")().load_checkpoint(CHECKPOINT)
-    return model, clip
-
-
-def load(host, name):
-    return host.node("StyleDeltaLoadLora").execute(name)[0]
 
 
 def compare(host, **inputs):
@@ -33,18 +24,6 @@ def bake(host, lora, rules="", strength_model=1.0, strength_clip=1.0, preset="al
 
 def preview(host, lora):
     return host.node("StyleDeltaSizePreview").execute(lora).result
-
-
-def updates(patcher) -> dict[str, torch.Tensor]:
-    """What the patches of a MODEL or CLIP add to each weight, by the host."""
-    import comfy.lora
-
-    patcher = getattr(patcher, "patcher", patcher)
-    weights = patcher.model.state_dict()
-    return {
-        key: comfy.lora.calculate_weight(patches, torch.zeros(weights[key].shape), key)
-        for key, patches in patcher.patches.items()
-    }
 
 
 def test_stacks_and_models_are_compared_with_and_without_a_model(host, checkpoint):

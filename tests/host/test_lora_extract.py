@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from .demo_loras import updates
 from .tiny_models import sample, tiny_model, tuned
 
 LAYOUTS = ("sd15", "sdxl", "flux")
@@ -114,13 +115,6 @@ def test_what_is_seen_is_what_is_saved(host):
         for key, expected in updates(two).items():
             assert relative(updates(one)[key], expected) <= 2e-5, key
     assert max(tensor.shape[0] for name, tensor in lora.items() if "lora_A" in name) <= 64
-
-
-def updates(patcher) -> dict[str, torch.Tensor]:
-    import comfy.lora
-
-    own = patcher.model.state_dict()
-    return {key: comfy.lora.calculate_weight(p, torch.zeros(own[key].shape), key) for key, p in patcher.patches.items()}
 
 
 def test_a_size_has_less_error_than_any_rank_of_that_size(host):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from .test_lora_merge import updates
+from .demo_loras import updates
 from .tiny_models import LAYOUTS, is_of_flux2, normal, sample, tiny_model, tuned
 
 TOLERANCE = 1e-6

@@ -8,38 +8,11 @@ from comfy_server import PromptError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-CHECKPOINT = "styledelta_demo_sd15.safetensors"
-LORAS = [
-    ("styledelta_demo_kohya.safetensors", 0.8, 0.6),
-    ("styledelta_demo_diffusers.safetensors", -0.5, 1.2),
-    ("styledelta_demo_locon.safetensors", 1.0, 1.0),
-]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(host):
-    model, clip, _ = host.node("CheckpointLoaderSimple")().load_checkpoint(CHECKPOINT)
-    return model, clip
-
-
-def load(host, name):
-    return host.node("StyleDeltaLoadLora").execute(name)[0]
+from .demo_loras import LORAS, load, updates
 
 
 def merge(host, method="linear", parameters="", rank=0, seed=0, **inputs):
     return host.node("StyleDeltaMergeLoras").execute(method, parameters, rank, seed, **inputs).result
-
-
-def updates(patcher) -> dict[str, torch.Tensor]:
-    """What the patches of a MODEL or CLIP add to each weight, by the host."""
-    import comfy.lora
-
-    patcher = getattr(patcher, "patcher", patcher)
-    weights = patcher.model.state_dict()
-    return {
-        key: comfy.lora.calculate_weight(patches, torch.zeros(weights[key].shape), key)
-        for key, patches in patcher.patches.items()
-    }
 
 
 def apply(host, checkpoint, lora_model, strength=1.0):

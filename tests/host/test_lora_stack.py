@@ -8,18 +8,9 @@ import torch
 from comfy_server import PromptError
 from safetensors.torch import load_file, save_file
 
+from .demo_loras import LORAS
+
 CHECKPOINT = "styledelta_demo_sd15.safetensors"
-LORAS = [
-    ("styledelta_demo_kohya.safetensors", 0.8, 0.6),
-    ("styledelta_demo_diffusers.safetensors", -0.5, 1.2),
-    ("styledelta_demo_locon.safetensors", 1.0, 1.0),
-]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(host):
-    model, clip, _ = host.node("CheckpointLoaderSimple")().load_checkpoint(CHECKPOINT)
-    return model, clip
 
 
 @pytest.fixture

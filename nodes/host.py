@@ -1,6 +1,6 @@
 """The host's side: model folders, devices, progress and cancel, saving, and LoRA patches.
 
-The only module that calls comfy.* and folder_paths.
+Only this module and its siblings host_*.py call comfy.* and folder_paths.
 """
 
 from __future__ import annotations

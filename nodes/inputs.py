@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..delta.block_weights import PRESETS
 from ..delta.lora_merge_job import MergeInput
+from ..delta.norms import TIERS
 from ..delta.rank import RankChoice
 from . import host
 
@@ -85,3 +86,33 @@ def rank_policy_input() -> io.Input:
 def rank_choice(rank: int, rank_policy: RankChoice | None) -> RankChoice:
     """The connected policy, else the rank; 0 keeps everything."""
     return rank_policy or (RankChoice("fixed", rank) if rank else RankChoice("full"))
+
+
+def tier_inputs() -> list[io.Input]:
+    """Which kinds of norm parameters are meant. See `delta.norms`."""
+    return [
+        io.Boolean.Input(
+            "norms",
+            default=True,
+            tooltip="Gain and bias of norms: U-Nets, Lumina 2 and Z-Image have most of theirs here.",
+        ),
+        io.Boolean.Input(
+            "modulation",
+            default=True,
+            tooltip="The constant part of what the time step adds around norms: Flux, SD3, Wan, Qwen-Image and LTX have theirs "
+            "here.",
+        ),
+        io.Boolean.Input(
+            "qk_norms",
+            default=False,
+            tooltip="Gain of the norms of query and key: how sharp attention is, and not style.",
+        ),
+    ]
+
+
+def chosen_tiers(norms: bool, modulation: bool, qk_norms: bool) -> tuple[str, ...]:
+    """The tiers that are switched on. Raises ValueError for none."""
+    chosen = tuple(tier for tier, is_on in zip(TIERS, (norms, modulation, qk_norms)) if is_on)
+    if not chosen:
+        raise ValueError(f"All kinds of norm parameters are switched off. Switch on one of: {', '.join(TIERS)}.")
+    return chosen

@@ -2,11 +2,22 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import host, lora_extract, lora_files, lora_merge, lora_stack, norm_swap, style_network
+from . import (
+    host,
+    layer_swap,
+    lora_extract,
+    lora_files,
+    lora_merge,
+    lora_stack,
+    norm_swap,
+    style_library,
+    style_network,
+)
 
 
 class StyleDeltaExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register_model_folders()
-        families = (style_network, lora_stack, lora_files, lora_merge, lora_extract, norm_swap)
+        loras = (lora_stack, lora_files, lora_merge, lora_extract)
+        families = (style_network, *loras, norm_swap, layer_swap, style_library)
         return [node for family in families for node in family.NODES]

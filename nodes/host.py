@@ -325,12 +325,12 @@ def _patch_size(patch: Any) -> tuple[int, int] | None:
 
 def base_weight(patcher: Any, key: str) -> torch.Tensor:
     """A weight as it was loaded, without patches, dequantised to float32, on the CPU."""
-    stored, convert = _stored_weight(patcher, key)
+    stored, convert = stored_weight(patcher, key)
     weight = comfy.model_management.cast_to_device(stored, torch.device("cpu"), torch.float32, copy=True)
     return (weight if convert is None else convert(weight, inplace=True)).detach()
 
 
-def _stored_weight(patcher: Any, key: str) -> tuple[torch.Tensor, Callable | None]:
+def stored_weight(patcher: Any, key: str) -> tuple[torch.Tensor, Callable | None]:
     """A weight as it was loaded, in the form in which it is stored, and the host's function that dequantises it."""
     patcher = getattr(patcher, "patcher", patcher)
     weight, _, convert = comfy.model_patcher.get_key_weight(patcher.model, key)
@@ -393,11 +393,11 @@ class LoadedWeights:
         self.places = {key: (model, key) for key in _own_weights(model, "diffusion_model.")}
         if clip is not None:
             self.places |= {f"text_encoders.{key}": (clip.patcher, key) for key in _own_weights(clip.patcher, "")}
-        self.shapes = {name: tuple(_stored_weight(*place)[0].shape) for name, place in self.places.items()}
+        self.shapes = {name: tuple(stored_weight(*place)[0].shape) for name, place in self.places.items()}
 
     def _raw(self, name: str) -> torch.Tensor:
         """The numbers of a weight as they are stored, without the scales of a quantised one."""
-        stored = _stored_weight(*self.places[name])[0]
+        stored = stored_weight(*self.places[name])[0]
         return getattr(stored, "_qdata", stored).detach().cpu()
 
     def is_patched(self, name: str) -> bool:

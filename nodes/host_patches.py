@@ -80,3 +80,29 @@ def _verify(patcher: Any, *_: Any) -> None:
             f"{missing[0]} and {len(missing) - 1} more parameters were not replaced when the model was loaded. Another node "
             "replaces the same parameters: remove one of the two."
         )
+
+
+def swap_weights(patcher: Any, other: Any, amounts: Mapping[str, float]) -> None:
+    """Move weights of a cloned MODEL towards those of another MODEL, patches included: by 1 they are the other's.
+
+    The other's weights are not copied; the host reads them when it loads the clone.
+    """
+    for amount in sorted(set(amounts.values())):
+        names = [name for name, value in amounts.items() if value == amount]
+        theirs = {name: _patch_to(other, name) for name in names}
+        for name in [name for name in names if host.is_skipped(patcher, name)]:
+            step = [(amount, theirs.pop(name), 1 - amount, None, None)]
+            replace(patcher, name, comfy.lora.calculate_weight(step, host.base_weight(patcher, name), name))
+        patcher.add_patches(theirs, amount, 1 - amount)
+
+
+def _patch_to(other: Any, name: str) -> Any:
+    """A weight with its patches, as the host takes it in place of a patch."""
+    if host.is_skipped(other, name):
+        return ("diff", (host.base_weight(other, name),))
+    stored, convert = host.stored_weight(other, name)
+    return [(stored, convert or _as_it_is), *other.patches.get(name, [])]
+
+
+def _as_it_is(weight: torch.Tensor, **_: Any) -> torch.Tensor:
+    return weight

@@ -12,7 +12,7 @@ from torch import Tensor
 # A channel whose standard deviation is at most this share of 1 + |mean| is constant but for rounding.
 EPSILON = 1e-5
 # The smallest local standard deviation as a share of the whole picture's: in a flat window nothing but noise would grow.
-FLATTEST = 0.1
+FLATTEST = 0.25
 
 
 def statistics(features: Tensor, dims: Sequence[int], mask: Tensor | None = None) -> tuple[Tensor, Tensor]:

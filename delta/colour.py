@@ -52,4 +52,4 @@ def linear_to_srgb(values: Tensor) -> Tensor:
 
 def _mix(pixels: Tensor, matrix: Tensor) -> Tensor:
     """matrix [3, 3] times every pixel of [..., 3]."""
-    return pixels @ matrix.T.to(pixels.device, pixels.dtype)
+    return pixels @ matrix.T.to(pixels.dtype).to(pixels.device)

@@ -38,9 +38,9 @@ def transfer_latent(
     _check_batch(len(content), len(reference), "latents")
     clip, reference = (_as_clip(latent) for latent in (content, reference.to(content.device)))
     mask = None if mask is None else _fit_mask(mask, clip)
-    weight = _weight(amount, mask, clip)
-    result = torch.lerp(_wide(clip), _wide(method(clip, reference, mask)).to(_wide(clip).dtype), weight)
-    return torch.where(weight == 0, clip, result.to(clip.dtype)).reshape(content.shape)
+    share, wide = _share(amount, mask, clip.device), torch.promote_types(clip.dtype, torch.float32)
+    result = torch.lerp(clip.to(wide), method(clip, reference, mask).to(wide), share.to(wide))
+    return torch.where(share == 0, clip, result.to(clip.dtype)).reshape(content.shape)
 
 
 def transfer_colours(
@@ -60,16 +60,15 @@ def transfer_colours(
     for pictures, what in ((content, "picture"), (reference, "reference picture")):
         _check_pictures(pictures, what)
     _check_batch(len(content), len(reference), "pictures")
-    planes = reference.to(content.device)
+    reference = reference.to(content.device)
     mask = None if mask is None else _fit_mask(mask, content[:, None, None, :, :, 0])
     output = content.clone()
     for index, picture in enumerate(content):
         own_mask = None if mask is None else mask[index % len(mask)][None]
-        lab = _oklab_clip(picture)
-        weight = _weight(amount, own_mask, lab)
-        result = method(lab, _oklab_clip(planes[index % len(planes)]), own_mask)
-        rgb = oklab_to_srgb(torch.lerp(lab, result, weight)[0, :, 0].movedim(0, -1)).clamp(0, 1)
-        output[index, ..., :3] = torch.where(weight.reshape(weight.shape[-2:])[..., None] == 0, picture[..., :3], rgb)
+        share, lab = _share(amount, own_mask, content.device), _oklab_clip(picture)
+        result = torch.lerp(lab, method(lab, _oklab_clip(reference[index % len(reference)]), own_mask), share)
+        rgb = oklab_to_srgb(result[0, :, 0].movedim(0, -1)).clamp(0, 1).to(content.dtype)
+        output[index, ..., :3] = torch.where(share[0, 0, 0, ..., None] == 0, picture[..., :3], rgb)
         on_step(index + 1, len(content))
     return output
 
@@ -135,12 +134,6 @@ def _fit_mask(mask: Tensor, clip: Tensor) -> Tensor:
     return mask.reshape(1, 1, frames, *size)
 
 
-def _weight(amount: float, mask: Tensor | None, clip: Tensor) -> Tensor:
-    """The share of the result [1 or B, 1, 1 or T, 1 or H, 1 or W], in the precision in which it is applied."""
-    share = torch.full((1, 1, 1, 1, 1), amount, device=clip.device) if mask is None else amount * mask
-    return share.to(_wide(clip).dtype)
-
-
-def _wide(values: Tensor) -> Tensor:
-    """In float32, or wider where it is."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+def _share(amount: float, mask: Tensor | None, device: torch.device) -> Tensor:
+    """How much of the result is laid over the content: [1 or B, 1, 1 or T, 1 or H, 1 or W], float32."""
+    return amount * (torch.ones((1, 1, 1, 1, 1), device=device) if mask is None else mask)

@@ -34,7 +34,7 @@ def wct(
     weights = None if mask is None else _rows(mask.expand(-1, -1, *content.shape[2:]), per_frame)
     mean, covariance = _moments(rows, weights)
     to_mean, to_covariance = _moments(_rows(reference, paired))
-    # The rounding of numbers in half precision is a variance too: about an eighth of this.
+    # The rounding of half precision is a deviation too: about an eighth of this one.
     weakest = max(WEAKEST, (4 * torch.finfo(content.dtype).eps) ** 2)
     transform = _colouring(to_covariance) @ _whitening(covariance, weakest, max(floor, EPSILON))
     mean, to_mean, transform = (part.to(rows.device, torch.float32) for part in (mean, to_mean, transform))

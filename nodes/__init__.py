@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import (
+    adain,
     host,
     layer_swap,
     lora_extract,
@@ -14,10 +15,12 @@ from . import (
     style_network,
 )
 
+LORAS = (lora_stack, lora_files, lora_merge, lora_extract)
+NORMS = (norm_swap, layer_swap, style_library)
+FAMILIES = (style_network, *LORAS, *NORMS, adain)
+
 
 class StyleDeltaExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register_model_folders()
-        loras = (lora_stack, lora_files, lora_merge, lora_extract)
-        families = (style_network, *loras, norm_swap, layer_swap, style_library)
-        return [node for family in families for node in family.NODES]
+        return [node for family in FAMILIES for node in family.NODES]

@@ -26,6 +26,8 @@ LATENT_SHAPES = {
     "sdxl": (1, 4, 16, 16),
     "flux": (1, 16, 8, 8),
     "wan": (1, 16, 2, 8, 8),
+    "qwen": (1, 16, 1, 8, 8),
+    "z_image": (1, 16, 8, 8),
 }
 UNET = {
     "use_checkpoint": False,
@@ -89,6 +91,36 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "num_heads": 2,
         "num_layers": 2,
     },
+    "qwen": {
+        "image_model": "qwen_image",
+        "in_channels": 64,
+        "out_channels": 16,
+        "num_layers": 2,
+        "attention_head_dim": 32,
+        "num_attention_heads": 2,
+        "joint_attention_dim": CONTEXT_DIM,
+        "axes_dims_rope": (8, 12, 12),
+    },
+    # The modulation of Z-Image is 256 wide, so its width cannot be less.
+    "z_image": {
+        "image_model": "lumina2",
+        "patch_size": 2,
+        "in_channels": 16,
+        "dim": 256,
+        "n_layers": 2,
+        "n_refiner_layers": 1,
+        "n_heads": 4,
+        "n_kv_heads": 4,
+        "axes_dims": (16, 24, 24),
+        "axes_lens": (64, 64, 64),
+        "rope_theta": 256.0,
+        "qk_norm": True,
+        "cap_feat_dim": CONTEXT_DIM,
+        "ffn_dim_multiplier": 1.0,
+        "z_image_modulation": True,
+        "time_scale": 1000.0,
+        "pad_tokens_multiple": 32,
+    },
 }
 
 
@@ -107,7 +139,14 @@ def tiny_model(layout: str, seed: int = 0, channels: int = CHANNELS) -> ModelPat
     from comfy import supported_models
     from comfy.model_patcher import ModelPatcher
 
-    classes = {"sd15": "SD15", "sdxl": "SDXL", "flux": "Flux", "wan": "WAN21_T2V"}
+    classes = {
+        "sd15": "SD15",
+        "sdxl": "SDXL",
+        "flux": "Flux",
+        "wan": "WAN21_T2V",
+        "qwen": "QwenImage",
+        "z_image": "ZImage",
+    }
     config = getattr(supported_models, classes[layout])(CONFIGS[layout] | _settings(layout, channels))
     config.set_inference_dtype(torch.float32, None)
     cpu = torch.device("cpu")
@@ -140,7 +179,7 @@ def sample(patcher: ModelPatcher, layout: str, seed: int = 0) -> torch.Tensor:
     import comfy.sample
 
     noise = normal("noise", LATENT_SHAPES[layout], seed)
-    positive, negative = (_conditioning(layout, prompt, seed) for prompt in ("positive", "negative"))
+    positive, negative = (conditioning(layout, prompt, seed) for prompt in ("positive", "negative"))
     latent = torch.zeros_like(noise)
     result = comfy.sample.sample(
         patcher, noise, 2, 2.0, "euler", "normal", positive, negative, latent, disable_pbar=True, seed=seed
@@ -160,7 +199,7 @@ def _settings(layout: str, channels: int) -> dict[str, Any]:
     return {"txt_ids_dims": []} if layout == "flux" and "txt_ids_dims" in fields else {}
 
 
-def _conditioning(layout: str, prompt: str, seed: int) -> list[list[Any]]:
+def conditioning(layout: str, prompt: str, seed: int) -> list[list[Any]]:
     context = normal(f"{prompt}.context", (1, CONTEXT_TOKENS, CONTEXT_DIM), seed)
     pooled = {"pooled_output": normal(f"{prompt}.pooled", (1, POOLED[layout]), seed)} if layout in POOLED else {}
     return [[context, pooled]]

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 
 from . import plots
-from .adapters import Layer
-from .architectures import UNETS
 from .block_weights import block_of, block_order
 from .lora_extract import (
     Difference,
@@ -32,7 +30,7 @@ from .lora_extract import (
 from .lora_file import LoraModel, merged_metadata, write_layers
 from .lora_merge import BYTES_PER_NUMBER, LayerCost, cost_report
 from .lora_merge_job import Job
-from .lora_naming import architecture_of, knows, rename
+from .lora_naming import usual_names
 
 # Blocks whose spectra are drawn: those that change most.
 DRAWN = 6
@@ -59,7 +57,8 @@ def extract_job(
         "sources": list(provenance) or [{"name": tuned.name}, {"name": base.name}],
         **settings_key(settings),
     }
-    tensors = write_layers(_named(found.layers, base.shapes), torch.float32)
+    matrices = [name.rpartition(".")[0] for name, shape in base.shapes.items() if is_matrix(name, shape)]
+    tensors = write_layers(usual_names(found.layers, matrices), torch.float32)
     model = LoraModel(tensors, merged_metadata([], recipe), f"{tuned.name} minus {base.name}")
     lines = [
         f"{tuned.name} minus {base.name}: {settings.choice.describe()}"
@@ -82,19 +81,6 @@ def settings_key(settings: Settings) -> dict[str, Any]:
         "biases_and_norms": settings.biases_and_norms,
         "ignore_noise": settings.ignore_noise,
     }
-
-
-def _named(layers: Mapping[str, Layer], model: Mapping[str, Sequence[int]]) -> Mapping[str, Layer]:
-    """Under kohya's names, which most programs read, where the architecture has them; else ComfyUI's.
-
-    model: the shapes of all weights of the base. A U-Net of unusual depth keeps ComfyUI's names, because the blocks of
-    kohya's are numbered by the usual one.
-    """
-    matrices = [name.rpartition(".")[0] for name, shape in model.items() if is_matrix(name, shape)]
-    unet = architecture_of(matrices)
-    if unet in UNETS and not all(knows(unet, name) for name in matrices):
-        return layers
-    return rename(layers, "kohya", keep_unknown=True)
 
 
 def _costs(differences: Mapping[str, Difference]) -> list[LayerCost]:

@@ -87,6 +87,19 @@ def rename(layers: Mapping[str, Layer], naming: str, keep_unknown: bool = False)
     return renamed
 
 
+def usual_names(layers: Mapping[str, Layer], matrices: Iterable[str]) -> Mapping[str, Layer]:
+    """Under kohya's names, which most programs read, where the architecture has them; else the names given.
+
+    matrices: the names of all layers of the model with factors. A U-Net of unusual depth keeps ComfyUI's names, because the
+    blocks of kohya's are numbered by the usual one.
+    """
+    matrices = list(matrices)
+    unet = architecture_of(matrices)
+    if unet in UNETS and not all(knows(unet, name) for name in matrices):
+        return layers
+    return rename(layers, "kohya", keep_unknown=True)
+
+
 def _no_name(name: str, naming: str, architecture: Architecture | None) -> str:
     if architecture is not None:
         return f"{architecture.name} has no diffusers names that ComfyUI reads too. Choose the naming ComfyUI."

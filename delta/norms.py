@@ -192,3 +192,9 @@ def resolve(name: str, names: Container[str]) -> str | None:
     layer, _, ending = fixed.rpartition(".")
     candidates = (name, fixed, f"{layer}.scale") if ending == "weight" and layer.endswith(SCALE_NORMS) else (name,)
     return next((candidate for candidate in candidates if candidate in names), None)
+
+
+def lora_names(name: str) -> tuple[str, ...]:
+    """The layer names by which LoRA files of any host version mean this parameter, if it has several."""
+    layer = canonical(name).removesuffix(".weight")
+    return (layer, f"{layer}.scale") if layer.endswith(SCALE_NORMS) else ()

@@ -2,11 +2,26 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import host, lora_extract, lora_files, lora_merge, lora_stack, reference_adain, style_network
+from . import (
+    adain,
+    host,
+    layer_swap,
+    lora_extract,
+    lora_files,
+    lora_merge,
+    lora_stack,
+    norm_swap,
+    reference_adain,
+    style_library,
+    style_network,
+)
+
+LORAS = (lora_stack, lora_files, lora_merge, lora_extract)
+NORMS = (norm_swap, layer_swap, style_library)
+FAMILIES = (style_network, *LORAS, *NORMS, adain, reference_adain)
 
 
 class StyleDeltaExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register_model_folders()
-        families = (style_network, lora_stack, lora_files, lora_merge, lora_extract, reference_adain)
-        return [node for family in families for node in family.NODES]
+        return [node for family in FAMILIES for node in family.NODES]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import comfy.lora
@@ -21,9 +21,8 @@ import folder_paths
 import torch
 from server import PromptServer
 
-from ..delta import lora_names, tensor_files
+from ..delta import lora_names, norms, tensor_files
 from ..delta.adapters import join_name
-from ..delta.block_weights import BlockWeights, weight_path
 from ..delta.checkpoint import SIDE_ENDINGS, StoredWeight
 from ..delta.lora_extract import Pair, compare
 from ..delta.lora_file import Bake, LoraModel
@@ -243,6 +242,10 @@ def lora_key_map(model: Any | None, clip: Any | None) -> dict[str, PatchKey]:
     if model is None:
         return {}
     key_map = comfy.lora.model_lora_keys_unet(model.model, {})
+    for key in list(key_map.values()):
+        if isinstance(key, str):
+            # What other versions of the host call the same parameter.
+            key_map |= {alias: key for alias in norms.lora_names(key) if alias not in key_map}
     return key_map if clip is None else comfy.lora.model_lora_keys_clip(clip.cond_stage_model, key_map)
 
 
@@ -262,6 +265,31 @@ def match_lora(tensors: dict[str, torch.Tensor], key_map: dict[str, PatchKey]) -
         name = tensors.name if isinstance(tensors, LoraModel) else "The LoRA"
         raise ValueError(f"{name} lacks the tensor {error}, the other half of a layer. Use another copy.") from error
     return LoraMatch(patches, [name for name in ledger if name not in ledger.taken])
+
+
+class PlainChanges(NamedTuple):
+    """The changes of a LORA_MODEL that are added to whole weights, by weight, and lines about all else that it holds."""
+
+    name: str
+    by_weight: dict[str, torch.Tensor]
+    notes: list[str]
+
+
+def plain_changes(lora: dict[str, torch.Tensor], model: Any) -> PlainChanges:
+    """What a LORA_MODEL adds to whole weights of a MODEL. Raises ValueError as `match_lora` does."""
+    given = as_lora_model(lora)
+    match = match_lora(given, lora_key_map(model, None))
+    plain = {
+        key: patch[1][0] for key, patch in match.patches.items() if isinstance(patch, tuple) and patch[0] == "diff"
+    }
+    notes = []
+    if len(match.patches) > len(plain):
+        notes.append(f"skipped, no plain changes: {len(match.patches) - len(plain)} layers with factors or new weights")
+    text = [name for name in match.unmatched if lora_names.is_text_encoder_name(name)]
+    if text:
+        notes.append(f"skipped, of a text encoder: {len(text)} tensors")
+    notes += [f"matched nothing: {name}" for name in match.unmatched if name not in set(text)]
+    return PlainChanges(given.name, plain, notes)
 
 
 def model_weights(patcher: Any) -> dict[str, torch.Tensor]:
@@ -296,53 +324,32 @@ def _patch_size(patch: Any) -> tuple[int, int] | None:
     return None
 
 
-class Applied(NamedTuple):
-    """Paths of the weights that a patcher took, and of those that the block weights switched off."""
-
-    patched: list[tuple[str, ...]]
-    switched_off: list[tuple[str, ...]]
-
-
-def add_weighted_patches(
-    patcher: Any, patches: dict[PatchKey, Any], strength: float, blocks: BlockWeights, names: Container[str]
-) -> Applied:
-    """Add patches to a cloned MODEL or CLIP, each with strength times the factor of its block.
-
-    `names` are the weights of this patcher; patches of other weights are left alone.
-    """
-    by_factor: dict[float, list[tuple[tuple[str, ...], PatchKey]]] = {}
-    for key in patches:
-        name = key if isinstance(key, str) else key[0]
-        if name in names:
-            path = weight_path(name)
-            by_factor.setdefault(blocks.factor(path), []).append((path, key))
-    patched, off = [], []
-    for factor, group in by_factor.items():
-        paths = [path for path, _ in group]
-        if strength * factor == 0:
-            off += paths
-        else:
-            patcher.add_patches({key: patches[key] for _, key in group}, strength * factor)
-            patched += paths
-    return Applied(patched, off)
-
-
 def base_weight(patcher: Any, key: str) -> torch.Tensor:
     """A weight as it was loaded, without patches, dequantised to float32, on the CPU."""
-    stored, convert = _stored_weight(patcher, key)
+    stored, convert = stored_weight(patcher, key)
     weight = comfy.model_management.cast_to_device(stored, torch.device("cpu"), torch.float32, copy=True)
-    return weight if convert is None else convert(weight, inplace=True)
+    return (weight if convert is None else convert(weight, inplace=True)).detach()
 
 
-def _stored_weight(patcher: Any, key: str) -> tuple[torch.Tensor, Callable | None]:
+def stored_weight(patcher: Any, key: str) -> tuple[torch.Tensor, Callable | None]:
     """A weight as it was loaded, in the form in which it is stored, and the host's function that dequantises it."""
     patcher = getattr(patcher, "patcher", patcher)
     weight, _, convert = comfy.model_patcher.get_key_weight(patcher.model, key)
-    if key in patcher.backup:
+    if key in patcher.object_patches or key in patcher.object_patches_backup:
+        # Replaced as an object, by this clone or by another one that is loaded.
+        weight = patcher.get_model_object(key)
+    elif key in patcher.backup:
         weight = patcher.backup[key].weight
     if hasattr(weight, "tensor_type"):
         raise ValueError(f"{key} is stored as GGUF, which cannot be read. Load the model from a safetensors file.")
     return weight, convert
+
+
+def is_skipped(patcher: Any, key: str) -> bool:
+    """Whether the host takes patches of this parameter and never applies them, as all versions seen do where a module
+    owns parameters beside child modules that have some: Wan `modulation`, LTX `scale_shift_table`."""
+    owner = patcher.model.get_submodule(key.rpartition(".")[0])
+    return any("." in name for name, _ in owner.named_parameters())
 
 
 def baker(model: Any | None, clip: Any | None, key_map: dict[str, PatchKey]) -> Bake | None:
@@ -387,22 +394,22 @@ class LoadedWeights:
         self.places = {key: (model, key) for key in _own_weights(model, "diffusion_model.")}
         if clip is not None:
             self.places |= {f"text_encoders.{key}": (clip.patcher, key) for key in _own_weights(clip.patcher, "")}
-        self.shapes = {name: tuple(_stored_weight(*place)[0].shape) for name, place in self.places.items()}
+        self.shapes = {name: tuple(stored_weight(*place)[0].shape) for name, place in self.places.items()}
 
     def _raw(self, name: str) -> torch.Tensor:
         """The numbers of a weight as they are stored, without the scales of a quantised one."""
-        stored = _stored_weight(*self.places[name])[0]
+        stored = stored_weight(*self.places[name])[0]
         return getattr(stored, "_qdata", stored).detach().cpu()
 
     def is_patched(self, name: str) -> bool:
         patcher, key = self.places[name]
-        return key in patcher.patches
+        return key in patcher.patches or key in patcher.object_patches
 
     def read(self, name: str) -> StoredWeight:
         """One weight in float32 on the CPU. Raises ValueError for NaN and infinite values, and for GGUF."""
         patcher, key = self.places[name]
         weight = base_weight(patcher, key)
-        patches = patcher.patches.get(key, [])
+        patches = [] if is_skipped(patcher, key) else patcher.patches.get(key, [])
         if patches:
             weight = comfy.lora.calculate_weight(patches, weight, key)
         if name in self.exact:

@@ -17,6 +17,8 @@ import torch
 from ..delta.block_weights import count_by_block, parse_block_weights, weight_path
 from ..delta.feature_matching import TokenLayout, from_tokens, halved_grids, patched_grid, to_tokens
 
+# Of wrappers; and in the options of a call: that a reference passes through the model.
+KEY, CAPTURE = "styledelta_features", "styledelta_capture"
 NORM_CLASS = re.compile(r"(?:Group|Layer|RMS)Norm")
 # How sharp attention is; fused away by newer hosts.
 QK_NORM = re.compile(r"(?:[qk]|query|key)_norm\d?|norm_(?:added_)?[qk](?:_img)?|ln_[qk]")

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..delta import lora_names
 from ..delta.block_weights import combined_rules, parse_block_weights
 from ..delta.lora_stack import EntryReport, StackEntry, format_report, read_stack
-from . import host
+from . import host, host_patches
 from .inputs import StackType, block_weight_inputs, lora_name_input, strength_input
 
 CATEGORY = "StyleDelta/LoRA"
@@ -107,8 +107,10 @@ class Target:
         if self.clip is None:
             needs_clip = [tensor for tensor in match.unmatched if lora_names.is_text_encoder_name(tensor)]
         self._check_fit(name, tensors, match, needs_clip)
-        on_model = host.add_weighted_patches(self.model, match.patches, strength_model, blocks, self.model_weights)
-        on_clip = host.add_weighted_patches(self.clip, match.patches, strength_clip, blocks, self.clip_weights)
+        on_model = host_patches.add_weighted_patches(
+            self.model, match.patches, strength_model, blocks, self.model_weights
+        )
+        on_clip = host_patches.add_weighted_patches(self.clip, match.patches, strength_clip, blocks, self.clip_weights)
         switched_off = on_model.switched_off + on_clip.switched_off
         return EntryReport(
             entry,

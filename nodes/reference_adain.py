@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..delta.feature_statistics import Component, StatisticsMix, extend, load_statistics, save_statistics
-from . import host, host_reference
+from . import host, host_matching, host_reference
 from .inputs import filename_prefix_input
 
 CATEGORY = "StyleDelta/statistics"
@@ -117,8 +117,8 @@ class ReferenceAdaIN(io.ComfyNode):
         else:
             source = host_reference.saved_reference(model, statistics)
         mask = None if mask is None else mask.reshape(-1, *mask.shape[-2:]).cpu()
-        settings = host_reference.Settings(amount, style_fidelity, start_percent, end_percent, latent_amount, mask)
-        return io.NodeOutput(host_reference.match_to_reference(model, source, settings, block_weights))
+        settings = host_matching.Settings(amount, style_fidelity, start_percent, end_percent, latent_amount, mask)
+        return io.NodeOutput(host_matching.match_to_reference(model, source, settings, block_weights))
 
 
 class SaveStatistics(io.ComfyNode):

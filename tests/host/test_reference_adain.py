@@ -1,107 +1,25 @@
-"""Reference AdaIN and saved statistics on tiny models, through the host's own sampler."""
+"""Reference AdaIN on tiny models, through the host's own sampler."""
 
 import math
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
-from .tiny_models import CONTEXT_TOKENS, LATENT_SHAPES, conditioning, normal, sample, tiny_model
-
-LAYOUTS = ("sd15", "sdxl", "flux", "wan", "qwen", "z_image")
-SETTINGS = {
-    "amount": 1.0,
-    "style_fidelity": 1.0,
-    "start_percent": 0.0,
-    "end_percent": 1.0,
-    "latent_amount": 0.0,
-    "block_weights": "",
-}
-# A late norm of each model, and how many tokens stand before the picture there: Z-Image fills the text up to 32.
-LATE_SITES = {
-    "sd15": ("output_blocks.11.0.out_layers.0", None),
-    "sdxl": ("output_blocks.5.1.transformer_blocks.1.norm3", 0),
-    "flux": ("single_blocks.1.pre_norm", CONTEXT_TOKENS),
-    "wan": ("head.norm", 0),
-    "qwen": ("transformer_blocks.1.img_norm2", 0),
-    "z_image": ("layers.1.ffn_norm1", 32),
-}
-PICTURE_TOKENS = {"flux": 16, "z_image": 16}
-LAST_NORM = "*=0, out.0=1"
-
-
-def latent(layout: str, seed: int = 7, count: int = 1, side: int | None = None) -> dict:
-    """A LATENT whose channels have means and deviations of their own."""
-    _, channels, *frames, height, width = LATENT_SHAPES[layout]
-    shape = (count, channels, *frames, side or height, side or width)
-    ones = (1, channels, *(1,) * (len(shape) - 2))
-    mean, deviation = (normal(f"latent.{part}", ones, seed) for part in ("mean", "deviation"))
-    return {"samples": mean + deviation.exp() * normal("latent", shape, seed)}
-
-
-def matched(host, model, **inputs):
-    return host.node("StyleDeltaReferenceAdaIN").execute(model, **{**SETTINGS, **inputs})[0]
-
-
-def hooks(model) -> int:
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.model.modules())
-
-
-def wrapped(model, wrapper):
-    """A clone with one more wrapper inside those that it has."""
-    from comfy.patcher_extension import WrappersMP
-
-    clone = model.clone()
-    clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "test", wrapper)
-    return clone
-
-
-def watched(model, *names):
-    """A clone that notes what each call leaves at these modules: (whether the reference passes, its options, outputs)."""
-    calls = []
-
-    def wrapper(executor, *arguments, **others):
-        outputs, options = {}, arguments[5]
-        modules = [(name, executor.class_obj.diffusion_model.get_submodule(name)) for name in names]
-        handles = [
-            module.register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output.clone()}))
-            for name, module in modules
-        ]
-        try:
-            return executor(*arguments, **others)
-        finally:
-            for handle in handles:
-                handle.remove()
-            calls.append(("styledelta_capture" in options, options["cond_or_uncond"], outputs))
-
-    return wrapped(model, wrapper), calls
-
-
-def mean_and_deviation(output: torch.Tensor, layout: str) -> torch.Tensor:
-    """Of the picture's part of a late site's output: [2, rows, channels]."""
-    start = LATE_SITES[layout][1]
-    tokens = output.flatten(2).transpose(1, 2) if start is None else output[:, start:]
-    tokens = tokens[:, : PICTURE_TOKENS.get(layout, tokens.shape[1])].double()
-    return torch.stack([tokens.mean(1), tokens.std(1, correction=0)])
-
-
-def assert_close(one: torch.Tensor, other: torch.Tensor) -> None:
-    """The same but for the rounding of float32, which depends on the size of the batch."""
-    assert (one - other).norm() < 1e-5 * other.norm()
-
-
-def sampled(model, layout, count=1, steps=2, cfg=2.0, sampler="euler", **given):
-    """Like tiny_models.sample, for several pictures with noise of their own. given: what prompts hold besides text."""
-    import comfy.sample
-
-    noise = torch.cat([normal("noise", LATENT_SHAPES[layout], seed) for seed in range(count)])
-    prompts = [conditioning(layout, prompt, 0) for prompt in ("positive", "negative")]
-    for prompt in prompts:
-        prompt[0][1].update(given)
-    return comfy.sample.sample(
-        model, noise, steps, cfg, sampler, "normal", *prompts, torch.zeros_like(noise), disable_pbar=True, seed=0
-    )
+from .matched_models import (
+    LAST_NORM,
+    LATE_SITES,
+    LAYOUTS,
+    PICTURE_TOKENS,
+    assert_close,
+    hooks,
+    latent,
+    matched,
+    mean_and_deviation,
+    sampled,
+    watched,
+    wrapped,
+)
+from .tiny_models import CONTEXT_TOKENS, sample, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -319,64 +237,6 @@ def test_the_predicted_latent_takes_over_the_reference_s_channels(host, models, 
     assert torch.allclose(result.std(2), goal.std(2), rtol=1e-4)
 
 
-def save(host, model, layout, folder, **inputs):
-    """The outputs of Save Statistics at the noise levels of the two steps; the file is left to the caller."""
-    inputs = {"reference": latent(layout), "noise_levels": 2} | inputs
-    return host.node("StyleDeltaSaveStatistics").execute(
-        model, positive=conditioning(layout, "positive", 0), filename_prefix=f"feature_statistics/{folder}", **inputs
-    )
-
-
-@pytest.fixture
-def output(base_dir):
-    """The output folder of the statistics, emptied afterwards."""
-    folder = base_dir / "output/feature_statistics"
-    yield folder
-    for path in folder.glob("*"):
-        path.unlink()
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_saved_statistics_replace_the_reference(host, models, layout, output):
-    statistics, path = save(host, models[layout], layout, "test").result
-    assert hooks(models[layout]) == 0
-    name = path.replace("\\", "/").rsplit("/", 1)[1]
-    loaded = host.node("StyleDeltaLoadStatistics").execute(name, 1.0)[0]
-    assert loaded.at(1.0).keys() == statistics.at(1.0).keys()
-    # The recorded ones belong to the positive conditioning.
-    live = sample(matched(host, models[layout], style_fidelity=0.0, reference=latent(layout)), layout)
-    saved = sample(matched(host, models[layout], style_fidelity=0.0, statistics=loaded), layout)
-    base = sample(models[layout], layout)
-    assert (saved - live).norm() < 0.01 * (live - base).norm()
-
-
-def test_saved_statistics_take_no_pass_of_the_reference_and_are_small(host, models, output):
-    _, path = save(host, models["sd15"], "sd15", "test", noise_levels=4).result
-    with safe_open(path, "pt") as file:
-        assert file.metadata()["model"] == "SD15"
-    tensors = load_file(path)
-    channels = sum(tensor.shape[-1] for name, tensor in tensors.items() if name.startswith("site."))
-    assert len(tensors) == 109 + 2 and (output / path.rsplit("/", 1)[1]).stat().st_size < 4 * 4 * channels + 25_000
-    statistics = host.node("StyleDeltaLoadStatistics").execute(path.rsplit("/", 1)[1], 1.0)[0]
-    model, calls = watched(matched(host, models["sd15"], statistics=statistics), "out.0")
-    sampled(model, "sd15")
-    assert [is_reference for is_reference, _, _ in calls] == [False, False]
-
-
-def test_references_mix_linearly(host, models, output):
-    load = host.node("StyleDeltaLoadStatistics").execute
-    names = []
-    for seed in (7, 8):
-        _, path = save(host, models["sd15"], "sd15", f"test_{seed}", reference=latent("sd15", seed)).result
-        names.append(path.rsplit("/", 1)[1])
-    one, two = (load(name, 1.0)[0] for name in names)
-    mix = load(names[1], 1.0, previous=load(names[0], 3.0)[0])[0]
-    for name, table in mix.at(1.0).items():
-        assert torch.allclose(table, 0.75 * one.at(1.0)[name] + 0.25 * two.at(1.0)[name], atol=1e-5), name
-    results = [sample(matched(host, models["sd15"], statistics=s), "sd15") for s in (one, mix, two)]
-    assert (results[1] - results[0]).norm() < (results[2] - results[0]).norm()
-
-
 def test_a_second_visit_of_a_noise_level_needs_no_second_pass(host, models):
     model, calls = watched(matched(host, models["flux"], reference=latent("flux")), "final_layer.norm_final")
     # Heun computes the model twice a step, the second time at the next step's level.
@@ -398,75 +258,6 @@ def test_cancel_in_a_pass_of_the_reference_leaves_nothing_behind(host, models):
         sampled(model, "flux")
     assert hooks(models["flux"]) == 0
     assert torch.equal(sample(models["flux"], "flux"), base)
-
-
-def test_recording_reports_progress(host, models, output):
-    import comfy.utils
-
-    seen, earlier = [], comfy.utils.PROGRESS_BAR_HOOK
-    comfy.utils.set_progress_bar_global_hook(lambda value, total, *_, **__: seen.append((value, total)))
-    try:
-        save(host, models["flux"], "flux", "test", noise_levels=3)
-    finally:
-        comfy.utils.set_progress_bar_global_hook(earlier)
-    assert seen[-1] == (3, 3) and {value for value, _ in seen} <= {1, 2, 3}
-
-
-def test_cancel_while_recording_writes_nothing(host, models, output):
-    import comfy.model_management as management
-
-    def cancel(executor, *arguments, **others):
-        management.interrupt_current_processing()
-        return executor(*arguments, **others)
-
-    with pytest.raises(management.InterruptProcessingException):
-        save(host, wrapped(models["sd15"], cancel), "sd15", "cancelled")
-    assert hooks(models["sd15"]) == 0 and not list(output.glob("*cancelled*"))
-
-
-def test_sd3_has_another_wrapper_point_and_works_alike(host):
-    """Stable Diffusion 3 has none around its network."""
-    from comfy import supported_models
-    from comfy.model_patcher import ModelPatcher
-
-    config = supported_models.SD3(
-        {
-            "in_channels": 16,
-            "patch_size": 2,
-            "depth": 2,
-            "input_size": None,
-            "num_patches": 64,
-            "pos_embed_max_size": 8,
-            "adm_in_channels": 48,
-            "context_embedder_config": {
-                "target": "torch.nn.Linear",
-                "params": {"in_features": 64, "out_features": 128},
-            },
-        }
-    )
-    config.set_inference_dtype(torch.float32, None)
-    cpu = torch.device("cpu")
-    model = ModelPatcher(config.get_model({}, device=cpu), load_device=cpu, offload_device=cpu)
-    with torch.no_grad():
-        for name, weight in model.model.diffusion_model.named_parameters():
-            weight.copy_(normal(name, weight.shape, 0) / weight.shape[-1] ** 0.5)
-    prompt = [[normal("context", (1, 8, 64), 0), {"pooled_output": normal("pooled", (1, 48), 0)}]]
-
-    def run(model):
-        import comfy.sample
-
-        noise = normal("noise", (1, 16, 8, 8), 0)
-        return comfy.sample.sample(
-            model, noise, 2, 2.0, "euler", "normal", prompt, prompt, torch.zeros_like(noise), disable_pbar=True, seed=0
-        )
-
-    base = run(model)
-    site = "joint_blocks.1.x_block.norm1"
-    other, calls = watched(matched(host, model, reference=latent("flux")), site)
-    assert (run(other) - base).norm() > 0.05 * base.norm()
-    goal, got = (mean_and_deviation(call[2][site], "qwen") for call in calls[:2])
-    assert (got - goal).abs().max() < 1e-4
-    assert hooks(model) == 0 and torch.equal(run(model), base)
 
 
 def test_a_model_that_is_given_pictures_asks_for_a_reference_of_that_size(host, models):
@@ -497,6 +288,7 @@ def test_a_model_that_is_given_pictures_asks_for_a_reference_of_that_size(host, 
         ({}, "Connect a reference or statistics"),
         ({"reference": latent("flux")}, "SD15 has latents of 4 channels.*this model's VAE"),
         ({"reference": latent("wan")}, "this model's VAE"),
+        ({"reference": {"samples": torch.full((1, 4, 8, 8), torch.nan)}}, "holds NaN"),
         ({"reference": latent("sd15"), "block_weights": "*=0"}, "switch off all 109 norms"),
         ({"reference": latent("sd15"), "block_weights": "double.3=1"}, "double.3 match no norm.*input.1 "),
         ({"reference": latent("sd15"), "block_weights": "norm1"}, "cannot be read"),
@@ -539,30 +331,3 @@ def test_matching_nothing_is_an_error(host, models):
     with pytest.raises(RuntimeError, match="Reference AdaIN matched nothing.*7 norms of Flux"):
         sampled(model, "flux")
     assert hooks(models["flux"]) == 0
-
-
-def test_statistics_of_another_model_are_refused(host, models, output):
-    statistics, path = save(host, models["sd15"], "sd15", "test").result
-    with pytest.raises(ValueError, match="recorded on SD15 and does not fit the model, SDXL.*Save statistics with"):
-        matched(host, models["sdxl"], statistics=statistics)
-    _, other = save(host, models["flux"], "flux", "other").result
-    load = host.node("StyleDeltaLoadStatistics").execute
-    with pytest.raises(ValueError, match="other_00001_.* recorded on Flux and does not fit .*SD15"):
-        load(other.rsplit("/", 1)[1], 1.0, previous=load(path.rsplit("/", 1)[1], 1.0)[0])
-    cancelling = load(path.rsplit("/", 1)[1], -1.0, previous=statistics)[0]
-    with pytest.raises(ValueError, match="sum to zero"):
-        matched(host, models["sd15"], statistics=cancelling)
-
-
-def test_wrong_and_missing_files_are_refused(host, models, base_dir, output):
-    load = host.node("StyleDeltaLoadStatistics").execute
-    with pytest.raises(FileNotFoundError, match="gone.safetensors is not in .*feature_statistics"):
-        load("gone.safetensors", 1.0)
-    output.mkdir(exist_ok=True)
-    save_file({"lora_unet_x.lora_up.weight": torch.ones(2, 2)}, output / "wrong.safetensors")
-    with pytest.raises(ValueError, match="wrong.safetensors holds no statistics saved by Save Statistics"):
-        load("wrong.safetensors", 1.0)
-    with pytest.raises(Exception, match="(?i)outside the output folder"):
-        host.node("StyleDeltaSaveStatistics").execute(
-            models["sd15"], latent("sd15"), conditioning("sd15", "positive", 0), 2, "../../escaped"
-        )

@@ -16,18 +16,33 @@ if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
 
 LAYOUTS = ("sd15", "sdxl", "flux", "wan")
+# More layouts, for what no LoRA of every kind is needed.
+CLASSES = {
+    "sd15": "SD15",
+    "sdxl": "SDXL",
+    "flux": "Flux",
+    "wan": "WAN21_T2V",
+    "ltx": "LTXV",
+    "lumina": "Lumina2",
+    "qwen": "QwenImage",
+    "z_image": "ZImage",
+    "sd3": "SD3",
+}
 CONTEXT_DIM = 64
 CONTEXT_TOKENS = 8
 # The width of a U-Net. At 32, the least, a group of GroupNorm is one channel, and biases before it have no effect.
 CHANNELS = 64
-POOLED = {"sdxl": 1280, "flux": 48}
+POOLED = {"sdxl": 1280, "flux": 48, "sd3": 48}
 LATENT_SHAPES = {
     "sd15": (1, 4, 16, 16),
     "sdxl": (1, 4, 16, 16),
     "flux": (1, 16, 8, 8),
     "wan": (1, 16, 2, 8, 8),
+    "ltx": (1, 128, 2, 4, 4),
+    "lumina": (1, 16, 8, 8),
     "qwen": (1, 16, 1, 8, 8),
     "z_image": (1, 16, 8, 8),
+    "sd3": (1, 16, 8, 8),
 }
 UNET = {
     "use_checkpoint": False,
@@ -91,6 +106,28 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "num_heads": 2,
         "num_layers": 2,
     },
+    "ltx": {
+        "image_model": "ltxv",
+        "in_channels": 128,
+        "cross_attention_dim": 64,
+        "attention_head_dim": 32,
+        "num_attention_heads": 2,
+        "caption_channels": CONTEXT_DIM,
+        "num_layers": 2,
+    },
+    "lumina": {
+        "image_model": "lumina2",
+        "patch_size": 2,
+        "in_channels": 16,
+        "dim": 48,
+        "cap_feat_dim": CONTEXT_DIM,
+        "n_layers": 2,
+        "n_heads": 2,
+        "n_kv_heads": 1,
+        "qk_norm": True,
+        "axes_dims": [8, 8, 8],
+        "axes_lens": [300, 512, 512],
+    },
     "qwen": {
         "image_model": "qwen_image",
         "in_channels": 64,
@@ -121,6 +158,20 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "time_scale": 1000.0,
         "pad_tokens_multiple": 32,
     },
+    # The width is 64 times the depth.
+    "sd3": {
+        "in_channels": 16,
+        "patch_size": 2,
+        "depth": 2,
+        "input_size": None,
+        "num_patches": None,
+        "pos_embed_max_size": 8,
+        "adm_in_channels": POOLED["sd3"],
+        "context_embedder_config": {
+            "target": "torch.nn.Linear",
+            "params": {"in_features": CONTEXT_DIM, "out_features": 128},
+        },
+    },
 }
 
 
@@ -139,15 +190,7 @@ def tiny_model(layout: str, seed: int = 0, channels: int = CHANNELS) -> ModelPat
     from comfy import supported_models
     from comfy.model_patcher import ModelPatcher
 
-    classes = {
-        "sd15": "SD15",
-        "sdxl": "SDXL",
-        "flux": "Flux",
-        "wan": "WAN21_T2V",
-        "qwen": "QwenImage",
-        "z_image": "ZImage",
-    }
-    config = getattr(supported_models, classes[layout])(CONFIGS[layout] | _settings(layout, channels))
+    config = getattr(supported_models, CLASSES[layout])(CONFIGS[layout] | _settings(layout, channels))
     config.set_inference_dtype(torch.float32, None)
     cpu = torch.device("cpu")
     model = config.get_model({}, device=cpu)
@@ -199,10 +242,12 @@ def _settings(layout: str, channels: int) -> dict[str, Any]:
     return {"txt_ids_dims": []} if layout == "flux" and "txt_ids_dims" in fields else {}
 
 
-def conditioning(layout: str, prompt: str, seed: int) -> list[list[Any]]:
+def conditioning(layout: str, prompt: str = "positive", seed: int = 0) -> list[list[Any]]:
+    """A CONDITIONING for the layout, of numbers that belong to the name of the prompt and the seed."""
     context = normal(f"{prompt}.context", (1, CONTEXT_TOKENS, CONTEXT_DIM), seed)
     pooled = {"pooled_output": normal(f"{prompt}.pooled", (1, POOLED[layout]), seed)} if layout in POOLED else {}
-    return [[context, pooled]]
+    mask = {"attention_mask": torch.ones(1, CONTEXT_TOKENS, dtype=torch.int64)} if layout == "ltx" else {}
+    return [[context, pooled | mask]]
 
 
 def normal(name: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:

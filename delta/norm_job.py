@@ -1,0 +1,97 @@
+"""Norm parameters from two models as a LORA_MODEL, and reports of how far they moved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import plots
+from .block_weights import BlockWeights, block_of, block_order, weight_path
+from .lora_extract import Source
+from .lora_file import merged_metadata
+from .lora_merge_job import Job
+from .norm_delta import NormDelta, Step, extract_norms, to_lora
+from .norms import TIERS
+
+# Parameters that the report names, those that moved most.
+NAMED = 5
+
+
+def extract_norms_job(
+    styled: Source,
+    base: Source,
+    tiers: Sequence[str],
+    blocks: BlockWeights,
+    rules: str = "",
+    on_step: Step = lambda done, total: None,
+) -> Job:
+    """Norm parameters of one model minus those of another. `rules` are the block weights as text. See `extract_norms`."""
+    found = extract_norms(styled, base, tiers, blocks, on_step)
+    title = f"{styled.name} minus {base.name}, norms"
+    recipe = {
+        "method": "extract norms",
+        "sources": [{"name": styled.name}, {"name": base.name, "sha256_of_norms": found.fingerprint}],
+        "tiers": list(tiers),
+        "block_weights": rules,
+    }
+    model = to_lora(found.deltas, base.shapes, merged_metadata([], recipe), title)
+    numbers = sum(tensor.numel() for tensor in model.values())
+    lines = [title, f"{numbers} numbers, {numbers * 2 / 1e3:.0f} KB at 2 bytes a number", norm_report(found)]
+    return Job(model, "\n".join(lines), norm_picture(found))
+
+
+def norm_report(found: NormDelta) -> str:
+    """What changes and how far: by kind, the parameters that move most, and what was left out."""
+    lines = [f"architecture: {found.sites.family}"]
+    for tier in TIERS:
+        looked_at = [name for name in found.sizes if found.sites.tiers[name] == tier]
+        moved = [name for name in looked_at if name in found.deltas]
+        if looked_at:
+            share = f", moved by {_share(found, moved):.2%} of their size" if moved else ""
+            lines.append(f"{tier}: {len(moved)} of {len(looked_at)} parameters change{share}")
+    shares = {name: _share(found, [name]) for name in found.deltas if found.sizes[name]}
+    for name in sorted(shares, key=shares.__getitem__, reverse=True)[:NAMED]:
+        lines.append(f"  most: {'.'.join(weight_path(name))} ({name.rpartition('.')[2]}) {shares[name]:.1%}")
+    return "\n".join([*lines, *found.notes])
+
+
+def norm_picture(found: NormDelta) -> Tensor:
+    """How far the parameters of each block moved, one chart for each kind."""
+    charts = []
+    for tier in TIERS:
+        blocks: dict[str, list[str]] = {}
+        for name in found.deltas:
+            if found.sites.tiers[name] == tier:
+                blocks.setdefault(block_of(weight_path(name)), []).append(name)
+        shares = {block: 100 * _share(found, blocks[block]) for block in sorted(blocks, key=block_order)}
+        if shares:
+            charts.append(plots.bars(shares, f"How far {tier} moved, by block", "% of their size"))
+    return plots.stack(charts or [plots.bars({"nothing moved": 0.0}, "How far norms moved, by block", "%")])
+
+
+def _share(found: NormDelta, names: Sequence[str]) -> float:
+    """||difference|| / ||base|| over these parameters; where all were zeros, the norm of the difference."""
+    moved = math.hypot(*(float(torch.linalg.vector_norm(found.deltas[name])) for name in names))
+    return moved / (math.hypot(*(found.sizes[name] for name in names)) or 1.0)
+
+
+def share_lines(share: float) -> list[str]:
+    """The explained share in words, with what it is good for."""
+    advice = (
+        "most of the style is in them"
+        if share > 0.6
+        else "a part of the style is in them"
+        if share > 0.2
+        else "hardly anything of the style is in them: extract a LoRA instead"
+    )
+    return [f"explained share: {share:.0%} of the way from the base's output to the styled model's, so {advice}"]
+
+
+def recipe_of_mix(sources: Sequence[tuple[str, float]], normalise: bool) -> Mapping[str, Any]:
+    """The recipe of a mix of named styles with their weights."""
+    rows = [{"name": name, "strength_model": weight} for name, weight in sources]
+    return {"method": "mix norms", "sources": rows, "normalise": normalise}

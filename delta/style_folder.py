@@ -1,0 +1,45 @@
+"""Picking one of a folder's style files, by name or by number."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+WHOLE = "all folders"
+NEAREST = 3
+
+
+def folders_of(files: Sequence[str]) -> list[str]:
+    """Every folder that holds files, and the folders above it. files: paths with / between folders."""
+    found = {str(parent) for file in files for parent in PurePosixPath(file).parents if str(parent) != "."}
+    return [WHOLE, *sorted(found)]
+
+
+def files_in(files: Sequence[str], folder: str) -> list[str]:
+    """The files of a folder and of those below it, in the order of their names. Raises ValueError where there is none."""
+    inside = sorted((file for file in files if folder == WHOLE or file.startswith(f"{folder}/")), key=str.lower)
+    if not inside:
+        raise ValueError(f"There are no style files in {folder}. Put LoRA or norm files there and refresh.")
+    return inside
+
+
+def pick(files: Sequence[str], name: str, index: int) -> int:
+    """The number of a file: by its name, with or without folder and ending, else by its number, which goes around.
+
+    Raises ValueError for a name that no file has, or that several have.
+    """
+    name = name.strip().lower()
+    if not name:
+        return index % len(files)
+    paths = [PurePosixPath(file.lower()) for file in files]
+    for forms in ([str(path) for path in paths], [path.name for path in paths], [path.stem for path in paths]):
+        found = [number for number, form in enumerate(forms) if form == name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ValueError(
+                f"Several files are called {name}: {', '.join(files[n] for n in found)}. Write the folder too."
+            )
+    near = difflib.get_close_matches(name, [path.stem for path in paths], NEAREST, 0.3)
+    raise ValueError(f"No style file is called {name}." + (f" Near: {', '.join(near)}." if near else ""))

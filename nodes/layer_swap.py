@@ -1,0 +1,80 @@
+"""Layer swap: named blocks and parts of one model in place of another's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..delta.block_weights import combined_rules, count_by_block, parse_block_weights, weight_path
+from ..delta.checkpoint import common
+from ..delta.layer_parts import EVERYTHING, PARTS, weights_of
+from . import host, host_patches
+from .inputs import block_weight_inputs
+from .norm_swap import CATEGORY
+
+
+class LayerSwap(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaLayerSwap",
+            display_name="Layer Swap",
+            category=CATEGORY,
+            description="Puts named blocks of one model in place of another's: the style block of SDXL, the decoder, attention "
+            "only, norms only. Nothing is copied until the model is loaded.",
+            inputs=[
+                io.Model.Input("model", tooltip="The model that is changed."),
+                io.Model.Input("other_model", tooltip="A model of the same kind, whose blocks are put in."),
+                io.Float.Input(
+                    "amount",
+                    default=1.0,
+                    min=-0.5,
+                    max=1.5,
+                    step=0.05,
+                    tooltip="From -0.5 to 1.5. 0 is the model, 1 the other model's blocks, between them a mix.",
+                ),
+                io.Combo.Input(
+                    "part",
+                    options=list(PARTS),
+                    default=EVERYTHING,
+                    tooltip="What of the chosen blocks is swapped. Norms are not counted as attention or anything else.",
+                ),
+                *block_weight_inputs(),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The model with the other's blocks."),
+                io.String.Output(display_name="report", tooltip="How many weights of each block were swapped."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: Any, other_model: Any, amount: float, part: str, preset: str, block_weights: str
+    ) -> io.NodeOutput:
+        own, other = host.LoadedWeights("model", model, None), host.LoadedWeights("other model", other_model, None)
+        alike = common(other, own)
+        blocks = parse_block_weights(combined_rules(preset, block_weights))
+        shared = set(alike.shared)
+        paths = {name: weight_path(name) for name in weights_of(part, own.shapes) if name in shared}
+        amounts = {name: amount * factor for name, path in paths.items() if (factor := blocks.factor(path))}
+        if not amounts:
+            raise ValueError(
+                f"The block weights switch off all {len(paths)} weights. The blocks are {count_by_block(paths.values())}; name "
+                "one of them."
+            )
+        clone = model.clone()
+        host_patches.swap_weights(clone, other_model, amounts)
+        lines = [f"swapped {len(amounts)} weights times {amount:g}: {count_by_block(paths[name] for name in amounts)}"]
+        lines += [f"the rule {rule} matches nothing" for rule in blocks.unused(list(paths.values()))]
+        for what, names in (
+            ("in the other model only", alike.only_tuned),
+            ("in the model only", alike.only_base),
+            ("of different sizes", alike.misfits),
+        ):
+            if names:
+                lines.append(f"left alone, {what}: {len(names)} weights such as {names[0]}")
+        return io.NodeOutput(clone, "\n".join(lines))
+
+
+NODES = [LayerSwap]

@@ -1,0 +1,330 @@
+"""Norm parameters as style: extract, swap, mix, report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..delta.block_weights import parse_block_weights
+from ..delta.checkpoint import Checkpoint
+from ..delta.lora_file import merged_metadata
+from ..delta.norm_delta import NormDelta, choose_norms, explained_share, extract_norms, mix, to_lora
+from ..delta.norm_job import extract_norms_job, norm_picture, norm_report, recipe_of_mix, share_lines
+from . import host, host_patches, host_sampling
+from .inputs import MODELS, chosen_tiers, tier_inputs
+
+CATEGORY = "StyleDelta/norms"
+BASE = "base model"
+
+
+def _rules_input() -> io.Input:
+    return io.String.Input(
+        "block_weights",
+        default="",
+        multiline=True,
+        tooltip="Factors by block or module name, such as `input=0, middle=0.5, output.3-8=1`. The last rule that matches a "
+        "parameter decides; `*=0` first switches everything else off. The plot shows the block names of the model.",
+    )
+
+
+def _lora_output() -> io.Output:
+    return io.LoraModel.Output(
+        display_name="lora_model", tooltip="The differences, which Save LoRA writes and every LoRA loader applies."
+    )
+
+
+def _report_outputs() -> list[io.Output]:
+    return [
+        io.String.Output(
+            display_name="report", tooltip="What changes by kind, what moved most, and what was left out."
+        ),
+        io.Image.Output(display_name="plot", tooltip="How far each block moved."),
+    ]
+
+
+class ExtractNorms(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaExtractNorms",
+            display_name="Extract Norms",
+            category=CATEGORY,
+            description="Takes the norm parameters of a styled model minus those of its base: a style in a file of a few hundred "
+            "KB. It holds colour, contrast and some texture, not lines or subjects.",
+            inputs=[
+                io.Model.Input("model", tooltip="The styled model, with its LoRAs if it has any."),
+                io.Model.Input("base_model", tooltip="The model that the style is to be put on."),
+                *tier_inputs(),
+                _rules_input(),
+            ],
+            outputs=[_lora_output(), *_report_outputs()],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: Any, base_model: Any, norms: bool, modulation: bool, qk_norms: bool, block_weights: str
+    ) -> io.NodeOutput:
+        styled, base = host.LoadedWeights("styled model", model, None), host.LoadedWeights(BASE, base_model, None)
+        tiers, blocks = chosen_tiers(norms, modulation, qk_norms), parse_block_weights(block_weights)
+        job = extract_norms_job(styled, base, tiers, blocks, block_weights, host.progress())
+        return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
+
+
+class ExtractNormsFiles(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        names = host.model_names()
+        return io.Schema(
+            node_id="StyleDeltaExtractNormsFiles",
+            display_name="Extract Norms from Files",
+            category=CATEGORY,
+            description="As Extract Norms, from two model files. Only the norm parameters are read, which takes a second or two "
+            "for files of any size.",
+            inputs=[
+                io.Combo.Input(
+                    "tuned",
+                    options=names,
+                    tooltip="The styled model: a safetensors file in models/checkpoints or models/diffusion_models, or a folder "
+                    "in models/diffusers.",
+                ),
+                io.Combo.Input("base", options=names, tooltip="The model that it was tuned from."),
+                *tier_inputs(),
+                _rules_input(),
+            ],
+            outputs=[_lora_output(), *_report_outputs()],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, tuned: str = "", base: str = "", **_: object) -> str:
+        return f"{host.model_stamp(tuned)} {host.model_stamp(base)}"
+
+    @classmethod
+    def execute(
+        cls, tuned: str, base: str, norms: bool, modulation: bool, qk_norms: bool, block_weights: str
+    ) -> io.NodeOutput:
+        files = Checkpoint(host.model_path(tuned)), Checkpoint(host.model_path(base))
+        tiers, blocks = chosen_tiers(norms, modulation, qk_norms), parse_block_weights(block_weights)
+        job = extract_norms_job(*files, tiers, blocks, block_weights, host.progress())
+        return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
+
+
+def _style_inputs() -> list[io.Input]:
+    return [
+        io.Model.Input(
+            "style_model", optional=True, tooltip="A model of the same kind, whose norm parameters are the style."
+        ),
+        io.LoraModel.Input(
+            "lora_model",
+            optional=True,
+            tooltip="A norm style from Extract Norms, Train Norms or Load LoRA File, instead of a model.",
+        ),
+    ]
+
+
+def _from_lora(
+    lora_model: dict, model: Any, base: host.LoadedWeights, tiers: tuple[str, ...], rules: str = ""
+) -> NormDelta:
+    """The norm changes of a LORA_MODEL that are switched on."""
+    changes = host.plain_changes(lora_model, model)
+    return choose_norms(changes.by_weight, changes.name, base, tiers, parse_block_weights(rules), changes.notes)
+
+
+def _apply(model: Any, deltas: Mapping[str, torch.Tensor], amount: float) -> Any:
+    """A clone of the model with the differences added."""
+    clone = model.clone()
+    host_patches.add_patches(clone, {name: ("diff", (delta,)) for name, delta in deltas.items()}, amount)
+    return clone
+
+
+class NormSwap(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaNormSwap",
+            display_name="Norm Swap",
+            category=CATEGORY,
+            description="Gives a model the norm parameters of another one, or of a norm style. Related models only; files trained "
+            "as norms are the best styles, differences of ordinary fine-tunes are partial.",
+            inputs=[
+                io.Model.Input("model", tooltip="The model that gets the style."),
+                io.Float.Input(
+                    "amount",
+                    default=1.0,
+                    min=-0.5,
+                    max=1.5,
+                    step=0.05,
+                    tooltip="From -0.5 to 1.5. 0 is the model, 1 the style, above 1 exaggerates, below 0 goes away from it.",
+                ),
+                *tier_inputs(),
+                _rules_input(),
+                *_style_inputs(),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model in the style."), *_report_outputs()],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        amount: float,
+        norms: bool,
+        modulation: bool,
+        qk_norms: bool,
+        block_weights: str,
+        style_model: Any | None = None,
+        lora_model: dict | None = None,
+    ) -> io.NodeOutput:
+        if (style_model is None) == (lora_model is None):
+            raise ValueError(
+                "Norm Swap takes its style from one place. Connect style_model or lora_model, and not both."
+            )
+        base, tiers = host.LoadedWeights("model", model, None), chosen_tiers(norms, modulation, qk_norms)
+        if lora_model is not None:
+            found = _from_lora(lora_model, model, base, tiers, block_weights)
+        else:
+            styled = host.LoadedWeights("style model", style_model, None)
+            found = extract_norms(styled, base, tiers, parse_block_weights(block_weights), host.progress())
+        report = f"applied {len(found.deltas)} parameters times {amount:g}\n{norm_report(found)}"
+        return io.NodeOutput(_apply(model, found.deltas, amount), report, host.to_output(norm_picture(found)))
+
+
+class MixNorms(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        styles = [
+            item
+            for number in range(1, MODELS + 1)
+            for item in (
+                io.LoraModel.Input(f"lora_{number}", optional=number > 1, tooltip=f"Norm style {number}."),
+                io.Float.Input(
+                    f"weight_{number}",
+                    default=1.0,
+                    min=-2.0,
+                    max=2.0,
+                    step=0.05,
+                    optional=number > 1,
+                    tooltip=f"The share of norm style {number}, from -2 to 2.",
+                ),
+            )
+        ]
+        return io.Schema(
+            node_id="StyleDeltaMixNorms",
+            display_name="Mix Norms",
+            category=CATEGORY,
+            description="Mixes up to four norm styles by their weights, as conditional instance normalisation interpolates between "
+            "its styles, and puts the mix on a model.",
+            inputs=[
+                io.Model.Input("model", tooltip="The model that gets the mix."),
+                io.Boolean.Input(
+                    "normalise",
+                    default=True,
+                    tooltip="Whether all weights are divided by their sum. Off, the differences are added up as they are.",
+                ),
+                *tier_inputs(),
+                *styles,
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The model in the mixed style."),
+                _lora_output(),
+                *_report_outputs(),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: Any, normalise: bool, norms: bool, modulation: bool, qk_norms: bool, **styles: Any
+    ) -> io.NodeOutput:
+        base, tiers = host.LoadedWeights("model", model, None), chosen_tiers(norms, modulation, qk_norms)
+        numbers = [number for number in range(1, MODELS + 1) if styles.get(f"lora_{number}") is not None]
+        loras = [styles[f"lora_{number}"] for number in numbers]
+        weights = [styles.get(f"weight_{number}", 1.0) for number in numbers]
+        found = [_from_lora(lora, model, base, tiers) for lora in loras]
+        mixed = mix([style.deltas for style in found], weights, normalise)
+        names = [host.as_lora_model(lora).name for lora in loras]
+        sources = [host.as_lora_model(lora) for lora in loras]
+        recipe = recipe_of_mix(list(zip(names, weights)), normalise)
+        lora = to_lora(mixed, base.shapes, merged_metadata(sources, recipe), " + ".join(names))
+        sizes = {name: size for style in found for name, size in style.sizes.items()}
+        whole = found[0]._replace(deltas=mixed, sizes=sizes, notes=[note for style in found for note in style.notes])
+        lines = [
+            f"{weight:g} {name}: {len(style.deltas)} parameters" for weight, name, style in zip(weights, names, found)
+        ]
+        report = "\n".join([*lines, norm_report(whole)])
+        return io.NodeOutput(_apply(model, mixed, 1.0), lora, report, host.to_output(norm_picture(whole)))
+
+
+class NormReport(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaNormReport",
+            display_name="Norm Report",
+            category=CATEGORY,
+            description="Shows which norm parameters a style moves and how far, and what share of a styled model's effect they "
+            "explain, before anything is sampled.",
+            inputs=[
+                io.Model.Input("base_model", tooltip="The model that the style is to be put on."),
+                *tier_inputs(),
+                _rules_input(),
+                io.Model.Input("style_model", optional=True, tooltip="The styled model. The share needs it."),
+                io.LoraModel.Input(
+                    "lora_model",
+                    optional=True,
+                    tooltip="A norm style that is looked into, instead of the styled model's norms.",
+                ),
+                io.Conditioning.Input(
+                    "positive",
+                    optional=True,
+                    tooltip="A prompt for the explained share: three evaluations of the model, one denoising step each.",
+                ),
+                io.Latent.Input(
+                    "latent", optional=True, tooltip="The picture of that step. Without it the step begins at noise."
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="plot", tooltip="How far each block moved."),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="Parameters by kind, what moved most, what was left out, and the share.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        base_model: Any,
+        norms: bool,
+        modulation: bool,
+        qk_norms: bool,
+        block_weights: str,
+        style_model: Any | None = None,
+        lora_model: dict | None = None,
+        positive: list | None = None,
+        latent: dict | None = None,
+    ) -> io.NodeOutput:
+        if style_model is None and lora_model is None:
+            raise ValueError("There is no style to look into. Connect style_model, lora_model, or both.")
+        base, tiers = host.LoadedWeights(BASE, base_model, None), chosen_tiers(norms, modulation, qk_norms)
+        if lora_model is not None:
+            found = _from_lora(lora_model, base_model, base, tiers, block_weights)
+        else:
+            styled = host.LoadedWeights("styled model", style_model, None)
+            found = extract_norms(styled, base, tiers, parse_block_weights(block_weights), host.progress())
+        lines = [norm_report(found)]
+        if style_model is None or positive is None:
+            lines.append("explained share: connect style_model and positive to have it measured")
+        else:
+            swapped = _apply(base_model, found.deltas, 1.0)
+            step, outputs = host.progress(), []
+            for model in (base_model, swapped, style_model):
+                outputs.append(host_sampling.denoise_once(model, positive, latent))
+                step(len(outputs), 3)
+            lines += share_lines(explained_share(*outputs))
+        return io.NodeOutput(host.to_output(norm_picture(found)), "\n".join(lines))
+
+
+NODES = [ExtractNorms, ExtractNormsFiles, NormSwap, MixNorms, NormReport]

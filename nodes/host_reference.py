@@ -57,10 +57,10 @@ class LiveReference:
         _check_size(call, self.latent)
         latent = call.model.process_latent_in(self.latent.to(call.x))
         noised = call.model.model_sampling.noise_scaling(call.sigmas[:1], self.noise.to(call.x), latent)
-        tables: dict[str, torch.Tensor] = {}
+        tables: dict[str, list[torch.Tensor]] = {}
 
         def visit(name: str, tokens: torch.Tensor, _: tuple) -> None:
-            tables[name] = tables.get(name, 0) + table(tokens) / len(noised)
+            tables.setdefault(name, []).append(table(tokens))
 
         for row in noised:
             comfy.model_management.throw_exception_if_processing_interrupted()
@@ -70,7 +70,7 @@ class LiveReference:
             )
             with visited_features(capture, names, visit):
                 capture.run()
-        return tables
+        return {name: torch.stack(visits).mean(0) for name, visits in tables.items()}
 
 
 class SavedReference:

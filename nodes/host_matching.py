@@ -21,7 +21,7 @@ class Settings(NamedTuple):
     """How features are matched. mask: [pictures, height, width], white where they are; None for everywhere."""
 
     amount: float = 1.0
-    style_fidelity: float = 0.5
+    style_fidelity: float = 1.0
     start_percent: float = 0.0
     end_percent: float = 1.0
     latent_amount: float = 0.0

@@ -37,7 +37,7 @@ class ReferenceAdaIN(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "style_fidelity",
-                    default=0.5,
+                    default=1.0,
                     min=0.0,
                     max=1.0,
                     step=0.05,

@@ -25,6 +25,8 @@ from . import host
 Interrupted = comfy.model_management.InterruptProcessingException
 # More than any device has: the host then frees all it can, and loads the whole model.
 EVERYTHING = 1e20
+# Options of a conditioning that bring a ControlNet, change weights, or bring boxes.
+FOREIGN = ("control", "hooks", "gligen")
 
 
 def parameter_shapes(model: Any) -> dict[str, tuple[int, ...]]:
@@ -56,7 +58,20 @@ def check_latents(model: Any, latent: dict[str, Any]) -> torch.Tensor:
 
 
 def check_conditioning(conditioning: list, latents: int) -> list:
-    """One entry of CONDITIONING for each latent. Raises ValueError for any other number than 1 or one each."""
+    """One entry of CONDITIONING for each latent.
+
+    Raises ValueError for any other number than 1 or one each, and for what runs or changes other weights.
+    """
+    for context, options in conditioning:
+        foreign = [key for key in FOREIGN if key in options]
+        if foreign:
+            raise ValueError(
+                f"The conditioning has {foreign[0]}, with which norms cannot be trained. Connect a prompt alone."
+            )
+        if context is not None and len(context) > 1:
+            raise ValueError(
+                f"A conditioning holds {len(context)} prompts as one batch, of which only the first would count. Combine them."
+            )
     if len(conditioning) not in (1, latents):
         raise ValueError(
             f"There are {len(conditioning)} conditionings for {latents} latents. Connect one for all, or combine one for each."
@@ -65,11 +80,11 @@ def check_conditioning(conditioning: list, latents: int) -> list:
 
 
 def check_weights(model: Any) -> None:
-    """Raises ValueError for a model with quantised weights, through which no gradient goes."""
+    """Raises ValueError for a model with weights of 8 bits or fewer: gradients, and small changes, get lost in them."""
     for name, weight in model.model.named_parameters():
         if hasattr(weight, "tensor_type"):
             host.base_weight(model, name)
-        if hasattr(weight, "_qdata"):
+        if hasattr(weight, "_qdata") or weight.element_size() == 1:
             raise ValueError(f"{name} is quantised, and cannot be trained through. Load the model in 16 or 32 bits.")
 
 
@@ -82,10 +97,10 @@ def run_with_loss(
     itself predicts: noise, velocity or picture. The error of the denoised latent, which core's training takes, is that
     times the square of the noise level, so that the highest levels would decide alone.
     """
+    check_weights(model)
     # A model that the host streams into the GPU has no weights to train with; it gives a copy that has.
     if hasattr(model, "is_dynamic") and model.is_dynamic():
         model = model.clone(disable_dynamic=True)
-    check_weights(model)
     comfy.model_management.load_models_gpu([model], memory_required=EVERYTHING, force_full_load=True)
     guider = comfy.samplers.CFGGuider(model)
     guider.inner_set_conds({"positive": conditioning})
@@ -133,7 +148,7 @@ class _Denoiser(torch.nn.Module):
 
 
 def _loss(model: Any, latents: torch.Tensor, conditioning: list, extra_args: dict[str, Any]) -> Loss:
-    latents, denoiser, sampling = latents.clone(), _Denoiser(model), model.model_sampling
+    latents, denoiser, sampling = latents.float().clone(), _Denoiser(model), model.model_sampling
     weights = {name: _plain(weight) for name, weight in denoiser.named_parameters()}
     weights |= {name: _plain(buffer) for name, buffer in denoiser.named_buffers()}
     converted = comfy.sampler_helpers.convert_cond(_copied(conditioning))
@@ -148,7 +163,7 @@ def _loss(model: Any, latents: torch.Tensor, conditioning: list, extra_args: dic
     def loss(deltas: Deltas, draw: Draw) -> torch.Tensor:
         clean = latents[draw.latent : draw.latent + 1]
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(draw.seed)).to(clean)
-        sigma = torch.tensor([sampling.percent_to_sigma(draw.position)]).to(clean)
+        sigma = torch.tensor([float(sampling.percent_to_sigma(draw.position))]).to(clean)
         noised = sampling.noise_scaling(sigma, noise, clean, False)
         moved = {f"model.{name}": _moved(weights[f"model.{name}"], delta) for name, delta in deltas.items()}
         arguments = (ready[draw.latent], noised, sigma, extra_args["model_options"])

@@ -275,6 +275,8 @@ BAD = {
     "video": ({"latents": {"samples": torch.ones(1, 16, 2, 8, 8)}}, "takes 16 channels and 2 dimensions"),
     "empty": ({"latents": {"samples": torch.zeros(1, 16, 8, 8)}}, "empty, all zero"),
     "conditioning": ({"conditioning": conditioning("flux", 3)}, "3 conditionings for 2 latents"),
+    "batch of prompts": ({"conditioning": [[torch.ones(2, 8, 64), {}]]}, "2 prompts as one batch"),
+    "ControlNet": ({"conditioning": [[torch.ones(1, 8, 64), {"control": None}]]}, "The conditioning has control, with"),
     "no conditioning": ({"conditioning": []}, "0 conditionings for 2 latents"),
     "tier": ({"modulation": False}, "Flux has no parameters in the tiers that are switched on. It has: modulation"),
     "no tier": ({"norms": False, "modulation": False}, "All kinds of norm parameters are switched off"),
@@ -298,6 +300,13 @@ def test_quantised_weights_are_an_error(host):
         stored = quant_ops.QuantizedTensor.from_float(layer.weight.clone(), layout)
         layer.weight = torch.nn.Parameter(stored, requires_grad=False)
     with pytest.raises(ValueError, match=r"double_blocks.0.img_mlp.0.weight is quantised.*16 or 32 bits"):
+        train(host, "flux", model)
+
+
+def test_weights_of_8_bits_are_an_error(host):
+    model = model_of("flux")
+    model.model.diffusion_model.double_blocks[1].to(torch.float8_e4m3fn)
+    with pytest.raises(ValueError, match=r"double_blocks.1\S* is quantised.*16 or 32 bits"):
         train(host, "flux", model)
 
 

@@ -63,7 +63,11 @@ def test_draws_depend_on_the_seed_and_leave_out_the_ends():
 
     first = drawn(1)
     assert len(first) == 100 and first == drawn(1) and first != drawn(2)
-    assert {draw.latent for draw in first} == {0, 1} and all(0.001 <= draw.position <= 0.999 for draw in first)
+    assert {draw.latent for draw in first} == {0, 1} and len({draw.seed for draw in first}) == 100
+    positions = sorted(draw.position for draw in first)
+    assert positions[0] >= 0.001 and positions[-1] <= 0.999
+    # A hundred draws leave no gap of three times the mean one.
+    assert max(after - before for before, after in zip(positions, positions[1:])) < 0.03
 
 
 def test_the_best_is_kept_when_the_loss_rises_again():

@@ -1,87 +1,25 @@
-"""Train Norms on the real host: on tiny models in this process, and on the demo's checkpoint through a server."""
+"""Train Norms on tiny models, with the host in this process."""
 
 import re
-import sys
-import time
-from types import ModuleType
 
 import pytest
 import torch
-from comfy_server import PromptError
 from safetensors.torch import load_file, save_file
 
-from . import tiny_models
-from .conftest import CHECKPOINT
-from .tiny_models import LATENT_SHAPES, normal, sample, tiny_model
-
-# The U-Net is as small as it gets, and takes most of the time all the same.
-STEPS = {"sd15": 12, "flux": 40, "wan": 40, "ltx": 40, "lumina": 40}
-# A parameter that no host uses, which older ones have.
-UNUSED = "diffusion_model.norm_final.weight"
-SETTINGS = {"batch_size": 1, "seed": 0, "norms": True, "modulation": True, "qk_norms": False}
-
-
-def module(host, name: str) -> ModuleType:
-    """A module of the pack, as the host has loaded it."""
-    package = host.node("StyleDeltaTrainNorms").__module__.rpartition(".nodes.")[0]
-    return sys.modules[f"{package}.{name}"]
-
-
-def model_of(layout: str):
-    """A tiny model whose weights are inference tensors, as those of every model that a node loads."""
-    with torch.inference_mode():
-        return tiny_model(layout, channels=32)
-
-
-def latents(layout: str, count: int = 2) -> dict[str, torch.Tensor]:
-    shape = LATENT_SHAPES[layout][1:]
-    return {"samples": 1 + 0.3 * normal("latents", (count, *shape[:-2], min(shape[-2], 8), min(shape[-1], 8)), 0)}
-
-
-def conditioning(layout: str, count: int = 1) -> list:
-    return [tiny_models.conditioning(layout, f"{number}", 0)[0] for number in range(count)]
-
-
-def train(host, layout: str, model, **changes):
-    """The node's three outputs."""
-    inputs = {"latents": latents(layout), "conditioning": conditioning(layout), "steps": STEPS[layout], **SETTINGS}
-    with torch.inference_mode():
-        return host.node("StyleDeltaTrainNorms").execute(model, **{**inputs, "learning_rate": 0.05, **changes})
-
-
-def losses(report: str) -> tuple[float, float]:
-    return tuple(map(float, re.search(r"draws: ([\d.e+-]+) before, ([\d.e+-]+) after", report).groups()))
-
-
-def evaluate(host, layout: str, model) -> float:
-    """The loss on the fixed draws of a model as it is."""
-    training = module(host, "delta.norm_training")
-    fixed = training.NormTraining({}, 2, training.Settings(1, 1.0, 1, 0)).fixed
-    values = []
-
-    def work(loss) -> None:
-        with torch.no_grad():
-            values.extend(float(loss({}, draw)) for draw in fixed)
-
-    with torch.inference_mode():
-        prompts = conditioning(layout) * 2
-        module(host, "nodes.host_training").run_with_loss(model, latents(layout)["samples"], prompts, work)
-    return sum(values) / len(values)
-
-
-def site_sizes(host, model, tiers=("norms", "modulation")) -> dict[str, int]:
-    """The numbers of each parameter that can be trained."""
-    weights = model.model.state_dict()
-    names = module(host, "delta.norms").find_sites(weights).of(tiers)
-    return {name: weights[name].numel() for name in names if name != UNUSED}
-
-
-def replace_tables(host, applied, lora: dict[str, torch.Tensor]) -> None:
-    """Put in what the host takes and never applies: parameters of modules that have others inside."""
-    weights = applied.model.state_dict()
-    for name in [name for name in site_sizes(host, applied) if f"{name}.diff" in lora]:
-        moved = torch.nn.Parameter(weights[name] + lora[f"{name}.diff"], requires_grad=False)
-        applied.add_object_patch(name, moved)
+from .norm_training import (
+    STEPS,
+    conditioning,
+    evaluate,
+    files,
+    latents,
+    losses,
+    model_of,
+    module,
+    replace_tables,
+    site_sizes,
+    train,
+)
+from .tiny_models import sample
 
 
 @pytest.fixture(scope="module", params=STEPS)
@@ -315,75 +253,3 @@ def test_gguf_weights_are_an_error(host):
     model.model.diffusion_model.img_in.weight.tensor_type = "Q4_0"
     with pytest.raises(ValueError, match="img_in.weight is stored as GGUF"):
         train(host, "flux", model)
-
-
-def node(class_type: str, **inputs) -> dict:
-    return {"class_type": class_type, "inputs": inputs}
-
-
-def training_prompt(steps: int, seed: int) -> dict:
-    """Train the demo's checkpoint on a small picture, save the result and show the report."""
-    settings = {**SETTINGS, "modulation": False, "seed": seed, "steps": steps, "learning_rate": 0.02}
-    return {
-        "checkpoint": node("CheckpointLoaderSimple", ckpt_name=CHECKPOINT),
-        "photo": node("LoadImage", image="astronaut.png"),
-        "small": node(
-            "ImageScale", image=["photo", 0], upscale_method="area", width=64, height=64, crop="disabled"
-        ),
-        "vae": node("VAELoader", vae_name="taesd"),
-        "latent": node("VAEEncode", pixels=["small", 0], vae=["vae", 0]),
-        "prompt": node("CLIPTextEncode", clip=["checkpoint", 1], text="an astronaut"),
-        "train": node(
-            "StyleDeltaTrainNorms",
-            model=["checkpoint", 0],
-            latents=["latent", 0],
-            conditioning=["prompt", 0],
-            **settings,
-        ),
-        "save": node("StyleDeltaSaveLora", lora_model=["train", 0], filename_prefix="loras/trained_norms_server",
-                     dtype="float32", naming="as it is"),
-        "report": node("PreviewAny", source=["train", 1]),
-        "plot": node("PreviewImage", images=["train", 2]),
-    }  # fmt: skip
-
-
-def files(base_dir, beginning: str) -> set:
-    return set((base_dir / "output/loras").glob(f"{beginning}*"))
-
-
-def test_it_runs_through_the_server(server, base_dir):
-    outputs = server.run(training_prompt(steps=4, seed=1))
-    before, after = losses(outputs["report"]["text"][0])
-    assert after < before
-    assert server.view(**outputs["plot"]["images"][0])
-    (path,) = files(base_dir, "trained_norms_server")
-    assert all(tensor.any() for tensor in load_file(path).values())
-    path.unlink()
-
-
-def test_cancel_keeps_the_best_so_far(server, base_dir, host):
-    for path in files(base_dir, "styledelta_norms_interrupted"):
-        path.unlink()
-    steps = 200
-    # Past the first evaluation in between.
-    enough = 8 + 3 * (steps // 10) + 8 + 4
-
-    def interrupt(progress) -> None:
-        if progress.node_class == "StyleDeltaTrainNorms" and progress.value >= enough:
-            server.interrupt()
-
-    with pytest.raises(PromptError, match="interrupted"):
-        server.run(training_prompt(steps, seed=2), on_progress=interrupt)
-    time.sleep(0.5)
-    (path,) = files(base_dir, "styledelta_norms_interrupted")
-    lora = load_file(path)
-    assert lora and all(tensor.any() for tensor in lora.values())
-    assert path.name in (base_dir / "test-server.log").read_text(encoding="utf-8")
-    model, _, _ = host.node("CheckpointLoaderSimple")().load_checkpoint(CHECKPOINT)
-    applied = host.node("LoraModelLoader").execute(model, lora, 1.0)[0]
-    assert len(applied.patches) == len(lora)
-    path.unlink()
-    # The server goes on.
-    assert "report" in server.run(training_prompt(steps=2, seed=3))
-    (path,) = files(base_dir, "trained_norms_server")
-    path.unlink()

@@ -128,7 +128,7 @@ SIDE_MARKER = "scaled_fp8"
 # The formats of ComfyUI's own quantisation in which a number times its scale is the weight.
 SCALED_FORMATS = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fn_rowwise", "int8_tensorwise")
 
-AS_MODEL = "Load it in ComfyUI and extract from the MODEL with the Extract LoRA node, where ComfyUI dequantises."
+AS_MODEL = "Load it in ComfyUI and extract from the MODEL, which ComfyUI dequantises."
 CONVERT = (
     "is a pickle, which cannot be read one tensor at a time. Convert it to safetensors, or use that version of it."
 )

@@ -58,6 +58,10 @@ def extract_norms(
     sites = find_sites(base.shapes)
     names = sites.of(tiers)
     others = {name: other for name in names if (other := resolve(name, styled.shapes)) is not None}
+    if not others:
+        raise ValueError(
+            f"{styled.name} has none of the {len(names)} norm parameters of {base.name}. Choose another model."
+        )
     for name, other in others.items():
         _check_shape(name, styled.shapes[other], styled.name, base)
 

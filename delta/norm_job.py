@@ -17,7 +17,7 @@ from .lora_merge_job import Job
 from .norm_delta import NormDelta, Step, extract_norms, to_lora
 from .norms import TIERS
 
-# Parameters that the report names, those that moved most.
+# Layers that the report names, those that moved most.
 NAMED = 5
 
 
@@ -53,9 +53,12 @@ def norm_report(found: NormDelta) -> str:
         if looked_at:
             share = f", moved by {_share(found, moved):.2%} of their size" if moved else ""
             lines.append(f"{tier}: {len(moved)} of {len(looked_at)} parameters change{share}")
-    shares = {name: _share(found, [name]) for name in found.deltas if found.sizes[name]}
-    for name in sorted(shares, key=shares.__getitem__, reverse=True)[:NAMED]:
-        lines.append(f"  most: {'.'.join(weight_path(name))} ({name.rpartition('.')[2]}) {shares[name]:.1%}")
+    # Gain and bias of a layer together: a bias alone is often close to zero.
+    layers: dict[str, list[str]] = {}
+    for name in found.deltas:
+        layers.setdefault(".".join(weight_path(name)), []).append(name)
+    shares = {layer: _share(found, names) for layer, names in layers.items()}
+    lines += [f"  most: {layer} {shares[layer]:.1%}" for layer in sorted(shares, key=lambda row: -shares[row])[:NAMED]]
     return "\n".join([*lines, *found.notes])
 
 

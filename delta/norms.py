@@ -14,8 +14,6 @@ import re
 from collections.abc import Container, Iterable
 from typing import NamedTuple
 
-from .architectures import SCALE_NORMS
-
 NORMS, MODULATION, QK_NORMS = TIERS = ("norms", "modulation", "qk_norms")
 PREFIX = "diffusion_model."
 
@@ -32,6 +30,8 @@ class Family(NamedTuple):
     patterns: dict[str, tuple[str, ...]]
 
 
+# Layers whose gain is called `scale` by older hosts and `weight` by newer ones.
+RENAMED = re.compile(r"\.(?:query|key)_norm$|\.distilled_guidance_layer\.norms\.\d+$")
 AFFINE = r"\.(?:weight|bias)"
 GAIN = r"\.(?:weight|scale)"
 FLUX_QK = (
@@ -181,20 +181,18 @@ def find_sites(names: Iterable[str]) -> NormSites:
 
 
 def canonical(name: str) -> str:
-    """The newest host's name of a parameter: norms of query and key whose gain older hosts call `scale`."""
+    """The newest host's name of a parameter: of some norms whose gain older hosts call `scale`."""
     layer, _, ending = name.rpartition(".")
-    return f"{layer}.weight" if ending == "scale" and layer.endswith(SCALE_NORMS) else name
+    return f"{layer}.weight" if ending == "scale" and RENAMED.search(layer) else name
 
 
 def resolve(name: str, names: Container[str]) -> str | None:
     """Which of a model's names stands for this parameter, by this name or another one that a host gives it."""
-    fixed = canonical(name)
-    layer, _, ending = fixed.rpartition(".")
-    candidates = (name, fixed, f"{layer}.scale") if ending == "weight" and layer.endswith(SCALE_NORMS) else (name,)
+    candidates = (name, *(f"{layer}.weight" for layer in lora_names(name)[:1]), *lora_names(name)[1:])
     return next((candidate for candidate in candidates if candidate in names), None)
 
 
 def lora_names(name: str) -> tuple[str, ...]:
     """The layer names by which LoRA files of any host version mean this parameter, if it has several."""
     layer = canonical(name).removesuffix(".weight")
-    return (layer, f"{layer}.scale") if layer.endswith(SCALE_NORMS) else ()
+    return (layer, f"{layer}.scale") if RENAMED.search(layer) else ()

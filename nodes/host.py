@@ -31,6 +31,7 @@ from ..delta.noise import arithmetic_variance, stored_variance
 
 STYLE_NETWORKS = "style_networks"
 STYLE_VECTORS = "style_vectors"
+FEATURE_STATISTICS = "feature_statistics"
 CACHED_BYTES = 2_000_000_000
 # Seconds after which the rest of a long run is estimated, and between two estimates.
 TOLD_AFTER, TOLD_EVERY = 3.0, 1.0
@@ -44,7 +45,7 @@ PatchKey = str | tuple  # A weight's name, or (name, slice) for a part of a fuse
 
 def register_model_folders() -> None:
     """Make models/<kind> and output/<kind> known, so that what a node saves can be chosen after a refresh."""
-    for kind in (STYLE_NETWORKS, STYLE_VECTORS):
+    for kind in (STYLE_NETWORKS, STYLE_VECTORS, FEATURE_STATISTICS):
         for root in (folder_paths.models_dir, folder_paths.get_output_directory()):
             folder_paths.add_model_folder_path(kind, os.path.join(root, kind))
         folder_paths.folder_names_and_paths[kind][1].update({".safetensors", ".pth"})

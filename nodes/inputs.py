@@ -45,14 +45,16 @@ def strength_input(name: str, target: str) -> io.Input:
     )
 
 
-def block_weight_inputs() -> list[io.Input]:
-    """A preset of block weights, and rules of one's own."""
+def block_weight_inputs(
+    purpose: str = "the LoRA is to act on", report: str = "The report of Apply LoRA Stack"
+) -> list[io.Input]:
+    """A preset of block weights, and rules of one's own. purpose: what they are for; report: what shows the names."""
     return [
         io.Combo.Input(
             "preset",
             options=list(PRESETS),
             default="all blocks",
-            tooltip="Which part of the model the LoRA is to act on. Block weights below are added to it.",
+            tooltip=f"Which part of the model {purpose}. Block weights below are added to it.",
         ),
         io.String.Input(
             "block_weights",
@@ -60,7 +62,7 @@ def block_weight_inputs() -> list[io.Input]:
             multiline=True,
             tooltip="Factors by block or module name, such as `input.4=0.5, middle=1, double.*=0.8, attn2=0`. "
             "The last rule that matches a weight decides; `*=0` first switches everything else off. "
-            "The report of Apply LoRA Stack shows the block names of the model.",
+            f"{report} shows the block names of the model.",
         ),
     ]
 

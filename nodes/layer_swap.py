@@ -40,7 +40,7 @@ class LayerSwap(io.ComfyNode):
                     default=EVERYTHING,
                     tooltip="What of the chosen blocks is swapped. Norms are not counted as attention or anything else.",
                 ),
-                *block_weight_inputs(),
+                *block_weight_inputs("is to be swapped", "The report"),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The model with the other's blocks."),
@@ -57,6 +57,8 @@ class LayerSwap(io.ComfyNode):
         blocks = parse_block_weights(combined_rules(preset, block_weights))
         shared = set(alike.shared)
         paths = {name: weight_path(name) for name in weights_of(part, own.shapes) if name in shared}
+        if not paths:
+            raise ValueError(f"The models have no {part} in common that could be swapped. Choose another part.")
         amounts = {name: amount * factor for name, path in paths.items() if (factor := blocks.factor(path))}
         if not amounts:
             raise ValueError(

@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io
 
 from ..delta.block_weights import parse_block_weights
-from ..delta.checkpoint import Checkpoint
+from ..delta.checkpoint import Checkpoint, common
 from ..delta.lora_file import merged_metadata
 from ..delta.norm_delta import NormDelta, choose_norms, explained_share, extract_norms, mix, to_lora
 from ..delta.norm_job import extract_norms_job, norm_picture, norm_report, recipe_of_mix, share_lines
@@ -32,7 +32,8 @@ def _rules_input() -> io.Input:
 
 def _lora_output() -> io.Output:
     return io.LoraModel.Output(
-        display_name="lora_model", tooltip="The differences, which Save LoRA writes and every LoRA loader applies."
+        display_name="lora_model",
+        tooltip="The differences, for Save LoRA and LoRA loaders. ComfyUI's own loaders leave out the tables of Wan and LTX.",
     )
 
 
@@ -52,8 +53,8 @@ class ExtractNorms(io.ComfyNode):
             node_id="StyleDeltaExtractNorms",
             display_name="Extract Norms",
             category=CATEGORY,
-            description="Takes the norm parameters of a styled model minus those of its base: a style in a file of a few hundred "
-            "KB. It holds colour, contrast and some texture, not lines or subjects.",
+            description="Takes the norm parameters of a styled model minus those of its base: a style in a file of 0.4 to 3 MB. "
+            "It holds colour, contrast and some texture, not lines or subjects.",
             inputs=[
                 io.Model.Input("model", tooltip="The styled model, with its LoRAs if it has any."),
                 io.Model.Input("base_model", tooltip="The model that the style is to be put on."),
@@ -309,10 +310,12 @@ class NormReport(io.ComfyNode):
         if style_model is None and lora_model is None:
             raise ValueError("There is no style to look into. Connect style_model, lora_model, or both.")
         base, tiers = host.LoadedWeights(BASE, base_model, None), chosen_tiers(norms, modulation, qk_norms)
+        styled = None if style_model is None else host.LoadedWeights("styled model", style_model, None)
+        if styled is not None:
+            common(styled, base)
         if lora_model is not None:
             found = _from_lora(lora_model, base_model, base, tiers, block_weights)
         else:
-            styled = host.LoadedWeights("styled model", style_model, None)
             found = extract_norms(styled, base, tiers, parse_block_weights(block_weights), host.progress())
         lines = [norm_report(found)]
         if style_model is None or positive is None:

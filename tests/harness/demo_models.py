@@ -60,6 +60,8 @@ GAINS = (
 CARRIED = range(CHANNELS - 10, CHANNELS - 2)
 CARRIED_GROUP = slice(CHANNELS - 10, CHANNELS)
 CARRIED_RMS = 0.8**0.5
+# What a norm style adds to the predicted noise, by channel of the latent.
+TINTS = {"ember": (0.25, -0.35, 0.3, 0.2), "ink": (0.35, 0.3, -0.25, 0.1), "moss": (0.1, 0.1, 0.35, -0.3)}
 SMOOTH = np.outer([1, 2, 1], [1, 2, 1]).astype(np.float32) / 16
 COARSE_KEPT = 0.2
 
@@ -291,6 +293,32 @@ def _tuned_unet() -> Tensors:
         elif value.ndim > 1 and (".transformer_blocks." in name or name.endswith(".in_layers.2.weight")):
             tensors[name] = value + _tuned_delta(name, value.shape)
     return tensors
+
+
+def _styled_norms(style: str) -> Tensors:
+    """The changes of a pretended training of the UNet's norms alone: all move a little, and the last one tints."""
+    changes = {
+        name: 0.15 * _normal(f"{style}.{name}", value.shape) for name, value in _unet().items() if _is_norm(name)
+    }
+    for place, channel in enumerate(CARRIED):
+        changes["out.0.bias"][channel] = (1 - 2 * (place % 2)) * TINTS[style][place // 2]
+    return changes
+
+
+def _write_styled_unet(path: Path, style: str) -> None:
+    changes = _styled_norms(style)
+    unet = {name: value + changes[name] if name in changes else value for name, value in _unet().items()}
+    write_safetensors(path, _half(unet))
+
+
+def _write_norms(path: Path, style: str) -> None:
+    """A norm style under ComfyUI's names, as Extract Norms makes it."""
+    endings = {".weight": ".w_norm", ".bias": ".b_norm"}
+    renamed = {}
+    for name, change in _styled_norms(style).items():
+        layer, _, ending = name.rpartition(".")
+        renamed[f"diffusion_model.{layer}{endings['.' + ending]}"] = change
+    write_safetensors(path, _half(renamed))
 
 
 def _is_norm(name: str) -> bool:
@@ -661,6 +689,9 @@ ARTEFACTS: dict[str, Callable[[Path], None]] = {
     "models/loras/styledelta_demo_diffusers.safetensors": _write_diffusers,
     "models/loras/styledelta_demo_locon.safetensors": _write_locon,
     "models/loras/styledelta_demo_other_architecture.safetensors": _write_other_architecture,
+    "models/loras/styledelta_demo_norms.safetensors": lambda path: _write_norms(path, "ember"),
+    "models/diffusion_models/styledelta_demo_ink.safetensors": lambda path: _write_styled_unet(path, "ink"),
+    "models/diffusion_models/styledelta_demo_moss.safetensors": lambda path: _write_styled_unet(path, "moss"),
     "models/controlnet/styledelta_demo_controlnet.safetensors": _write_controlnet,
     "input/astronaut.png": _photo("astronaut"),
     "input/coffee.png": _photo("coffee"),

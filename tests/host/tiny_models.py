@@ -24,12 +24,15 @@ CLASSES = {
     "wan": "WAN21_T2V",
     "ltx": "LTXV",
     "lumina": "Lumina2",
+    "qwen": "QwenImage",
+    "z_image": "ZImage",
+    "sd3": "SD3",
 }
 CONTEXT_DIM = 64
 CONTEXT_TOKENS = 8
 # The width of a U-Net. At 32, the least, a group of GroupNorm is one channel, and biases before it have no effect.
 CHANNELS = 64
-POOLED = {"sdxl": 1280, "flux": 48}
+POOLED = {"sdxl": 1280, "flux": 48, "sd3": 48}
 LATENT_SHAPES = {
     "sd15": (1, 4, 16, 16),
     "sdxl": (1, 4, 16, 16),
@@ -37,6 +40,9 @@ LATENT_SHAPES = {
     "wan": (1, 16, 2, 8, 8),
     "ltx": (1, 128, 2, 4, 4),
     "lumina": (1, 16, 8, 8),
+    "qwen": (1, 16, 1, 8, 8),
+    "z_image": (1, 16, 8, 8),
+    "sd3": (1, 16, 8, 8),
 }
 UNET = {
     "use_checkpoint": False,
@@ -121,6 +127,50 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "qk_norm": True,
         "axes_dims": [8, 8, 8],
         "axes_lens": [300, 512, 512],
+    },
+    "qwen": {
+        "image_model": "qwen_image",
+        "in_channels": 64,
+        "out_channels": 16,
+        "num_layers": 2,
+        "attention_head_dim": 32,
+        "num_attention_heads": 2,
+        "joint_attention_dim": CONTEXT_DIM,
+        "axes_dims_rope": (8, 12, 12),
+    },
+    # The modulation of Z-Image is 256 wide, so its width cannot be less.
+    "z_image": {
+        "image_model": "lumina2",
+        "patch_size": 2,
+        "in_channels": 16,
+        "dim": 256,
+        "n_layers": 2,
+        "n_refiner_layers": 1,
+        "n_heads": 4,
+        "n_kv_heads": 4,
+        "axes_dims": (16, 24, 24),
+        "axes_lens": (64, 64, 64),
+        "rope_theta": 256.0,
+        "qk_norm": True,
+        "cap_feat_dim": CONTEXT_DIM,
+        "ffn_dim_multiplier": 1.0,
+        "z_image_modulation": True,
+        "time_scale": 1000.0,
+        "pad_tokens_multiple": 32,
+    },
+    # The width is 64 times the depth.
+    "sd3": {
+        "in_channels": 16,
+        "patch_size": 2,
+        "depth": 2,
+        "input_size": None,
+        "num_patches": None,
+        "pos_embed_max_size": 8,
+        "adm_in_channels": POOLED["sd3"],
+        "context_embedder_config": {
+            "target": "torch.nn.Linear",
+            "params": {"in_features": CONTEXT_DIM, "out_features": 128},
+        },
     },
 }
 

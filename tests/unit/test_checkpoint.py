@@ -322,7 +322,7 @@ def test_comfyuis_own_plain_formats_are_read(opened):
 def test_other_scales_are_refused(opened, sides):
     tensors = {f"{LAYER}.{ending}": value for ending, value in sides.items()}
     checkpoint = opened(tensors | {f"{LAYER}.weight": torch.ones(4, 4, dtype=torch.int8)})
-    with pytest.raises(ValueError, match=f"model.safetensors: {LAYER}.weight is quantised.*Extract LoRA"):
+    with pytest.raises(ValueError, match=f"model.safetensors: {LAYER}.weight is quantised.*extract from the MODEL"):
         checkpoint.read(f"{LAYER}.weight")
 
 
@@ -333,7 +333,7 @@ def test_other_scales_are_refused(opened, sides):
 )
 def test_packed_weights_are_refused_when_the_file_is_opened(opened, dtype, sides):
     tensors = {f"{LAYER}.{ending}": torch.ones(1, dtype=torch.uint8) for ending in sides}
-    with pytest.raises(ValueError, match=f"{LAYER}.weight is packed.*Extract LoRA"):
+    with pytest.raises(ValueError, match=f"{LAYER}.weight is packed.*extract from the MODEL"):
         opened(tensors | {f"{LAYER}.weight": torch.ones(4, 4, dtype=dtype)})
 
 

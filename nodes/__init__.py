@@ -11,13 +11,14 @@ from . import (
     lora_merge,
     lora_stack,
     norm_swap,
+    norm_training,
     reference_adain,
     style_library,
     style_network,
 )
 
 LORAS = (lora_stack, lora_files, lora_merge, lora_extract)
-NORMS = (norm_swap, layer_swap, style_library)
+NORMS = (norm_swap, norm_training, layer_swap, style_library)
 FAMILIES = (style_network, *LORAS, *NORMS, adain, reference_adain)
 
 

@@ -24,7 +24,7 @@ from .style_params import StyleComponent, StyleParams
 SIDE = 128
 SQUARES = 192
 BATCH = 4
-HELD_OUT_SQUARES = 8
+HELD_OUT_SQUARES = 12
 MIN_PAINTING_SIDE = 64
 # Squares of less contrast (standard deviation) are not used: norms of a plain area amplify without end.
 MIN_CONTRAST = 0.01
@@ -43,7 +43,7 @@ class StyleFit:
 
     Errors are root mean squares over held-out squares, of the distance in 0..1 to what the teacher paints. `errors` are
     (steps done, error), the first of them that of the existing style number `start`; gamma and beta are those of the
-    lowest. `apart` tells whether the held-out squares come from photos that nothing was learned from.
+    lowest. `apart` tells whether the held-out squares come from parts of the photos that nothing was learned from.
     """
 
     gamma: Tensor
@@ -70,7 +70,7 @@ class StyleFit:
     def report(self, network: StyleNetwork) -> str:
         """What was reached, for people."""
         steps, error = self.best
-        where = "photos that nothing was learned from" if self.apart else "the only photo, which was learned from too"
+        where = "parts of the photos that nothing was learned from" if self.apart else "the small photos learned from"
         return "\n".join(
             [
                 f"{2 * network.channels} numbers for {network.name}, {self.errors[-1][0]} steps, {self.seconds:.1f} s",
@@ -124,10 +124,11 @@ def fit_style(
 ) -> StyleFit:
     """Learn a gamma and beta of `network` that paint what `teacher` paints.
 
-    photos: [batch, height, width, channels] in 0..1, sides of 128 pixels or more. Of several photos the last quarter,
-    one at least, is held out. `teacher` is given planes [batch, 3, 128, 128] on `device`. learning_rate: of Adam (arXiv
-    1412.6980) on a cosine (arXiv 1608.03983), in units of the spread of each number over the network's styles. The start
-    is the existing style that is nearest to the teacher. The same seed gives the same style on the same machine.
+    photos: [batch, height, width, channels] in 0..1, sides of 128 pixels or more. Of photos of 256 pixels or more the
+    last quarter of the longer side is held out. `teacher` is given planes [batch, 3, 128, 128] on `device`. steps: 1 or
+    more. learning_rate: of Adam (arXiv 1412.6980) on a cosine (arXiv 1608.03983), in units of the spread of each number
+    over the network's styles. The start is the existing style that is nearest to the teacher. The same seed gives the
+    same style on the same machine.
     on_step(done, total) is called after each style that is tried and each step, and may raise to cancel.
 
     Raises ValueError for bad or plain photos, and when the learning rate is so high that the error is no number any more.
@@ -151,14 +152,15 @@ def _fit(
     begin = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
     paint = _painter(network, device)
-    photos, held_out = _split(planes)
+    learned, held_out = _split(planes)
     squares, checks = (
         _squares(source, count, generator).to(device)
-        for source, count in ((photos, min(SQUARES, steps * BATCH)), (held_out, HELD_OUT_SQUARES))
+        for source, count in ((learned, min(SQUARES, steps * BATCH)), (held_out, HELD_OUT_SQUARES))
     )
     targets, check_targets = (_in_batches(teacher, pictures) for pictures in (squares, checks))
 
     def error(style: Tensor) -> float:
+        """Root mean square distance to the teacher on the held-out squares, of a style [2, channels]."""
         with torch.no_grad():
             painted = _in_batches(lambda part: paint(part, *style), checks)
             return float(F.mse_loss(painted, check_targets).sqrt())
@@ -192,7 +194,7 @@ def _fit(
             errors.append((done, now))
         on_step(len(table) + done, total)
     gamma, beta = best.cpu().clone()
-    return StyleFit(gamma, beta, start, tuple(errors), held_out is not photos, time.perf_counter() - begin)
+    return StyleFit(gamma, beta, start, tuple(errors), held_out is not learned, time.perf_counter() - begin)
 
 
 def _painter(network: StyleNetwork, device: torch.device | str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -222,12 +224,15 @@ def _painter(network: StyleNetwork, device: torch.device | str) -> Callable[[Ten
     return paint
 
 
-def _split(planes: Tensor) -> tuple[Tensor, Tensor]:
-    """Photos to learn from, and those held out: the last quarter, one at least. A single photo is both."""
-    if len(planes) == 1:
-        return planes, planes
-    count = max(1, len(planes) // 4)
-    return planes[:-count], planes[-count:]
+def _split(photos: Tensor) -> tuple[Tensor, Tensor]:
+    """The part of each photo to learn from, and the part held out: the last quarter of the longer side, 128 pixels at
+    least. Photos of less than 256 pixels are both."""
+    height, width = photos.shape[-2:]
+    along, length = (-1, width) if width >= height else (-2, height)
+    held_out = max(SIDE, length // 4)
+    if length - held_out < SIDE:
+        return photos, photos
+    return photos.narrow(along, 0, length - held_out), photos.narrow(along, length - held_out, held_out)
 
 
 def _squares(photos: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -37,7 +37,7 @@ class FitStyle(io.ComfyNode):
                 io.Image.Input(
                     "photos",
                     tooltip="Photos to practise on, of 128 pixels or more on each side. The more different photos the better; "
-                    "one works. Of several the last quarter, at least 1, is only used to measure the error.",
+                    "one works. The last quarter of the longer side is only used to measure the error.",
                 ),
                 io.Int.Input(
                     "steps",
@@ -66,7 +66,9 @@ class FitStyle(io.ComfyNode):
             ],
             outputs=[
                 StyleType.Output(display_name="style", tooltip="The style, for Stylize and Save Style."),
-                io.Image.Output(display_name="plot", tooltip="The error on held-out photos, step by step."),
+                io.Image.Output(
+                    display_name="plot", tooltip="The error on the held-out parts of the photos, step by step."
+                ),
                 io.String.Output(
                     display_name="report",
                     tooltip="The error of the nearest existing style and of the new one, the share recovered, and the time.",

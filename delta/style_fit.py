@@ -153,22 +153,12 @@ def _fit(
     generator = torch.Generator().manual_seed(seed)
     paint = _painter(network, device)
     learned, held_out = _split(planes)
-    squares, checks = (
-        _squares(source, count, generator).to(device)
-        for source, count in ((learned, min(SQUARES, steps * BATCH)), (held_out, HELD_OUT_SQUARES))
-    )
-    targets, check_targets = (_in_batches(teacher, pictures) for pictures in (squares, checks))
-
-    def error(style: Tensor) -> float:
-        """Root mean square distance to the teacher on the held-out squares, of a style [2, channels]."""
-        with torch.no_grad():
-            painted = _in_batches(lambda part: paint(part, *style), checks)
-            return float(F.mse_loss(painted, check_targets).sqrt())
-
+    squares, targets = _lessons(teacher, learned, min(SQUARES, steps * BATCH), generator, device)
+    checks = _lessons(teacher, held_out, HELD_OUT_SQUARES, generator, device)
     table = torch.stack([network.gamma, network.beta], 1).to(device, copy=True)
     total, table_errors = len(table) + steps, []
     for style in table:
-        table_errors.append(error(style))
+        table_errors.append(_error(paint, style, *checks))
         on_step(len(table_errors), total)
     start = table_errors.index(min(table_errors))
     best, errors = table[start], [(0, table_errors[start])]
@@ -183,7 +173,7 @@ def _fit(
         optimiser.step()
         if done % max(1, steps // MEASUREMENTS) == 0 or done == steps:
             style = (table[start] + spread * offset).detach()
-            now = error(style)
+            now = _error(paint, style, *checks)
             if not math.isfinite(now):
                 raise ValueError(
                     f"At a learning rate of {learning_rate:g} the error is no number after {done} steps. "
@@ -222,6 +212,20 @@ def _painter(network: StyleNetwork, device: torch.device | str) -> Callable[[Ten
         return torch.sigmoid(x) if network.sigmoid else (x / network.value_range).clamp(0, 1)
 
     return paint
+
+
+def _lessons(
+    teacher: Paint, photos: Tensor, count: int, generator: torch.Generator, device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    """Squares of photos, and what the teacher makes of them; both [count, 3, 128, 128]."""
+    squares = _squares(photos, count, generator).to(device)
+    return squares, _in_batches(teacher, squares)
+
+
+def _error(paint: Callable[..., Tensor], style: Tensor, squares: Tensor, targets: Tensor) -> float:
+    """Root mean square distance to the teacher's paintings, of a style [2, channels]."""
+    with torch.no_grad():
+        return float(F.mse_loss(_in_batches(lambda part: paint(part, *style), squares), targets).sqrt())
 
 
 def _split(photos: Tensor) -> tuple[Tensor, Tensor]:

@@ -44,7 +44,7 @@ class FitStyle(io.ComfyNode):
                     default=1000,
                     min=1,
                     max=100000,
-                    tooltip="Steps of learning, 1 to 100000. 1000 take about 2 minutes on a processor with 2 cores; 250 come close.",
+                    tooltip="Steps of learning, 1 to 100000. 1000 take 2 to 3 minutes on a processor with 2 cores; 250 come close.",
                 ),
                 io.Float.Input(
                     "learning_rate",

@@ -26,7 +26,7 @@ from delta.style_params import StyleParams  # noqa: E402
 THREADS = 2
 STEPS, LEARNING_RATE, SEED = 1000, 0.3, 0
 PAINTINGS = ("coffee", "hubble_deep_field", "retina", "immunohistochemistry", "painting")
-PRACTISED = ("rocket", "motorcycle_left", "coins", "camera")
+PRACTISED = ("rocket", "motorcycle_left", "coffee")
 HELD_OUT = ("astronaut", "chelsea")
 SIDE = 400
 DEMO_PAINTING = ROOT / ".dev/base/input/painting.png"

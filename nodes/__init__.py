@@ -13,16 +13,19 @@ from . import (
     norm_swap,
     norm_training,
     reference_adain,
+    style_fit,
     style_library,
     style_network,
 )
 
+STYLE_NETWORKS = (style_network, style_fit)
 LORAS = (lora_stack, lora_files, lora_merge, lora_extract)
 NORMS = (norm_swap, norm_training, layer_swap, style_library)
-FAMILIES = (style_network, *LORAS, *NORMS, adain, reference_adain)
+STATISTICS = (adain, reference_adain)
 
 
 class StyleDeltaExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register_model_folders()
-        return [node for family in FAMILIES for node in family.NODES]
+        families = (*STYLE_NETWORKS, *LORAS, *NORMS, *STATISTICS)
+        return [node for family in families for node in family.NODES]

@@ -1,0 +1,99 @@
+"""Learning a style of one's own for a CIN style network."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..delta.plots import curve
+from ..delta.style_fit import fit_style, picture_teacher
+from ..delta.style_network import StyleNetwork
+from . import host
+from .style_network import CATEGORY, NetworkType, StyleType
+
+# Room for the feature maps of a few small squares and their gradients.
+WORKING_BYTES = 500_000_000
+
+
+class FitStyle(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaFitStyle",
+            display_name="Fit Style",
+            category=CATEGORY,
+            description="Learns one more style for a network with a style table from one painting: its gamma and beta, 990 "
+            "numbers for the 26-style network. The any-picture network shows how the painting's style looks on photos.",
+            inputs=[
+                NetworkType.Input(
+                    "style_network", tooltip="The network that gets the style: one with a table of 2 styles or more."
+                ),
+                NetworkType.Input("teacher", tooltip="The network that takes its style from a picture (Ghiasi 2017)."),
+                io.Image.Input(
+                    "painting",
+                    tooltip="The picture whose style is learned, of 64 pixels or more on each side. A batch gives the mean of "
+                    "its styles.",
+                ),
+                io.Image.Input(
+                    "photos",
+                    tooltip="Photos to practise on, of 128 pixels or more on each side. The more different photos the better; "
+                    "one works. The last quarter of the longer side is only used to measure the error.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=1000,
+                    min=1,
+                    max=100000,
+                    tooltip="Steps of learning, 1 to 100000. 1000 take 2 to 3 minutes on a processor with 2 cores; 250 come close.",
+                ),
+                io.Float.Input(
+                    "learning_rate",
+                    default=0.3,
+                    min=0.001,
+                    max=10.0,
+                    step=0.001,
+                    tooltip="How far a number moves in a step at first, 0.001 to 10, where 1 is its spread over the network's "
+                    "styles. 0.3 suits the 26-style network.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFF,
+                    control_after_generate=False,
+                    tooltip="Chooses the parts of the photos, 0 to 4294967295. The same seed gives the same style.",
+                ),
+            ],
+            outputs=[
+                StyleType.Output(display_name="style", tooltip="The style, for Stylize and Save Style."),
+                io.Image.Output(
+                    display_name="plot", tooltip="The error on the held-out parts of the photos, step by step."
+                ),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="The error of the nearest existing style and of the new one, the share recovered, and the time.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        style_network: StyleNetwork,
+        teacher: StyleNetwork,
+        painting: torch.Tensor,
+        photos: torch.Tensor,
+        steps: int,
+        learning_rate: float,
+        seed: int,
+    ) -> io.NodeOutput:
+        device = host.compute_device(WORKING_BYTES)
+        paint = picture_teacher(style_network, teacher, painting.cpu(), device)
+        step = host.progress(cls.hidden and cls.hidden.unique_id)
+        fit = fit_style(style_network, paint, photos.cpu(), steps, learning_rate, seed, device, step)
+        plot = curve(fit.errors, "Fit Style", "step", "error", fit.best)
+        return io.NodeOutput(fit.style(style_network), host.to_output(plot), fit.report(style_network))
+
+
+NODES = [FitStyle]

@@ -6,6 +6,7 @@ photos. Distances are root mean squares of the differences of pixels in 0..1, ov
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def main() -> None:
     ]
     print(f"{STEPS} steps, {THREADS} threads; learned from {', '.join(PRACTISED)}; held out {', '.join(HELD_OUT)}")
     print("painting | nearest style -> fitted style | recovered of the distance, of its square, of 8 px areas | time")
+    distances = []
     names = [name for name in PAINTINGS if name != "painting" or DEMO_PAINTING.exists()]
     for name in names:
         painting = picture(name)
@@ -83,12 +85,15 @@ def main() -> None:
         fitted = paint(table, fit.style(table), held_out)
         nearest = min(known, key=lambda painted: distance(painted, targets))
         before, after = distance(nearest, targets), distance(fitted, targets)
+        distances.append((before, after))
         areas = 1 - distance(fitted, targets, AREA) / distance(nearest, targets, AREA)
         print(
             f"{name} | {before:.3f} -> {after:.3f} | {1 - after / before:.0%}, {1 - (after / before) ** 2:.0%}, "
             f"{areas:.0%} | {fit.seconds:.0f} s",
             flush=True,
         )
+    before, after = (math.sqrt(sum(value**2 for value in column) / len(column)) for column in zip(*distances))
+    print(f"all paintings together | {before:.3f} -> {after:.3f} | {1 - after / before:.0%} of the distance (goal 50%)")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import torch
 from ..delta.feature_matching import table, to_tokens
 from ..delta.feature_statistics import LATENT, FeatureStatistics, StatisticsMix, check_sites
 from .host_features import CAPTURE, KEY, ModelCall, norm_sites, site_channels, visited_features
+from .host_sampling import model_name
 
 NOISE_SEED = 0
 
@@ -93,29 +94,6 @@ class SavedReference:
     def latent_table(self, model: Any, sigma: float) -> torch.Tensor:
         """The recorded statistics of the reference latent."""
         return self.mix.at(sigma)[LATENT][None]
-
-
-def reference_latent(model: Any, latent: dict[str, Any]) -> torch.Tensor:
-    """The samples of a LATENT as a reference for a MODEL.
-
-    Raises ValueError for a latent of another kind of model, or with NaN or infinite values.
-    """
-    samples, form = latent["samples"], model.get_model_object("latent_format")
-    if samples.is_nested:
-        raise ValueError("The reference is a latent of several streams. Use a latent of pictures or of video alone.")
-    if form.latent_dimensions == 3 and samples.dim() == 4:
-        samples = samples[:, :, None]
-    if samples.shape[1] != form.latent_channels or samples.dim() != form.latent_dimensions + 2:
-        raise ValueError(
-            f"The reference latent is {tuple(samples.shape)}, but {model_name(model)} has latents of {form.latent_channels} "
-            f"channels and {form.latent_dimensions + 2} dimensions. Encode the reference with this model's VAE."
-        )
-    if not torch.isfinite(samples).all():
-        raise ValueError(
-            "The reference latent holds NaN or infinite values. The node before it failed; a VAE in half precision is the "
-            "usual cause."
-        )
-    return samples
 
 
 def saved_reference(model: Any, mix: StatisticsMix) -> SavedReference:
@@ -203,11 +181,6 @@ class _Recorder:
         """The means [2, channels] of what was kept since this was called last."""
         tables, self.tables = self.tables, {}
         return {name: torch.cat(rows).mean(0) for name, rows in tables.items() if rows}
-
-
-def model_name(model: Any) -> str:
-    """The kind of a MODEL as the host names it, such as SDXL."""
-    return type(model.model.model_config).__name__
 
 
 def _fixed_noise(latent: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Single evaluations of a MODEL through the host's own sampler."""
+"""Latents as a MODEL takes them, and single evaluations of it through the host's own sampler."""
 
 from __future__ import annotations
 
@@ -25,3 +25,30 @@ def denoise_once(model: Any, positive: list, latent: dict | None, seed: int = 0)
     return comfy.sample.sample_custom(
         model, noise, 1.0, euler, sigmas, positive, positive, samples, disable_pbar=True, seed=seed
     )
+
+
+def model_name(model: Any) -> str:
+    """The kind of a MODEL as the host names it, such as SDXL."""
+    return type(model.model.model_config).__name__
+
+
+def samples_of(model: Any, latent: dict[str, Any], what: str = "latent") -> torch.Tensor:
+    """The samples of a LATENT in the form in which a MODEL takes them. what: how errors call it.
+
+    Raises ValueError for a latent of another kind of model, of several streams, or with NaN or infinite values.
+    """
+    samples, form = latent["samples"], model.get_model_object("latent_format")
+    if samples.is_nested:
+        raise ValueError(f"The {what} holds several streams, such as video with sound. Separate them and use one.")
+    if form.latent_dimensions == 3 and samples.dim() == 4:
+        samples = samples[:, :, None]
+    if samples.shape[1] != form.latent_channels or samples.dim() != form.latent_dimensions + 2:
+        raise ValueError(
+            f"The {what} is {list(samples.shape)}, but {model_name(model)} has latents of {form.latent_channels} channels and "
+            f"{form.latent_dimensions + 2} dimensions. Encode it with this model's VAE."
+        )
+    if not torch.isfinite(samples).all():
+        raise ValueError(
+            f"The {what} holds NaN or infinite values. The node before it failed; a VAE in half precision is the usual cause."
+        )
+    return samples

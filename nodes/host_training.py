@@ -21,6 +21,7 @@ import torch
 
 from ..delta.norm_training import Deltas, Draw, Loss
 from . import host
+from .host_sampling import samples_of
 
 Interrupted = comfy.model_management.InterruptProcessingException
 # More than any device has: the host then frees all it can, and loads the whole model.
@@ -37,21 +38,9 @@ def parameter_shapes(model: Any) -> dict[str, tuple[int, ...]]:
 def check_latents(model: Any, latent: dict[str, Any]) -> torch.Tensor:
     """The latents of a LATENT, in the form in which the model takes them.
 
-    Raises ValueError for NaN, for empty latents, and for those of another kind of model.
+    Raises ValueError for empty latents, and as `samples_of` does.
     """
-    samples, latent_format = latent["samples"], model.get_model_object("latent_format")
-    if samples.is_nested:
-        raise ValueError("The latents are of several kinds, such as video with sound. Train with latents of one kind.")
-    dimensions = latent_format.latent_dimensions + 2
-    if dimensions == 5 and samples.ndim == 4:
-        samples = samples.unsqueeze(2)
-    if samples.ndim != dimensions or samples.shape[1] != latent_format.latent_channels:
-        raise ValueError(
-            f"The latents are {list(samples.shape)}, and the model takes {latent_format.latent_channels} channels and "
-            f"{latent_format.latent_dimensions} dimensions of space and time. Encode the pictures by the model's own VAE."
-        )
-    if not torch.isfinite(samples).all():
-        raise ValueError("The latents hold NaN or infinite values. Encode the pictures anew.")
+    samples = samples_of(model, latent)
     if not samples.any():
         raise ValueError("The latents are empty, all zero. Connect pictures by VAE Encode, not an empty latent.")
     return samples

@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..delta.feature_statistics import Component, StatisticsMix, extend, load_statistics, save_statistics
-from . import host, host_matching, host_reference
+from . import host, host_matching, host_reference, host_sampling
 from .inputs import filename_prefix_input
 
 CATEGORY = "StyleDelta/statistics"
@@ -113,7 +113,7 @@ class ReferenceAdaIN(io.ComfyNode):
         if (reference is None) == (statistics is None):
             raise ValueError("Connect a reference or statistics, one of the two.")
         if statistics is None:
-            source = host_reference.LiveReference(host_reference.reference_latent(model, reference))
+            source = host_reference.LiveReference(host_sampling.samples_of(model, reference, "reference latent"))
         else:
             source = host_reference.saved_reference(model, statistics)
         mask = None if mask is None else mask.reshape(-1, *mask.shape[-2:]).cpu()
@@ -162,7 +162,7 @@ class SaveStatistics(io.ComfyNode):
         cls, model: Any, reference: dict[str, Any], positive: list, noise_levels: int, filename_prefix: str
     ) -> io.NodeOutput:
         path = host.output_path(filename_prefix)
-        latent = host_reference.reference_latent(model, reference)
+        latent = host_sampling.samples_of(model, reference, "reference latent")
         recorded = host_reference.record_statistics(model, latent, positive, noise_levels, host.progress())
         save_statistics(recorded, path)
         return io.NodeOutput(extend(None, Component("the reference", recorded)), path, ui=ui.PreviewText(path))

@@ -208,9 +208,12 @@ def test_half_precision_weights_train(host):
 
 
 BAD = {
-    "nan": ({"latents": {"samples": torch.full((1, 16, 8, 8), torch.nan)}}, "hold NaN"),
-    "channels": ({"latents": {"samples": torch.ones(1, 4, 8, 8)}}, r"\[1, 4, 8, 8\], and the model takes 16 channels"),
-    "video": ({"latents": {"samples": torch.ones(1, 16, 2, 8, 8)}}, "takes 16 channels and 2 dimensions"),
+    "nan": ({"latents": {"samples": torch.full((1, 16, 8, 8), torch.nan)}}, "holds NaN"),
+    "channels": (
+        {"latents": {"samples": torch.ones(1, 4, 8, 8)}},
+        r"\[1, 4, 8, 8\], but Flux has latents of 16 channels",
+    ),
+    "video": ({"latents": {"samples": torch.ones(1, 16, 2, 8, 8)}}, "latents of 16 channels and 4 dimensions"),
     "empty": ({"latents": {"samples": torch.zeros(1, 16, 8, 8)}}, "empty, all zero"),
     "conditioning": ({"conditioning": conditioning("flux", 3)}, "3 conditionings for 2 latents"),
     "batch of prompts": ({"conditioning": [[torch.ones(2, 8, 64), {}]]}, "2 prompts as one batch"),

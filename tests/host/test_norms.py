@@ -6,25 +6,10 @@ import importlib
 import pytest
 import torch
 
-from .tiny_models import tiny_model
+from .tiny_models import CONFIGS, tiny_model
 
 PREFIX = "diffusion_model."
-FLUX = {
-    "in_channels": 16,
-    "out_channels": 16,
-    "vec_in_dim": 48,
-    "context_in_dim": 64,
-    "hidden_size": 64,
-    "mlp_ratio": 4.0,
-    "num_heads": 2,
-    "depth": 2,
-    "depth_single_blocks": 2,
-    "axes_dim": [8, 12, 12],
-    "theta": 10000,
-    "patch_size": 2,
-    "qkv_bias": True,
-    "guidance_embed": True,
-}
+FLUX = {name: value for name, value in CONFIGS["flux"].items() if name != "image_model"}
 # The number of parameters of the tier modulation, by hand from the number of blocks.
 MODULATIONS = {
     "sd15": 22,

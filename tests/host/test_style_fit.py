@@ -101,7 +101,7 @@ def test_cancel_stops_the_learning(server):
             server.interrupt()
 
     with pytest.raises(PromptError, match="interrupted"):
-        server.run(prompt(100000), on_progress=interrupt)
+        server.run(prompt(1000), on_progress=interrupt)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def load(host: Any, name: str) -> dict[str, torch.Tensor]:
 
 
 def updates(patcher: Any) -> dict[str, torch.Tensor]:
-    """What the patches of a MODEL or CLIP add to each weight, by the host."""
+    """What the patches of a MODEL or CLIP add to each weight, by the host; and what stands in place of parameters adds."""
     import comfy.lora
 
     patcher = getattr(patcher, "patcher", patcher)
@@ -25,4 +25,8 @@ def updates(patcher: Any) -> dict[str, torch.Tensor]:
     return {
         key: comfy.lora.calculate_weight(patches, torch.zeros(weights[key].shape), key)
         for key, patches in patcher.patches.items()
+    } | {
+        key: value.detach() - weights[key]
+        for key, value in patcher.object_patches.items()
+        if isinstance(value, torch.nn.Parameter)
     }

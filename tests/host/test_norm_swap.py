@@ -93,6 +93,23 @@ def test_amount_0_changes_nothing_and_everything_is_restored(host, layout):
     assert not base.object_patches and not base.patches
 
 
+@pytest.mark.parametrize("layout", ["sdxl", "wan"])
+def test_mixing_and_reporting_leave_the_base_as_it_was(host, layout):
+    base, styled = tiny_model(layout), tuned(layout)
+    before, parameters, pure = values(base), dict(base.model.named_parameters()), sample(base, layout)
+    lora = extract(host, styled, base)[0]
+    mixed = host.node("StyleDeltaMixNorms").execute(base, True, **TIERS, lora_1=lora).result[0]
+    assert not torch.equal(sample(mixed, layout), pure)
+    report = host.node("StyleDeltaNormReport").execute(
+        base, **TIERS, block_weights="", style_model=styled, positive=conditioning(layout)
+    )[1]
+    assert "explained share" in report
+    assert torch.equal(sample(base, layout), pure)
+    assert all(torch.equal(value, before[name]) for name, value in values(base).items())
+    assert dict(base.model.named_parameters()).keys() == parameters.keys()
+    assert not base.object_patches and not base.patches
+
+
 @pytest.fixture
 def as_file(host, base_dir):
     """A function that saves a LORA_MODEL and answers its name in models/loras."""

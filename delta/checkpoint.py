@@ -308,7 +308,7 @@ def _refuse_unlike(tuned: Checkpoint, base: Checkpoint, shared: list[str]) -> No
         names = " against ".join(kind or "unknown" for kind in kinds)
         raise ValueError(
             f"{tuned.name} and {base.name} are different architectures or sizes: {names}. They share {alike} of {of_tuned} "
-            f"and {of_base} weights. Choose the model that {tuned.name} was tuned from."
+            f"and {of_base} weights. Choose two models of one kind, such as a model and what it was tuned from."
         )
 
 

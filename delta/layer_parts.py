@@ -18,7 +18,7 @@ EVERYTHING, NORMS, ATTENTION, FEED_FORWARD, CONVOLUTIONS = PARTS = (
 # linear1 and linear2 of Flux's single blocks hold attention and feed-forward in one.
 ATTENTION_LAYERS = re.compile(r"\.(?:\w*attn\d?|attention|linear[12])\.")
 # Behind the number of a block: embedders have MLPs too.
-FEED_FORWARD_LAYERS = re.compile(r"\.\d+\.(?:.*\.)?(?:ff|ffn|feed_forward|\w*mlp)\.")
+FEED_FORWARD_LAYERS = re.compile(r"\.\d+\.(?:.*\.)?(?:\w*ff|ffn|feed_forward|\w*mlp)\.")
 
 
 def weights_of(part: str, shapes: Mapping[str, Sequence[int]]) -> list[str]:

@@ -124,6 +124,8 @@ def _gather(
             digest.update(value.contiguous().numpy().tobytes())
             sizes[name] = float(torch.linalg.vector_norm(value))
             delta = factor * difference(name, value)
+            if not torch.isfinite(delta).all():
+                raise ValueError(f"The change of {name} holds NaN or infinite values. Use another copy of the file.")
             if delta.any():
                 deltas[name] = delta
         on_step(done, len(names))

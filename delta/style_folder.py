@@ -16,9 +16,14 @@ def folders_of(files: Sequence[str]) -> list[str]:
     return [WHOLE, *sorted(found)]
 
 
+def is_in(file: str, folder: str) -> bool:
+    """Whether a file is in a folder, or in one below it."""
+    return folder == WHOLE or file.startswith(f"{folder}/")
+
+
 def files_in(files: Sequence[str], folder: str) -> list[str]:
     """The files of a folder and of those below it, in the order of their names. Raises ValueError where there is none."""
-    inside = sorted((file for file in files if folder == WHOLE or file.startswith(f"{folder}/")), key=str.lower)
+    inside = sorted((file for file in files if is_in(file, folder)), key=str.lower)
     if not inside:
         raise ValueError(f"There are no style files in {folder}. Put LoRA or norm files there and refresh.")
     return inside
@@ -29,11 +34,12 @@ def pick(files: Sequence[str], name: str, index: int) -> int:
 
     Raises ValueError for a name that no file has, or that several have.
     """
-    name = name.strip().lower()
+    name = name.strip().lower().replace("\\", "/")
     if not name:
         return index % len(files)
     paths = [PurePosixPath(file.lower()) for file in files]
-    for forms in ([str(path) for path in paths], [path.name for path in paths], [path.stem for path in paths]):
+    for form_of in (str, lambda path: str(path.with_suffix("")), lambda path: path.name, lambda path: path.stem):
+        forms = [form_of(path) for path in paths]
         found = [number for number, form in enumerate(forms) if form == name]
         if len(found) == 1:
             return found[0]

@@ -348,7 +348,7 @@ def stored_weight(patcher: Any, key: str) -> tuple[torch.Tensor, Callable | None
 def is_skipped(patcher: Any, key: str) -> bool:
     """Whether the host takes patches of this parameter and never applies them, as all versions seen do where a module
     owns parameters beside child modules that have some: Wan `modulation`, LTX `scale_shift_table`."""
-    owner = patcher.model.get_submodule(key.rpartition(".")[0])
+    owner = getattr(patcher, "patcher", patcher).model.get_submodule(key.rpartition(".")[0])
     return any("." in name for name, _ in owner.named_parameters())
 
 

@@ -23,13 +23,14 @@ CALLBACK = "styledelta_verify"
 def add_patches(patcher: Any, patches: Mapping[host.PatchKey, Any], strength: float) -> None:
     """Add the host's patches to a cloned MODEL or CLIP, also those of parameters that the host would skip."""
     patcher = getattr(patcher, "patcher", patcher)
-    skipped = [key for key in patches if isinstance(key, str) and host.is_skipped(patcher, key)]
+    skipped = {key for key in patches if isinstance(key, str) and host.is_skipped(patcher, key)}
     patcher.add_patches({key: patch for key, patch in patches.items() if key not in skipped}, strength)
     for key in skipped:
         value = comfy.lora.calculate_weight(
             [(strength, patches[key], 1.0, None, None)], host.base_weight(patcher, key), key
         )
         replace(patcher, key, value)
+    _verify_after_loading(patcher)
 
 
 class Applied(NamedTuple):
@@ -64,15 +65,18 @@ def add_weighted_patches(
 
 
 def replace(patcher: Any, key: str, value: torch.Tensor) -> None:
-    """Put a value in place of a parameter while this clone is loaded. Sampling fails if it does not get there."""
+    """Put a value in place of a parameter while this clone is loaded."""
     stored = patcher.get_model_object(key)
     patcher.add_object_patch(key, torch.nn.Parameter(value.to(stored.dtype), requires_grad=False))
+
+
+def _verify_after_loading(patcher: Any) -> None:
     patcher.remove_callbacks_with_key(CallbacksMP.ON_LOAD, CALLBACK)
     patcher.add_callback_with_key(CallbacksMP.ON_LOAD, CALLBACK, _verify)
 
 
 def _verify(patcher: Any, *_: Any) -> None:
-    """After loading: every replaced parameter is in the model."""
+    """After loading: every promised parameter moved, or sampling fails."""
     promised = (key for key, value in patcher.object_patches.items() if isinstance(value, torch.nn.Parameter))
     missing = [key for key in promised if comfy.utils.get_attr(patcher.model, key) is not patcher.object_patches[key]]
     if missing:
@@ -80,6 +84,22 @@ def _verify(patcher: Any, *_: Any) -> None:
             f"{missing[0]} and {len(missing) - 1} more parameters were not replaced when the model was loaded. Another node "
             "replaces the same parameters: remove one of the two."
         )
+    for key in _left_out(patcher):
+        patcher.patch_weight_to_device(key)
+
+
+def _left_out(patcher: Any) -> list[str]:
+    """Patched parameters that the host left as they were because the model did not fit: those of modules that cannot cast
+    their weights, such as the norms of query and key of Flux on older hosts."""
+    if hasattr(patcher, "is_dynamic") and patcher.is_dynamic():
+        return []
+    return [
+        key
+        for key in patcher.patches
+        if key not in patcher.backup
+        and not host.is_skipped(patcher, key)
+        and not hasattr(patcher.model.get_submodule(key.rpartition(".")[0]), "comfy_cast_weights")
+    ]
 
 
 def swap_weights(patcher: Any, other: Any, amounts: Mapping[str, float]) -> None:
@@ -94,6 +114,7 @@ def swap_weights(patcher: Any, other: Any, amounts: Mapping[str, float]) -> None
             step = [(amount, theirs.pop(name), 1 - amount, None, None)]
             replace(patcher, name, comfy.lora.calculate_weight(step, host.base_weight(patcher, name), name))
         patcher.add_patches(theirs, amount, 1 - amount)
+    _verify_after_loading(patcher)
 
 
 def _patch_to(other: Any, name: str) -> Any:

@@ -16,8 +16,8 @@ SIDE = 32
 
 def denoise_once(model: Any, positive: list, latent: dict | None, seed: int = 0) -> torch.Tensor:
     """The latent that the model predicts in one step from half the noise, without guidance, always from the same noise."""
-    samples = torch.zeros(1, 4, SIDE, SIDE) if latent is None else latent["samples"]
-    samples = comfy.sample.fix_empty_latent_channels(model, samples)
+    given = torch.zeros(1, 4, SIDE, SIDE) if latent is None else latent["samples"]
+    samples = samples_of(model, {"samples": comfy.sample.fix_empty_latent_channels(model, given)})
     noise = comfy.sample.prepare_noise(samples, seed)
     sigma = float(model.get_model_object("model_sampling").percent_to_sigma(PERCENT))
     # A step of Euler's method to 0 ends at the prediction.

@@ -55,27 +55,27 @@ class LayerSwap(io.ComfyNode):
         own, other = host.LoadedWeights("model", model, None), host.LoadedWeights("other model", other_model, None)
         alike = common(other, own)
         blocks = parse_block_weights(combined_rules(preset, block_weights))
-        shared = set(alike.shared)
-        paths = {name: weight_path(name) for name in weights_of(part, own.shapes) if name in shared}
+        # The same numbers in another shape, as SD 1.5 and SD 2 have, are another kind of layer.
+        shared = {name for name in alike.shared if own.shapes[name] == other.shapes[name]}
+        wanted = weights_of(part, own.shapes)
+        paths = {name: weight_path(name) for name in wanted if name in shared}
         if not paths:
             raise ValueError(f"The models have no {part} in common that could be swapped. Choose another part.")
-        amounts = {name: amount * factor for name, path in paths.items() if (factor := blocks.factor(path))}
-        if not amounts:
+        factors = {name: factor for name, path in paths.items() if (factor := blocks.factor(path))}
+        if not factors:
             raise ValueError(
                 f"The block weights switch off all {len(paths)} weights. The blocks are {count_by_block(paths.values())}; name "
                 "one of them."
             )
         clone = model.clone()
-        host_patches.swap_weights(clone, other_model, amounts)
-        lines = [f"swapped {len(amounts)} weights times {amount:g}: {count_by_block(paths[name] for name in amounts)}"]
+        if amount:
+            host_patches.swap_weights(clone, other_model, {name: amount * factor for name, factor in factors.items()})
+        times = f"{amount:g}" if set(factors.values()) == {1.0} else f"{amount:g} times the block weights"
+        lines = [f"swapped {len(factors)} weights times {times}: {count_by_block(paths[name] for name in factors)}"]
         lines += [f"the rule {rule} matches nothing" for rule in blocks.unused(list(paths.values()))]
-        for what, names in (
-            ("in the other model only", alike.only_tuned),
-            ("in the model only", alike.only_base),
-            ("of different sizes", alike.misfits),
-        ):
-            if names:
-                lines.append(f"left alone, {what}: {len(names)} weights such as {names[0]}")
+        left = [name for name in wanted if name not in shared]
+        if left:
+            lines.append(f"left alone, not in both or of other shapes: {len(left)} weights such as {left[0]}")
         return io.NodeOutput(clone, "\n".join(lines))
 
 

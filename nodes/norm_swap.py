@@ -134,8 +134,10 @@ def _from_lora(
 
 
 def _apply(model: Any, deltas: Mapping[str, torch.Tensor], amount: float) -> Any:
-    """A clone of the model with the differences added."""
+    """A clone of the model with the differences added. Adding nothing would still round weights of 8 bits anew."""
     clone = model.clone()
+    if amount == 0:
+        return clone
     host_patches.add_patches(clone, {name: ("diff", (delta,)) for name, delta in deltas.items()}, amount)
     return clone
 
@@ -244,12 +246,16 @@ class MixNorms(io.ComfyNode):
         weights = [styles.get(f"weight_{number}", 1.0) for number in numbers]
         found = [_from_lora(lora, model, base, tiers) for lora in loras]
         mixed = mix([style.deltas for style in found], weights, normalise)
-        names = [host.as_lora_model(lora).name for lora in loras]
         sources = [host.as_lora_model(lora) for lora in loras]
+        names = [source.name for source in sources]
         recipe = recipe_of_mix(list(zip(names, weights)), normalise)
         lora = to_lora(mixed, base.shapes, merged_metadata(sources, recipe), " + ".join(names))
         sizes = {name: size for style in found for name, size in style.sizes.items()}
-        whole = found[0]._replace(deltas=mixed, sizes=sizes, notes=[note for style in found for note in style.notes])
+        whole = found[0]._replace(
+            deltas=mixed,
+            sizes=sizes,
+            notes=[f"{name}: {note}" for name, style in zip(names, found) for note in style.notes],
+        )
         lines = [
             f"{weight:g} {name}: {len(style.deltas)} parameters" for weight, name, style in zip(weights, names, found)
         ]

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..delta.lora_stack import StackEntry, format_report
-from ..delta.style_folder import files_in, folders_of, pick
+from ..delta.style_folder import WHOLE, files_in, folders_of, is_in, pick
 from . import host
 from .inputs import strength_input
 from .lora_stack import Target
@@ -62,8 +62,8 @@ class StyleLibrary(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, **_: object) -> str:
-        return " ".join(host.file_stamp("loras", name) for name in _files())
+    def fingerprint_inputs(cls, folder: str = WHOLE, **_: object) -> str:
+        return " ".join(host.file_stamp("loras", name) for name in _files() if is_in(name, folder))
 
     @classmethod
     def execute(

@@ -64,6 +64,28 @@ def test_loras_on_both_models_count(host):
     assert torch.allclose(loaded_values(on_both)[key], expected, atol=1e-6)
 
 
+def test_layers_of_another_shape_are_left_alone_and_amount_0_is_exact(host, monkeypatch):
+    from . import tiny_models
+
+    base = tiny_model("sd15")
+    # What SD 2 has in place of SD 1.5's convolutions of one pixel.
+    monkeypatch.setitem(tiny_models.CONFIGS["sd15"], "use_linear_in_transformer", True)
+    other = tuned("sd15")
+    before = values(base)
+    swapped, report = swap(host, base, other)
+    found = loaded_values(swapped)
+    left = {name for name in before if name.endswith((".proj_in.weight", ".proj_out.weight"))}
+    assert left and changed(found, before) == set(before) - left
+    assert f"left alone, not in both or of other shapes: {len(left)} weights such as" in report
+    for parameter in base.model.parameters():
+        parameter.data = parameter.data.to(torch.float8_e4m3fn).float().to(torch.float8_e4m3fn)
+    before = values(base)
+    assert all(
+        torch.equal(value.float(), before[name].float())
+        for name, value in loaded_values(swap(host, base, other, 0.0)[0]).items()
+    )
+
+
 def test_bad_input_names_the_remedy(host):
     base = tiny_model("sdxl")
     with pytest.raises(ValueError, match="different architectures"):

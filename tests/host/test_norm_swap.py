@@ -89,7 +89,8 @@ def test_amount_0_changes_nothing_and_everything_is_restored(host, layout):
     assert not torch.equal(sample(swapped, layout), pure)
     assert torch.equal(sample(base, layout), pure)
     assert all(torch.equal(value, before[name]) for name, value in values(base).items())
-    assert all(parameter is parameters[name] for name, parameter in base.model.named_parameters() if "_table" in name)
+    tables = [name for name in parameters if layout in TABLES and TABLES[layout] in name]
+    assert all(dict(base.model.named_parameters())[name] is parameters[name] for name in tables)
     assert not base.object_patches and not base.patches
 
 
@@ -139,6 +140,10 @@ def test_the_saved_file_does_the_same_in_a_loader(host, as_file, layout):
     core = host.node("LoraLoaderModelOnly")().load_lora_model_only(base, name, 1.0)[0]
     if layout not in TABLES:
         assert relative(sample(core, layout), expected) <= 1e-5
+    else:
+        # As soon as this fails, the host applies such patches, and `host.is_skipped` has to know.
+        before, after = values(base), loaded_values(core)
+        assert all(torch.equal(after[key], before[key]) for key in before if key.endswith(TABLES[layout]))
     assert plot.dim() == 4 and "parameters change" in report
 
 
@@ -158,14 +163,14 @@ def test_every_delta_of_the_file_is_in_the_weights(host, as_file, layout):
         assert any(TABLES.get(layout, "") in key for key in moved)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(".scale", ""), ("", ".scale")])
-def test_files_of_hosts_with_other_names_are_applied(host, ours, theirs):
+@pytest.mark.parametrize("ending", ["", ".scale"])
+def test_files_of_hosts_with_other_names_are_applied(host, ending):
     base, styled = tiny_model("flux"), tuned("flux")
     swapped = loaded_values(swap(host, base, style_model=styled, norms=False, modulation=False)[0])
     before = values(base)
     deltas = {key: swapped[key] - before[key] for key in before if not torch.equal(swapped[key], before[key])}
     assert len(deltas) == 2 * 2 * 2 + 2 * 2
-    file = {f"{key.rpartition('.')[0]}{theirs}.w_norm": delta for key, delta in deltas.items()}
+    file = {f"{key.rpartition('.')[0]}{ending}.w_norm": delta for key, delta in deltas.items()}
     for patched in (
         swap(host, base, lora_model=file)[0],
         host.node("StyleDeltaApplyLora").execute(base, file, 1.0, 1.0)[0],
@@ -187,6 +192,60 @@ def test_swaps_of_tables_add_up(host):
     again = extract(host, swap(host, base, lora_model=first)[0], base)[0]
     assert again.keys() == first.keys()
     assert all(torch.allclose(again[key], first[key], atol=1e-6) for key in first)
+
+
+def test_a_style_is_put_on_the_base_while_another_one_is_loaded(host):
+    import comfy.model_management
+
+    base, one, two = tiny_model("wan"), tuned("wan", change=1), tuned("wan", change=2)
+    first, second = (extract(host, styled, base)[0] for styled in (one, two))
+    comfy.model_management.load_models_gpu([swap(host, base, lora_model=first)[0]], force_full_load=True)
+    patched, extracted = swap(host, base, lora_model=second)[0], extract(host, two, base)[0]
+    found, expected = loaded_values(patched), values(two)
+    assert all(torch.allclose(found[key], expected[key], atol=1e-6) for key in sites(host, base))
+    assert all(torch.allclose(extracted[key], second[key], atol=1e-6) for key in second)
+
+
+def test_what_core_takes_and_never_applies_does_not_count(host, as_file):
+    base, styled = tiny_model("wan"), tuned("wan")
+    lora = extract(host, styled, base)[0]
+    by_core = host.node("LoraLoaderModelOnly")().load_lora_model_only(base, as_file(lora), 1.0)[0]
+    seen = extract(host, by_core, base)[0]
+    assert seen.keys() == {key for key in lora if "modulation" not in key}
+    swapped = host.node("StyleDeltaLayerSwap").execute(base, by_core, 1.0, "everything", "all blocks", "").result[0]
+    found, really = loaded_values(swapped), loaded_values(by_core)
+    assert all(torch.equal(found[key], value) for key, value in really.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+def test_weights_of_fewer_bits(host, dtype):
+    base, styled = tiny_model("wan"), tuned("wan")
+    for patcher in (base, styled):
+        for parameter in patcher.model.parameters():
+            parameter.requires_grad_(False).data = parameter.data.to(dtype)
+    before, expected = values(base), values(styled)
+    same = loaded_values(swap(host, base, 0.0, style_model=styled)[0])
+    swapped = loaded_values(swap(host, base, style_model=styled)[0])
+    # The host rounds the sum to 8 bits anew, up or down.
+    tolerance = 0.13 if dtype == torch.float8_e4m3fn else 0.0
+    for key in sites(host, base):
+        assert torch.equal(same[key].float(), before[key].float()), key
+        assert torch.allclose(swapped[key].float(), expected[key].float(), rtol=tolerance, atol=tolerance / 100), key
+
+
+def test_norms_that_the_host_leaves_out_of_a_model_that_does_not_fit(host):
+    base, styled = tiny_model("flux"), tuned("flux")
+    before, expected = values(base), values(styled)
+    swapped = swap(host, base, style_model=styled)[0]
+    names = [key for key, tier in sites(host, base).items() if tier == "qk_norms"]
+    owners = {key: swapped.model.get_submodule(key.rpartition(".")[0]) for key in names}
+    swapped.patch_model(torch.device("cpu"), lowvram_model_memory=1)
+    # Modules that can cast their weights get the patch as they do.
+    fixed = [key for key in names if not hasattr(owners[key], "comfy_cast_weights")]
+    found = values(swapped)
+    assert all(torch.allclose(found[key], expected[key], atol=1e-6) for key in fixed)
+    swapped.unpatch_model(torch.device("cpu"))
+    assert all(torch.equal(value, before[key]) for key, value in values(base).items())
 
 
 @pytest.mark.parametrize("layout", ["sdxl", "wan"])
@@ -349,6 +408,15 @@ def test_other_bad_inputs_name_the_remedy(host, files):
     with pytest.raises(ValueError, match="Connect style_model, lora_model, or both"):
         host.node("StyleDeltaNormReport").execute(base, **TIERS, block_weights="")
     lora = extract(host, styled, base)[0]
+    with pytest.raises(ValueError, match="different architectures"):
+        report = {"style_model": tiny_model("sd15"), "lora_model": lora}
+        host.node("StyleDeltaNormReport").execute(base, **TIERS, block_weights="", **report)
+    with pytest.raises(ValueError, match="The latent is .*Encode it with this model's VAE"):
+        step = {"positive": conditioning("sdxl"), "latent": {"samples": torch.ones(1, 16, 8, 8)}}
+        host.node("StyleDeltaNormReport").execute(base, **TIERS, block_weights="", style_model=styled, **step)
+    with pytest.raises(ValueError, match="change of .*in_layers.0.weight holds NaN"):
+        broken = {key: torch.full_like(value, torch.nan) for key, value in lora.items() if "norm1.w_norm" in key}
+        swap(host, base, lora_model=broken)
     with pytest.raises(ValueError, match="weights add up to zero"):
         host.node("StyleDeltaMixNorms").execute(
             base, True, **TIERS, lora_1=lora, weight_1=1.0, lora_2=lora, weight_2=-1.0

@@ -65,6 +65,19 @@ def test_the_second_time_nothing_is_read(host, checkpoint, folder, base_dir):
     assert choose(host, checkpoint, folder, 0, "norms only")[0].patches
 
 
+def test_only_the_files_of_the_folder_make_it_run_again(host, checkpoint, folder, base_dir):
+    stamp = host.node("StyleDeltaStyleLibrary").fingerprint_inputs
+    before, whole = stamp(folder=folder), stamp()
+    elsewhere = base_dir / "models/loras/test_elsewhere.safetensors"
+    try:
+        shutil.copy(base_dir / "models/loras" / LORAS[0][0], elsewhere)
+        assert stamp(folder=folder) == before and stamp() != whole
+        (base_dir / "models/loras" / folder / "norms only.safetensors").unlink()
+        assert stamp(folder=folder) != before and stamp(folder="nowhere") == ""
+    finally:
+        elsewhere.unlink(missing_ok=True)
+
+
 def test_folders_are_offered_and_an_unknown_one_is_an_error(host, checkpoint, folder):
     schema = host.node("StyleDeltaStyleLibrary").GET_NODE_INFO_V1()
     assert FOLDER in str(schema["input"]["required"]["folder"])

@@ -17,13 +17,11 @@ from torch import Tensor
 from .adapters import Layer
 from .block_weights import BlockWeights, weight_path
 from .checkpoint import common
-from .lora_extract import Source, is_matrix
+from .lora_extract import Source, Step, is_matrix
 from .lora_file import LoraModel, write_layers
 from .lora_naming import rename, usual_names
 from .norms import NormSites, find_sites, resolve
 
-# step(parameters done, of all) shows progress, and may raise to cancel.
-Step = Callable[[int, int], None]
 # Differences by the model's name of the parameter, float32.
 Deltas = Mapping[str, Tensor]
 

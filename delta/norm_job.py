@@ -11,10 +11,10 @@ from torch import Tensor
 
 from . import plots
 from .block_weights import BlockWeights, block_of, block_order, weight_path
-from .lora_extract import Source
+from .lora_extract import Source, Step
 from .lora_file import merged_metadata
 from .lora_merge_job import Job
-from .norm_delta import NormDelta, Step, extract_norms, to_lora
+from .norm_delta import NormDelta, extract_norms, to_lora
 from .norms import TIERS
 
 # Layers that the report names, those that moved most.

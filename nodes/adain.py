@@ -11,20 +11,15 @@ from ..delta.adain import adain
 from ..delta.transfer import EIGHT_BITS, Method, transfer_colours, transfer_latent
 from ..delta.wct import wct
 from . import host
+from .inputs import amount_input
 
 CATEGORY = "StyleDelta/statistics"
 MASK_TOOLTIP = "The statistics of the content are taken where it is white, and only there it changes. It is resized."
 
 
 def _amount_input() -> io.Input:
-    return io.Float.Input(
-        "amount",
-        default=1.0,
-        min=-0.5,
-        max=1.5,
-        step=0.05,
-        tooltip="From -0.5 to 1.5. 0 is the content, 1 has the statistics of the reference, above 1 goes beyond it, "
-        "below 0 away from it.",
+    return amount_input(
+        "0 is the content, 1 has the statistics of the reference, above 1 goes beyond it, below 0 away from it."
     )
 
 

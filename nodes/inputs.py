@@ -45,6 +45,11 @@ def strength_input(name: str, target: str) -> io.Input:
     )
 
 
+def amount_input(tooltip: str) -> io.Input:
+    """How far something goes towards a style: 0 not at all, 1 all the way. The tooltip says what that means."""
+    return io.Float.Input("amount", default=1.0, min=-0.5, max=1.5, step=0.05, tooltip=f"From -0.5 to 1.5. {tooltip}")
+
+
 def block_weight_inputs(
     purpose: str = "the LoRA is to act on", report: str = "The report of Apply LoRA Stack"
 ) -> list[io.Input]:

@@ -10,7 +10,7 @@ from ..delta.block_weights import combined_rules, count_by_block, parse_block_we
 from ..delta.checkpoint import common
 from ..delta.layer_parts import EVERYTHING, PARTS, weights_of
 from . import host, host_patches
-from .inputs import block_weight_inputs
+from .inputs import amount_input, block_weight_inputs
 from .norm_swap import CATEGORY
 
 
@@ -26,14 +26,7 @@ class LayerSwap(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The model that is changed."),
                 io.Model.Input("other_model", tooltip="A model of the same kind, whose blocks are put in."),
-                io.Float.Input(
-                    "amount",
-                    default=1.0,
-                    min=-0.5,
-                    max=1.5,
-                    step=0.05,
-                    tooltip="From -0.5 to 1.5. 0 is the model, 1 the other model's blocks, between them a mix.",
-                ),
+                amount_input("0 is the model, 1 the other model's blocks, between them a mix."),
                 io.Combo.Input(
                     "part",
                     options=list(PARTS),

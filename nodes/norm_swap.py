@@ -14,7 +14,7 @@ from ..delta.lora_file import merged_metadata
 from ..delta.norm_delta import NormDelta, choose_norms, explained_share, extract_norms, mix, to_lora
 from ..delta.norm_job import extract_norms_job, norm_picture, norm_report, recipe_of_mix, share_lines
 from . import host, host_patches, host_sampling
-from .inputs import MODELS, chosen_tiers, tier_inputs
+from .inputs import MODELS, amount_input, chosen_tiers, tier_inputs
 
 CATEGORY = "StyleDelta/norms"
 BASE = "base model"
@@ -153,14 +153,7 @@ class NormSwap(io.ComfyNode):
             "as norms are the best styles, differences of ordinary fine-tunes are partial.",
             inputs=[
                 io.Model.Input("model", tooltip="The model that gets the style."),
-                io.Float.Input(
-                    "amount",
-                    default=1.0,
-                    min=-0.5,
-                    max=1.5,
-                    step=0.05,
-                    tooltip="From -0.5 to 1.5. 0 is the model, 1 the style, above 1 exaggerates, below 0 goes away from it.",
-                ),
+                amount_input("0 is the model, 1 the style, above 1 exaggerates, below 0 goes away from it."),
                 *tier_inputs(),
                 _rules_input(),
                 *_style_inputs(),

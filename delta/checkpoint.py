@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from .architectures import ARCHITECTURES, SCALE_NORMS, Architecture, flat
-from .lora_names import describe
+from .file_kinds import kind_of
+from .lora_names import is_adapter
 from .noise import rounding_variance
 
 DENOISER = "diffusion_model."
@@ -265,9 +266,9 @@ class Checkpoint:
         return found.name if found else None
 
     def _refuse_other_files(self, names: list[str]) -> None:
-        what = describe(names)
-        if what.startswith(("a LoRA", "a ControlNet")):
-            raise ValueError(f"{self.name} is no model but {what}. {CHOOSE}")
+        kind = kind_of(names)
+        if kind.is_control or is_adapter(names):
+            raise ValueError(f"{self.name} is no model but {kind}. {CHOOSE}")
 
     def _refuse_nothing(self, names: list[str]) -> None:
         if not _denoiser_names(self._sources) and any(name.startswith("model_ema.") for name in names):
@@ -275,7 +276,7 @@ class Checkpoint:
                 f"{self.name} holds only the EMA copy of a diffusion model. Use the normal or the pruned version of it."
             )
         if not self._sources:
-            raise ValueError(f"{self.name} holds no model that is known here but {describe(names)}. {CHOOSE}")
+            raise ValueError(f"{self.name} holds no model that is known here but {kind_of(names)}. {CHOOSE}")
 
 
 def common(tuned: Checkpoint, base: Checkpoint) -> Common:

@@ -71,19 +71,3 @@ def naming(names: Iterable[str]) -> str:
     telling = [name for name in names if not is_text_encoder_name(name) or "te2_" in name or "encoder_2" in name]
     architecture = next((label for mark, label in ARCHITECTURE_MARKS if any(mark in name for name in telling)), None)
     return f"{convention}, as for {architecture}" if architecture else convention
-
-
-def describe(names: Iterable[str]) -> str:
-    """In a few words, what kind of file has these tensors."""
-    names = list(names)
-    if is_adapter(names):
-        return f"a LoRA with {naming(names)}"
-    if any(name.startswith("model.diffusion_model.") for name in names):
-        return "a full checkpoint (load it with Load Checkpoint)"
-    if any(name.startswith(("control_model.", "zero_convs.", "input_hint_block.", "controlnet_")) for name in names):
-        return "a ControlNet (load it with Load ControlNet Model)"
-    if any(name.startswith(("encoder.down.", "decoder.up.", "first_stage_model.")) for name in names):
-        return "a VAE (load it with Load VAE)"
-    if any(".attn" in name or "_blocks." in name for name in names):
-        return "a diffusion model (load it with Load Diffusion Model)"
-    return f"a file of {len(names)} tensors such as {', '.join(sorted(names)[:2])}"

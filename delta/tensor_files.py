@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +30,22 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 f"{path.name}: the tensor {name} holds NaN or infinite values. Use another copy of the file."
             )
     return tensors, metadata
+
+
+def tensor_names(path: str | Path) -> list[str]:
+    """The names of a file's tensors, of safetensors without reading the tensors. Raises ValueError for a damaged file.
+
+    Some pickles hold their state dict under a name, or among other things.
+    """
+    path = Path(path)
+    if path.suffix in (".safetensors", ".sft"):
+        with _opened(path) as file:
+            return list(file.keys())
+    content = _load_pickle(path)
+    for name in ("state_dict", "adapter"):
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            content = content[name]
+    return [str(name) for name in content] if isinstance(content, dict) else []
 
 
 def write_tensors(
@@ -83,11 +101,17 @@ def _all_finite(tensor: Tensor) -> bool:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            yield file
     except SafetensorError as error:
         raise ValueError(
             f"{path.name} is not a whole safetensors file ({error}). It is damaged, was cut short, or has the wrong "
@@ -96,18 +120,22 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
-    import pickle
-
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(
-            f"{path.name} cannot be read safely as a file of tensors. It is damaged, was cut short, or holds more than "
-            "weights; use a safetensors version of it."
-        ) from error
+    content = _load_pickle(path)
     content = content.get("state_dict", content) if isinstance(content, dict) else None
     if not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError(
             f"{path.name} holds no plain state dict of tensors. Export the model's state_dict and try again."
         )
     return content
+
+
+def _load_pickle(path: Path) -> Any:
+    import pickle
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ValueError(
+            f"{path.name} cannot be read safely as a file of tensors. It is damaged, was cut short, or holds more than "
+            "weights; use a safetensors version of it."
+        ) from error

@@ -4,6 +4,9 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import (
     adain,
+    control_stack,
+    controlnet,
+    hints,
     host,
     layer_swap,
     lora_extract,
@@ -12,6 +15,7 @@ from . import (
     lora_stack,
     norm_swap,
     norm_training,
+    pose,
     reference_adain,
     style_fit,
     style_library,
@@ -22,10 +26,12 @@ STYLE_NETWORKS = (style_network, style_fit)
 LORAS = (lora_stack, lora_files, lora_merge, lora_extract)
 NORMS = (norm_swap, norm_training, layer_swap, style_library)
 STATISTICS = (adain, reference_adain)
+CONTROLS = (controlnet, control_stack)
+HINTS = (hints, pose)
 
 
 class StyleDeltaExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register_model_folders()
-        families = (*STYLE_NETWORKS, *LORAS, *NORMS, *STATISTICS)
+        families = (*STYLE_NETWORKS, *LORAS, *NORMS, *STATISTICS, *CONTROLS, *HINTS)
         return [node for family in families for node in family.NODES]

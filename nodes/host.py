@@ -21,7 +21,7 @@ import folder_paths
 import torch
 from server import PromptServer
 
-from ..delta import lora_names, norms, tensor_files
+from ..delta import file_kinds, lora_names, norms, tensor_files
 from ..delta.adapters import join_name
 from ..delta.checkpoint import SIDE_ENDINGS, StoredWeight
 from ..delta.lora_extract import Pair, compare
@@ -195,7 +195,7 @@ def read_adapter(name: str) -> LoraModel:
     """
     tensors = _adapter_files.read(file_path("loras", name), name)
     if not lora_names.is_adapter(tensors):
-        raise ValueError(f"{name} is not a LoRA but {lora_names.describe(tensors)}. Choose a LoRA file.")
+        raise ValueError(f"{name} is not a LoRA but {file_kinds.kind_of(tensors)}. Choose a LoRA file.")
     return tensors
 
 

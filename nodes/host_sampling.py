@@ -8,6 +8,8 @@ import comfy.sample
 import comfy.samplers
 import torch
 
+from ..delta.control_schedule import progress_at
+
 # Half way between noise and picture, where the composition stands and style is being decided.
 PERCENT = 0.5
 # Latent pixels a side where no latent is given.
@@ -25,6 +27,21 @@ def denoise_once(model: Any, positive: list, latent: dict | None, seed: int = 0)
     return comfy.sample.sample_custom(
         model, noise, 1.0, euler, sigmas, positive, positive, samples, disable_pbar=True, seed=seed
     )
+
+
+def progresses(model: Any | None, sigmas: torch.Tensor) -> list[float]:
+    """The progress in 0..1 at the beginning of each step of a schedule of noise levels [steps + 1].
+
+    Raises ValueError without a model, which alone knows what they mean, and for no step.
+    """
+    if model is None:
+        raise ValueError(
+            "Sigmas are connected without a model. Connect model too: what a noise level means depends on it."
+        )
+    if len(sigmas) < 2:
+        raise ValueError("The sigmas hold no step. Use a scheduler with at least 1 step.")
+    sampling = model.get_model_object("model_sampling")
+    return [progress_at(float(sigma), sampling.percent_to_sigma) for sigma in sigmas[:-1]]
 
 
 def model_name(model: Any) -> str:

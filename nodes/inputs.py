@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..delta.block_weights import PRESETS
+from ..delta.control_mask import FITS
 from ..delta.lora_merge_job import MergeInput
 from ..delta.norms import TIERS
 from ..delta.rank import RankChoice
@@ -14,6 +15,9 @@ from . import host
 
 RankType = io.Custom("RANK_POLICY")
 StackType = io.Custom("LORA_STACK")
+ControlStackType = io.Custom("CONTROL_NET_STACK")
+ControlWeightsType = io.Custom("CONTROL_WEIGHTS")
+ControlScheduleType = io.Custom("CONTROL_SCHEDULE")
 MODELS = 4
 
 
@@ -123,3 +127,70 @@ def chosen_tiers(norms: bool, modulation: bool, qk_norms: bool) -> tuple[str, ..
     if not chosen:
         raise ValueError(f"All kinds of norm parameters are switched off. Switch on one of: {', '.join(TIERS)}.")
     return chosen
+
+
+def control_inputs() -> list[io.Input]:
+    """What every row of a control net has: its picture, how strong it is, and in which part of the sampling."""
+    return [
+        io.ControlNet.Input(
+            "control_net", tooltip="A ControlNet, Control-LoRA or T2I-Adapter, made for the model that samples."
+        ),
+        io.Image.Input(
+            "image",
+            tooltip="The hint that the net reads, such as edges, a depth map or a pose. One, or one for each picture of the "
+            "batch.",
+        ),
+        io.Float.Input(
+            "strength",
+            default=1.0,
+            min=-10.0,
+            max=10.0,
+            step=0.01,
+            tooltip="How strongly the hint holds, from -10 to 10. 1 is as trained, 0 leaves the net out, negative pushes away "
+            "from the hint.",
+        ),
+        io.Float.Input(
+            "start_percent",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.001,
+            tooltip="Where in the sampling it begins, from 0 (noise) to 1.",
+        ),
+        io.Float.Input(
+            "end_percent",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.001,
+            tooltip="Where in the sampling it ends, from 0 to 1 (the finished picture).",
+        ),
+        io.Combo.Input(
+            "fit",
+            options=list(FITS),
+            default="crop",
+            tooltip="How a hint of another shape meets the picture: crop cuts its longer side, as ComfyUI does; pad shows all of it "
+            "on black; stretch ignores its shape. Pad and stretch keep thin lines. The mask is fitted in the same way.",
+        ),
+    ]
+
+
+def control_option_inputs(vae: str = "") -> list[io.Input]:
+    """What a row of a control net may have. vae: more about which one is used."""
+    return [
+        io.Vae.Input(
+            "vae",
+            optional=True,
+            tooltip="The VAE of the model, for nets that read the hint through it: most of Flux, SD3 and Qwen-Image. Others ignore "
+            f"it.{vae}",
+        ),
+        io.Mask.Input(
+            "mask",
+            optional=True,
+            tooltip="Where the net acts: white fully, black not at all. One, or one for each picture or frame. It is resized.",
+        ),
+        ControlWeightsType.Input("weights", optional=True, tooltip="How strong each block is, from Control Weights."),
+        ControlScheduleType.Input(
+            "schedule", optional=True, tooltip="How the strength changes while sampling, from Control Schedule."
+        ),
+    ]

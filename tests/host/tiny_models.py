@@ -187,17 +187,24 @@ def is_of_flux2(name: str) -> bool:
 
 def tiny_model(layout: str, seed: int = 0, channels: int = CHANNELS) -> ModelPatcher:
     """A model of the layout on the CPU in float32, with all its weights drawn at random. `channels` widens U-Nets."""
-    from comfy import supported_models
     from comfy.model_patcher import ModelPatcher
 
-    config = getattr(supported_models, CLASSES[layout])(CONFIGS[layout] | _settings(layout, channels))
-    config.set_inference_dtype(torch.float32, None)
+    config = model_config(layout, channels)
     cpu = torch.device("cpu")
     model = config.get_model({}, device=cpu)
     with torch.no_grad():
         for name, weight in model.diffusion_model.named_parameters():
             weight.copy_(_initial(name, weight.shape, seed))
     return ModelPatcher(model, load_device=cpu, offload_device=cpu)
+
+
+def model_config(layout: str, channels: int = CHANNELS) -> Any:
+    """The host's description of the tiny model, in float32."""
+    from comfy import supported_models
+
+    config = getattr(supported_models, CLASSES[layout])(CONFIGS[layout] | _settings(layout, channels))
+    config.set_inference_dtype(torch.float32, None)
+    return config
 
 
 def tuned(

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 LANGUAGES = ("en", "zh")
 # What Chinese users read in English too.
-SAME_IN_CHINESE = {"StyleDelta", "LoRA", "CLIP"}
+SAME_IN_CHINESE = {"StyleDelta", "LoRA", "CLIP", "ControlNet"}
 CHINESE = re.compile("[\u4e00-\u9fff]")
 # The front end's translator gives these a meaning of their own.
 SPECIAL = re.compile(r"[{}@|]")

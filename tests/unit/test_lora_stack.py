@@ -1,6 +1,6 @@
 import pytest
 
-from delta.lora_names import describe, is_adapter, naming
+from delta.lora_names import is_adapter, naming
 from delta.lora_stack import EntryReport, StackEntry, format_report, read_stack
 
 
@@ -45,28 +45,6 @@ def test_the_report_counts_blocks_and_lists_what_matched_nothing():
         "   rules that match nothing here: single",
         "   matched nothing: odd.weight",
     ]
-
-
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (
-            ["lora_unet_single_blocks_0_linear1.lora_up.weight"],
-            "a LoRA with kohya names (lora_unet_...), as for Flux or HunyuanVideo",
-        ),
-        (
-            ["transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight"],
-            "a LoRA with diffusers/PEFT names (....lora_A), as for Flux",
-        ),
-        (["model.diffusion_model.x.weight", "cond_stage_model.y"], "a full checkpoint (load it with Load Checkpoint)"),
-        (["control_model.input_blocks.0.weight"], "a ControlNet (load it with Load ControlNet Model)"),
-        (["decoder.up.0.weight"], "a VAE (load it with Load VAE)"),
-        (["double_blocks.0.img_attn.qkv.weight"], "a diffusion model (load it with Load Diffusion Model)"),
-        (["foo", "bar"], "a file of 2 tensors such as bar, foo"),
-    ],
-)
-def test_files_are_described(names, expected):
-    assert describe(names) == expected
 
 
 def test_adapters_are_told_from_models():

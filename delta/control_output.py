@@ -1,0 +1,78 @@
+"""The outputs of a control net, scaled block by block, place by place and picture by picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from .control_mask import EffectMask
+from .control_weights import ControlLayout
+
+Control = dict[str, list[Tensor | None]]
+
+
+def scale_control(
+    control: Mapping[str, Sequence[Tensor | None]],
+    sign: float,
+    factors: Mapping[str, tuple[float, ...]],
+    pictures: Tensor | None,
+    mask: EffectMask | None,
+    batch: int,
+    chunks: int,
+) -> Control:
+    """The outputs [B, C, h, w] or [B, N, C] times a sign, the factor of their block, of their picture, and the mask.
+
+    factors: see `slot_factors`; nothing for lists that stay. pictures: [B] or None. batch: B. chunks: how many conditionings
+    share it. An output of one picture for the whole batch grows where pictures differ. Nothing is changed in place, and what
+    several blocks of the model share is computed once.
+    """
+    done: dict[tuple[int, float], Tensor] = {}
+
+    def scaled(output: Tensor, factor: float) -> Tensor:
+        key = (id(output), factor)
+        if key not in done:
+            result = output if factor == 1 else output * factor
+            if pictures is not None:
+                result = result * pictures.to(output.device, output.dtype).view(-1, *[1] * (output.dim() - 1))
+            done[key] = result if mask is None else result * mask.like(result, batch, chunks)
+        return done[key]
+
+    scaled_control: Control = {}
+    for name, outputs in control.items():
+        left = iter(factors.get(name, ()))
+        scaled_control[name] = [
+            None if output is None else scaled(output, sign * next(left, 1.0)) for output in outputs
+        ]
+    return scaled_control
+
+
+def slot_factors(
+    control: Mapping[str, Sequence[Tensor | None]], layout: ControlLayout, weights: Mapping[str, float]
+) -> dict[str, tuple[float, ...]]:
+    """The factor of every output that is not None, list by list.
+
+    Raises ValueError where the net made other outputs than its layout says: weights must not land on the wrong block.
+    """
+    factors = {}
+    for name, outputs in control.items():
+        expected, found = len(layout.slots.get(name, ())), sum(output is not None for output in outputs)
+        if found != expected:
+            raise ValueError(
+                f"This {layout.net} made {found} outputs for the model's {name} blocks where {expected} are known, so block weights "
+                "would land on the wrong ones. Disconnect the weights, and report the net and the version of ComfyUI."
+            )
+        factors[name] = tuple(weights[block] for block in layout.slots.get(name, ()))
+    return factors
+
+
+def picture_factors(conditionings: Sequence[int], batch: int, uncond: float) -> Tensor | None:
+    """1 for the pictures of positive conditionings (0) and `uncond` for those of the negative one (1), [B]; None if all are 1.
+
+    conditionings: which one each chunk of the batch is computed with, as the host numbers them.
+    """
+    if uncond == 1 or 1 not in conditionings:
+        return None
+    factors = torch.tensor([uncond if index == 1 else 1.0 for index in conditionings])
+    return factors.repeat_interleave(batch // len(conditionings))

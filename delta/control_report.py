@@ -1,0 +1,39 @@
+"""How strong a control is at each step and block: as curves and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from . import plots
+from .control_schedule import ControlSchedule
+from .control_weights import by_weight
+
+ALL = "all blocks"
+
+
+def evenly(steps: int) -> list[float]:
+    """The progress at the beginning of each of so many equal steps."""
+    return [step / steps for step in range(steps)]
+
+
+def schedule_plot(
+    schedule: ControlSchedule, strength: float, weights: Mapping[str, float] | None, progresses: Sequence[float]
+) -> Tensor:
+    """Strength times schedule times block weight at each step, a curve for blocks of one weight, [1, H, W, 3] in 0..1."""
+    groups = by_weight(weights) if weights else {ALL: 1.0}
+    series = {
+        name: [(progress, strength * schedule.strength(progress) * weight) for progress in progresses]
+        for name, weight in groups.items()
+    }
+    title = f"Control strength over {len(progresses)} steps"
+    return plots.curves(series, title, "progress of the sampling, from noise to picture", "strength")
+
+
+def schedule_report(schedule: ControlSchedule, strength: float, progresses: Sequence[float]) -> str:
+    """A line for each step: its progress, and strength times schedule there, before block weights."""
+    lines = ["step  progress  strength"]
+    for step, progress in enumerate(progresses, start=1):
+        lines.append(f"{step:4}  {progress:8.3f}  {strength * schedule.strength(progress):8.3f}")
+    return "\n".join(lines)

@@ -1,0 +1,84 @@
+"""One hint function over a batch of pictures, each on its own, at a resolution of choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .resize import resize_lines
+
+MAX_SIDE = 16384
+# A picture [H, W, 3], float32 in 0..1 -> its hint [H, W] or [H, W, 3] in 0..1.
+Draw = Callable[[np.ndarray], np.ndarray]
+# (hint [H, W, 3], height, width) -> the hint of this size.
+Resize = Callable[[np.ndarray, int, int], np.ndarray]
+
+
+def draw_hints(
+    images: Tensor,
+    draw: Draw,
+    resolution: int = 0,
+    resize: Resize = resize_lines,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> Tensor:
+    """The hints of a batch of pictures: [B, H, W, 3] in 0..1, float32, on the pictures' device.
+
+    images: [B, H, W, C] in 0..1 with 3 channels, 4 (transparency is dropped) or 1 (grey). resolution: the shorter side
+    of the picture that `draw` sees, 0 for its own; `resize` brings the hint back to the size of the picture. on_step is
+    called with (done, total) after every picture. Raises ValueError for other shapes, an empty batch, NaN and infinite
+    numbers, and a resolution that makes the longer side longer than 16384 pixels.
+    """
+    check_images(images, "The picture")
+    height, width = images.shape[1:3]
+    working_size = _working_size(height, width, resolution)
+    hints = []
+    for index, image in enumerate(images):
+        picture = _resize_picture(_as_colours(image), *working_size)
+        hint = draw(picture.numpy())
+        hint = hint if hint.ndim == 3 else np.repeat(hint[..., None], 3, axis=2)
+        if hint.shape[:2] != (height, width):
+            hint = resize(hint, height, width)
+        hints.append(torch.from_numpy(np.ascontiguousarray(hint, dtype=np.float32)))
+        on_step(index + 1, len(images))
+    return torch.stack(hints).to(images.device)
+
+
+def check_images(images: Tensor, what: str) -> None:
+    """Raise ValueError unless images is a non-empty batch [B, H, W, 1, 3 or 4] of finite numbers."""
+    if images.dim() != 4 or images.shape[-1] not in (1, 3, 4):
+        raise ValueError(
+            f"{what} has the shape {tuple(images.shape)}. A batch [batch, height, width, channels] with 1, 3 or 4 "
+            "channels is needed."
+        )
+    if not images.numel():
+        raise ValueError(f"{what} is empty: its shape is {tuple(images.shape)}. Give one that holds something.")
+    if not torch.isfinite(images).all():
+        raise ValueError(f"{what} holds NaN or infinite values. Look at the node before it, often a VAE in half.")
+
+
+def _as_colours(image: Tensor) -> Tensor:
+    """[H, W, 1, 3 or 4] -> [H, W, 3] in 0..1, float32, on the CPU."""
+    return image[..., :3].float().cpu().clamp(0, 1).expand(-1, -1, 3).contiguous()
+
+
+def _working_size(height: int, width: int, resolution: int) -> tuple[int, int]:
+    if not resolution:
+        return height, width
+    scale = resolution / min(height, width)
+    if max(height, width) * scale > MAX_SIDE:
+        raise ValueError(
+            f"At a resolution of {resolution} the picture of {width} x {height} pixels would be longer than {MAX_SIDE} "
+            "pixels. Set resolution to 0."
+        )
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _resize_picture(picture: Tensor, height: int, width: int) -> Tensor:
+    if picture.shape[:2] == (height, width):
+        return picture
+    planes = F.interpolate(picture.movedim(-1, 0)[None], (height, width), mode="bicubic", antialias=True)
+    return planes[0].movedim(0, -1).clamp(0, 1).contiguous()

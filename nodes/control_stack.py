@@ -1,0 +1,114 @@
+"""Stacks of control nets: one row a node, applied together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..delta.control_hint import read_hint
+from ..delta.control_schedule import ControlSchedule
+from ..delta.control_stack import ControlEntry, ControlExtras, read_control_stack
+from ..delta.control_weights import ControlWeights
+from . import host_control, host_control_nets
+from .controlnet import CATEGORY
+from .inputs import ControlStackType, control_inputs, control_option_inputs
+
+
+class ControlStack(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaControlStack",
+            display_name="Control Stack",
+            category=CATEGORY,
+            description="Adds a control net with its hint to a stack. Chain several, switch each on and off, and apply them together. "
+            "Stacks of Comfyroll, Efficiency and Easy-Use can be mixed with it.",
+            inputs=[
+                io.Boolean.Input(
+                    "enabled", default=True, tooltip="Off leaves this row out; the rest of the stack stays."
+                ),
+                *control_inputs(),
+                *control_option_inputs(" Apply Control Stack can give one for all rows."),
+                ControlStackType.Input(
+                    "previous", optional=True, tooltip="A stack to add this row to. It is not changed."
+                ),
+            ],
+            outputs=[ControlStackType.Output(display_name="control_net_stack", tooltip="The stack with this row.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        enabled: bool,
+        control_net: Any,
+        image: torch.Tensor,
+        strength: float,
+        start_percent: float,
+        end_percent: float,
+        fit: str,
+        vae: Any | None = None,
+        mask: torch.Tensor | None = None,
+        weights: ControlWeights | None = None,
+        schedule: ControlSchedule | None = None,
+        previous: list | None = None,
+    ) -> io.NodeOutput:
+        stack = list(previous or ())
+        if enabled:
+            extras = ControlExtras(vae, mask, weights, schedule, fit)
+            stack.append(ControlEntry(control_net, image, strength, start_percent, end_percent, extras))
+        return io.NodeOutput(stack)
+
+
+class ApplyControlStack(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaApplyControlStack",
+            display_name="Apply Control Stack",
+            category=CATEGORY,
+            description="Applies every row of a stack of control nets to both conditionings, and reports what each row does. An empty "
+            "stack changes nothing.",
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="The conditioning of the prompt."),
+                io.Conditioning.Input("negative", tooltip="The conditioning of the negative prompt."),
+                ControlStackType.Input("control_net_stack", tooltip="A stack, of this pack or another one."),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="The VAE of the model, for rows that have none and whose net needs one.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive", tooltip="The positive conditioning with all nets."),
+                io.Conditioning.Output(
+                    display_name="negative", tooltip="The negative conditioning with the same nets."
+                ),
+                io.String.Output(display_name="report", tooltip="What each row is and does."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, positive: list, negative: list, control_net_stack: list | None, vae: Any | None = None
+    ) -> io.NodeOutput:
+        lines = []
+        for number, row in enumerate(read_control_stack(control_net_stack), start=1):
+            net, image, strength, start, end = row
+            net = host_control_nets.load_net(net)[0] if isinstance(net, str) else net
+            lines.append(
+                f"{number}. {host_control_nets.kind_of_net(net)}: strength {strength:g} from {start:g} to {end:g}"
+            )
+            if strength == 0:
+                continue
+            own, mask, weights, schedule, fit = row.extras
+            settings = host_control.control_settings(strength, start, end, fit, mask, weights, schedule)
+            given = vae if own is None else own
+            positive, negative = host_control.apply_control(
+                [positive, negative], net, read_hint(image), settings, given
+            )
+        return io.NodeOutput(positive, negative, "\n".join(lines) or "The stack is empty: nothing was applied.")
+
+
+NODES = [ControlStack, ApplyControlStack]

@@ -1,0 +1,297 @@
+"""ControlNets: load, apply with mask, block weights and schedule, and name the type of a union net."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..delta.control_hint import read_hint
+from ..delta.control_report import evenly, schedule_plot, schedule_report
+from ..delta.control_schedule import INTERPOLATIONS, SHAPES, ControlSchedule, parse_schedule, shaped_schedule
+from ..delta.control_union import AUTO, TYPES, type_numbers
+from ..delta.control_weights import ControlWeights, weights_report
+from . import host, host_control, host_control_nets, host_sampling
+from .inputs import ControlScheduleType, ControlWeightsType, control_inputs, control_option_inputs
+
+CATEGORY = "StyleDelta/ControlNet"
+
+
+class LoadControlNet(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaLoadControlNet",
+            display_name="Load ControlNet",
+            category=CATEGORY,
+            description="Loads a ControlNet, Control-LoRA or T2I-Adapter and tells what it is: the model it is for, its blocks, its "
+            "union types. Another kind of file is refused with the node that wants it.",
+            inputs=[
+                io.Combo.Input(
+                    "control_net_name",
+                    options=host.file_names(host_control_nets.CONTROL_NETS),
+                    tooltip="A file in models/controlnet.",
+                ),
+            ],
+            outputs=[
+                io.ControlNet.Output(display_name="control_net", tooltip="The net, for every node that takes one."),
+                io.String.Output(display_name="report", tooltip="What the net is, in a few lines."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, control_net_name: str = "", **_: object) -> str:
+        return host.file_stamp(host_control_nets.CONTROL_NETS, control_net_name)
+
+    @classmethod
+    def execute(cls, control_net_name: str) -> io.NodeOutput:
+        return io.NodeOutput(*host_control_nets.load_net(control_net_name))
+
+
+class ApplyControlNet(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaControlNetApply",
+            display_name="Apply ControlNet (StyleDelta)",
+            category=CATEGORY,
+            description="Lets a net lead the picture by a hint: everywhere or where a mask is white, with a strength for each block "
+            "and each part of the sampling. Chain several for several nets. The net itself is not changed.",
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="The conditioning of the prompt."),
+                io.Conditioning.Input("negative", tooltip="The conditioning of the negative prompt."),
+                *control_inputs(),
+                *control_option_inputs(),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive", tooltip="The positive conditioning with the net."),
+                io.Conditioning.Output(display_name="negative", tooltip="The negative conditioning with the same net."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        positive: list,
+        negative: list,
+        control_net: Any,
+        image: torch.Tensor,
+        strength: float,
+        start_percent: float,
+        end_percent: float,
+        fit: str,
+        vae: Any | None = None,
+        mask: torch.Tensor | None = None,
+        weights: ControlWeights | None = None,
+        schedule: ControlSchedule | None = None,
+    ) -> io.NodeOutput:
+        if strength == 0:
+            return io.NodeOutput(positive, negative)
+        settings = host_control.control_settings(strength, start_percent, end_percent, fit, mask, weights, schedule)
+        return io.NodeOutput(
+            *host_control.apply_control([positive, negative], control_net, read_hint(image), settings, vae)
+        )
+
+
+class ControlNetWeights(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaControlWeights",
+            display_name="Control Weights",
+            category=CATEGORY,
+            description="Sets how strong each block of a control net is, by its name. The report lists the blocks of the net, where "
+            "each acts, and its weight.",
+            inputs=[
+                io.ControlNet.Input(
+                    "control_net", tooltip="The net whose blocks are weighted, of any kind that is known."
+                ),
+                io.String.Input(
+                    "block_weights",
+                    default="",
+                    multiline=True,
+                    tooltip="Factors by block, such as `input.0-3=0.5, middle=0, double.*=0.8`. The last rule that matches a block "
+                    "decides; `*=0` first switches everything else off. The report shows the names.",
+                ),
+                io.Float.Input(
+                    "falloff",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.005,
+                    tooltip="Soft weights, from 0 to 2: each block has this times the weight of the next deeper one, so that layout is "
+                    "kept and detail is free. 1 is off; 0.825 is the usual value.",
+                ),
+                io.Float.Input(
+                    "uncond_multiplier",
+                    default=1.0,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="A factor for the negative conditioning, from 0 to 10. At 0 only the positive one follows the hint, which CFG "
+                    "then exaggerates.",
+                ),
+            ],
+            outputs=[
+                ControlWeightsType.Output(
+                    display_name="weights", tooltip="The weights, for Apply ControlNet (StyleDelta) or Control Stack."
+                ),
+                io.String.Output(display_name="report", tooltip="The blocks of this net and the weight of each."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, control_net: Any, block_weights: str, falloff: float, uncond_multiplier: float) -> io.NodeOutput:
+        weights = ControlWeights(block_weights, falloff, uncond_multiplier)
+        return io.NodeOutput(weights, weights_report(host_control_nets.layout_of(control_net), weights))
+
+
+class ControlNetSchedule(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaControlSchedule",
+            display_name="Control Schedule",
+            category=CATEGORY,
+            description="Sets how the strength of a control net changes while sampling, and shows the strength at every step.",
+            inputs=[
+                io.String.Input(
+                    "keyframes",
+                    default="1.0@0, 0.6@0.3, 0@0.8",
+                    tooltip="Strengths and the progress from which they hold, such as `1.0@0, 0.6@0.3, 0@80%`. They multiply the "
+                    "strength of the net. Leave it empty to use shape, start_percent and end_percent.",
+                ),
+                io.Combo.Input(
+                    "interpolation",
+                    options=list(INTERPOLATIONS),
+                    default="linear",
+                    tooltip="How the strength goes from one keyframe to the next: linear, with ease (slow at both ends), or hold (it "
+                    "stays until the next).",
+                ),
+                io.Combo.Input(
+                    "shape",
+                    options=list(SHAPES),
+                    default="fade out",
+                    tooltip="Without keyframes: how the strength runs from start_percent to end_percent. Outside it is 0.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="Without keyframes: where in the sampling the shape begins, from 0 to 1.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="Without keyframes: where in the sampling the shape ends, from 0 to 1.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="For plot and report only: the strength of the net, from -10 to 10, as you set it where the net is applied.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=20,
+                    min=1,
+                    max=1000,
+                    tooltip="For plot and report only: how many steps, from 1 to 1000, evenly spread. Connect sigmas for the true ones.",
+                ),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="For plot and report only: the model that samples. It is needed for sigmas.",
+                ),
+                io.Sigmas.Input(
+                    "sigmas",
+                    optional=True,
+                    tooltip="For plot and report only: the noise levels of a scheduler, which tell where each step truly is.",
+                ),
+                io.ControlNet.Input(
+                    "control_net",
+                    optional=True,
+                    tooltip="For the plot only: the net, to show its blocks. It is needed for weights.",
+                ),
+                ControlWeightsType.Input(
+                    "weights",
+                    optional=True,
+                    tooltip="For the plot only: block weights, which give a curve for each of them.",
+                ),
+            ],
+            outputs=[
+                ControlScheduleType.Output(
+                    display_name="schedule", tooltip="The schedule, for Apply ControlNet (StyleDelta) or Control Stack."
+                ),
+                io.Image.Output(
+                    display_name="plot",
+                    tooltip="Strength times schedule times block weight at every step of the sampling.",
+                ),
+                io.String.Output(display_name="report", tooltip="The strength at every step, as text."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        keyframes: str,
+        interpolation: str,
+        shape: str,
+        start_percent: float,
+        end_percent: float,
+        strength: float,
+        steps: int,
+        model: Any | None = None,
+        sigmas: torch.Tensor | None = None,
+        control_net: Any | None = None,
+        weights: ControlWeights | None = None,
+    ) -> io.NodeOutput:
+        if keyframes.strip():
+            schedule = parse_schedule(keyframes, interpolation)
+        else:
+            schedule = shaped_schedule(shape, start_percent, end_percent, interpolation)
+        progresses = evenly(steps) if sigmas is None else host_sampling.progresses(model, sigmas)
+        factors = None if weights is None else host_control_nets.block_factors(control_net, weights)
+        plot = schedule_plot(schedule, strength, factors, progresses)
+        return io.NodeOutput(schedule, host.to_output(plot), schedule_report(schedule, strength, progresses))
+
+
+class UnionType(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaUnionType",
+            display_name="Union Type",
+            category=CATEGORY,
+            description="Tells a union net which kind of hint it gets, by the names of the net's own family: a Flux union net and an "
+            "SDXL one number them differently.",
+            inputs=[
+                io.ControlNet.Input(
+                    "control_net", tooltip="A union ControlNet of SDXL (xinsir) or Flux (InstantX, Shakker)."
+                ),
+                io.Combo.Input(
+                    "type",
+                    options=list(TYPES),
+                    default=AUTO,
+                    tooltip="The kind of hint. Auto leaves it to the net. A type that the net does not have is an error that lists those it "
+                    "has.",
+                ),
+            ],
+            outputs=[io.ControlNet.Output(display_name="control_net", tooltip="The net, set to that kind of hint.")],
+        )
+
+    @classmethod
+    def execute(cls, control_net: Any, type: str) -> io.NodeOutput:
+        numbers = type_numbers(host_control_nets.union_family(control_net), type)
+        return io.NodeOutput(host_control_nets.with_union_type(control_net, numbers))
+
+
+NODES = [LoadControlNet, ApplyControlNet, ControlNetWeights, ControlNetSchedule, UnionType]

@@ -1,0 +1,398 @@
+"""Hints for ControlNets, drawn from a picture without a model."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from comfy_api.latest import io
+
+from ..delta.hints.ade20k import ADE20K_COLOURS
+from ..delta.hints.batch import Draw, draw_hints
+from ..delta.hints.canny import canny
+from ..delta.hints.line_art import line_art
+from ..delta.hints.resize import resize_nearest
+from ..delta.hints.scribble import scribble
+from ..delta.hints.seg_painter import UNLABELLED, paint_class
+from ..delta.hints.segmentation import COLOURS, METHODS, segment
+from ..delta.hints.soft_edge import soft_edge
+from ..delta.hints.straight_lines import straight_lines
+from . import host
+
+CATEGORY = "StyleDelta/hints"
+MAX_SIZE = 8192
+
+
+def _image_input() -> io.Input:
+    return io.Image.Input(
+        "image",
+        tooltip="The picture or pictures that the hint is drawn from, each on its own. Transparency is dropped.",
+    )
+
+
+def _resolution_input(more: str = "Lines stay whole.") -> io.Input:
+    return io.Int.Input(
+        "resolution",
+        default=0,
+        min=0,
+        max=4096,
+        step=8,
+        tooltip="From 0 to 4096: the shorter side, in pixels, at which the hint is computed; 0 is that of the picture. "
+        f"Lower gives coarser forms. The hint always comes back in the size of the picture. {more}",
+    )
+
+
+def _blur_input(default: float, least: float, what: str) -> io.Input:
+    return io.Float.Input(
+        "blur",
+        default=default,
+        min=least,
+        max=10.0,
+        step=0.1,
+        tooltip=f"From {least} to 10 pixels: {what} More leaves out grain and fine detail.",
+    )
+
+
+def _darkness_input(default: float, least: float) -> io.Input:
+    return io.Float.Input(
+        "threshold",
+        default=default,
+        min=least,
+        max=0.5,
+        step=0.001,
+        tooltip=f"From {least:g} to 0.5: how much darker than its surroundings something must be to become a line; black to "
+        "white is 1. Lower shows fainter lines, and more texture.",
+    )
+
+
+def _hint_output(models: str) -> io.Output:
+    return io.Image.Output(display_name="hint", tooltip=f"The hint, in the size of the picture. For {models}.")
+
+
+def _draw(image: torch.Tensor, draw: Draw, resolution: int) -> io.NodeOutput:
+    return io.NodeOutput(draw_hints(image, draw, resolution, on_step=host.progress()))
+
+
+class Canny(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaCanny",
+            display_name="Canny Hint",
+            category=CATEGORY,
+            description="Draws the edges of a picture as white lines of 1 pixel. Outlines are closed, and thresholds fit the "
+            "picture by themselves.",
+            inputs=[
+                _image_input(),
+                _blur_input(1.0, 0.5, "the blur before edges are looked for."),
+                io.Boolean.Input(
+                    "automatic",
+                    default=True,
+                    tooltip="Choose both thresholds from the contrasts of each picture. Low and high are then not used.",
+                ),
+                io.Float.Input(
+                    "low",
+                    default=0.1,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="From 0 to 1: an edge goes on until its contrast falls below this. A hard step from black to white "
+                    "is 1; 100 in OpenCV is 0.1 here. Lower gives longer lines.",
+                ),
+                io.Float.Input(
+                    "high",
+                    default=0.2,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="From 0 to 1, not below low: an edge needs this contrast somewhere. 200 in OpenCV is 0.2 here. Lower "
+                    "gives more lines.",
+                ),
+                _resolution_input(),
+            ],
+            outputs=[
+                _hint_output(
+                    "canny models: control_v11p_sd15_canny, SDXL canny, canny of a union model, Flux canny, T2I canny"
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, image: torch.Tensor, blur: float, automatic: bool, low: float, high: float, resolution: int
+    ) -> io.NodeOutput:
+        draw = partial(canny, blur=blur, thresholds=None if automatic else (low, high))
+        return _draw(image, draw, resolution)
+
+
+class SoftEdge(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaSoftEdge",
+            display_name="Soft Edge Hint",
+            category=CATEGORY,
+            description="Draws the outlines of forms as soft white lines, much as HED and PiDiNet do, and leaves out dense "
+            "texture. Computed from gradients, without a model, so it does not know what is an object.",
+            inputs=[
+                _image_input(),
+                _blur_input(1.0, 0.3, "the blur of the finest of the three scales that are looked at."),
+                io.Float.Input(
+                    "texture_suppression",
+                    default=0.8,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="From 0 to 1: how strongly dense texture, such as hair and leaves, is taken away. 0 keeps all.",
+                ),
+                _resolution_input(),
+            ],
+            outputs=[
+                _hint_output(
+                    "soft edge models: control_v11p_sd15_softedge, SDXL softedge, hed or pidi of a union model, Flux HED"
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image: torch.Tensor, blur: float, texture_suppression: float, resolution: int) -> io.NodeOutput:
+        return _draw(image, partial(soft_edge, blur=blur, texture_suppression=texture_suppression), resolution)
+
+
+class LineArt(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaLineArt",
+            display_name="Line Art Hint",
+            category=CATEGORY,
+            description="Draws dark lines and the dark side of edges as clean white strokes that follow the forms. Takes "
+            "drawings and photos.",
+            inputs=[
+                _image_input(),
+                io.Float.Input(
+                    "line_width",
+                    default=0.0,
+                    min=0.0,
+                    max=10.0,
+                    step=0.1,
+                    tooltip="From 0 to 10 pixels: about half the width of a line. 0 fits it to the picture: 1 for a shorter "
+                    "side of 512. Wider shows coarser forms only.",
+                ),
+                _darkness_input(0.01, 0.0),
+                _resolution_input(),
+            ],
+            outputs=[
+                _hint_output(
+                    "line art models: control_v11p_sd15_lineart, control_v11p_sd15s2_lineart_anime, SDXL lineart, lineart of "
+                    "a union model"
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image: torch.Tensor, line_width: float, threshold: float, resolution: int) -> io.NodeOutput:
+        return _draw(image, partial(line_art, line_width=line_width, threshold=threshold), resolution)
+
+
+class Scribble(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaScribble",
+            display_name="Scribble Hint",
+            category=CATEGORY,
+            description="Draws the main lines of a picture as thick white strokes of one width, as if by marker. It leaves a "
+            "model more freedom than line art does.",
+            inputs=[
+                _image_input(),
+                io.Float.Input(
+                    "thickness",
+                    default=5.0,
+                    min=1.0,
+                    max=50.0,
+                    step=0.5,
+                    tooltip="From 1 to 50 pixels: the width of the strokes.",
+                ),
+                _darkness_input(0.02, 0.001),
+                _resolution_input(),
+            ],
+            outputs=[
+                _hint_output(
+                    "scribble models: control_v11p_sd15_scribble, SDXL scribble, scribble of a union model, T2I sketch"
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image: torch.Tensor, thickness: float, threshold: float, resolution: int) -> io.NodeOutput:
+        return _draw(image, partial(scribble, thickness=thickness, threshold=threshold), resolution)
+
+
+class StraightLines(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaStraightLines",
+            display_name="Straight Lines Hint",
+            category=CATEGORY,
+            description="Draws the straight lines of rooms and buildings as thin white lines, much as M-LSD does. The same "
+            "picture always gives the same lines.",
+            inputs=[
+                _image_input(),
+                _blur_input(1.5, 0.5, "the blur before edges are looked for."),
+                io.Float.Input(
+                    "min_length",
+                    default=6.0,
+                    min=1.0,
+                    max=100.0,
+                    step=0.5,
+                    tooltip="From 1 to 100 percent of the shorter side: shorter lines are left out.",
+                ),
+                io.Float.Input(
+                    "max_gap",
+                    default=1.5,
+                    min=0.0,
+                    max=20.0,
+                    step=0.5,
+                    tooltip="From 0 to 20 percent of the shorter side: a line goes on over gaps up to this.",
+                ),
+                _resolution_input(),
+            ],
+            outputs=[_hint_output("straight line models: control_v11p_sd15_mlsd, SDXL mlsd, mlsd of a union model")],
+        )
+
+    @classmethod
+    def execute(
+        cls, image: torch.Tensor, blur: float, min_length: float, max_gap: float, resolution: int
+    ) -> io.NodeOutput:
+        draw = partial(straight_lines, blur=blur, min_length=min_length, max_gap=max_gap)
+        return _draw(image, draw, resolution)
+
+
+class Segmentation(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaSegmentation",
+            display_name="Segmentation (Unlabelled)",
+            category=CATEGORY,
+            description="Divides a picture into flat regions by colour. The regions have no names: segmentation models read "
+            "the colours of ADE20K classes, for which there is Segmentation Painter.",
+            inputs=[
+                _image_input(),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    default="SLIC",
+                    tooltip="SLIC makes regions of about one size; Felzenszwalb makes large ones where the picture is even.",
+                ),
+                io.Float.Input(
+                    "region_size",
+                    default=8.0,
+                    min=1.0,
+                    max=100.0,
+                    step=0.5,
+                    tooltip="From 1 to 100 percent of the shorter side: how wide a usual region is.",
+                ),
+                io.Combo.Input(
+                    "colours",
+                    options=list(COLOURS),
+                    default=COLOURS[0],
+                    tooltip="The mean colour of each region, or colours of which no two are alike. Neither is that of a class.",
+                ),
+                _resolution_input(
+                    "Regions are found at 512 (SLIC) or 384 (Felzenszwalb) at most, to save time, and enlarged by the "
+                    "nearest pixel."
+                ),
+            ],
+            outputs=[
+                _hint_output(
+                    "models that follow areas of colour, such as T2I color. Models trained on ADE20K classes (seg) misread "
+                    "it"
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, image: torch.Tensor, method: str, region_size: float, colours: str, resolution: int
+    ) -> io.NodeOutput:
+        draw = partial(segment, method=method, region_size=region_size, colours=colours)
+        return io.NodeOutput(draw_hints(image, draw, resolution, resize_nearest, host.progress()))
+
+
+class SegPainter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaSegPainter",
+            display_name="Segmentation Painter",
+            category=CATEGORY,
+            description="Paints a mask in the colour that segmentation models know a class of ADE20K by. Chain several to "
+            "build a map; later ones cover earlier ones.",
+            inputs=[
+                io.Mask.Input(
+                    "mask",
+                    tooltip="Where it is above 0.5, the class is painted. It is resized without blending. One mask, or one for "
+                    "each map.",
+                ),
+                io.Combo.Input(
+                    "class_name",
+                    options=list(ADE20K_COLOURS),
+                    default="person",
+                    tooltip="One of the 150 classes of ADE20K. Road and skyscraper have the same colour, as published.",
+                ),
+                io.Int.Input(
+                    "width",
+                    default=0,
+                    min=0,
+                    max=MAX_SIZE,
+                    step=8,
+                    tooltip=f"From 0 to {MAX_SIZE} pixels, 0 for that of the mask: the width of a new map. Not used with "
+                    "previous.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=0,
+                    min=0,
+                    max=MAX_SIZE,
+                    step=8,
+                    tooltip=f"From 0 to {MAX_SIZE} pixels, 0 for that of the mask: the height of a new map. Not used with "
+                    "previous.",
+                ),
+                io.Combo.Input(
+                    "background",
+                    options=[UNLABELLED, *ADE20K_COLOURS],
+                    default=UNLABELLED,
+                    tooltip="The class of a new map where the mask is black. Not used with previous.",
+                ),
+                io.Image.Input(
+                    "previous",
+                    optional=True,
+                    tooltip="A map to paint on, from another Segmentation Painter. One, or one for each mask.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="map",
+                    tooltip="The segmentation map, in pure class colours. For models trained on ADE20K: "
+                    "control_v11p_sd15_seg, SDXL seg, segment of a union model.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        mask: torch.Tensor,
+        class_name: str,
+        width: int,
+        height: int,
+        background: str,
+        previous: torch.Tensor | None = None,
+    ) -> io.NodeOutput:
+        return io.NodeOutput(paint_class(mask, class_name, previous, width, height, background, host.progress()))
+
+
+NODES = [Canny, SoftEdge, LineArt, Scribble, StraightLines, Segmentation, SegPainter]

@@ -83,6 +83,18 @@ class EffectMask:
             self.sizes[key] = _for_batch(level, batch, chunks).to(output.device, output.dtype)
         return self.sizes[key]
 
+    def blend(self, before: Tensor, after: Tensor, chunks: int) -> Tensor:
+        """Tokens [B, N, C] as they are after something where the mask is white, and before it where it is black.
+
+        Only the first of them are the picture's, in patches of 2; what follows, padding or references, stays as after.
+        """
+        count = self.frames * -(-self.height // PATCH_SIZES[0]) * -(-self.width // PATCH_SIZES[0])
+        ours, theirs = before[:, :count], after[:, :count]
+        mask = self.like(ours, len(ours), chunks)
+        # Where the mask is 1 nothing is computed that could round.
+        mixed = torch.where(mask == 1, theirs, ours + mask * (theirs - ours))
+        return torch.cat([mixed, after[:, count:]], dim=1)
+
     def _fitted(self, masks: Tensor, fit: str) -> Tensor:
         """The masks [M, 1, H, W] with the aspect of the latent."""
         height, width = masks.shape[-2:]

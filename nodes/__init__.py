@@ -13,6 +13,7 @@ from . import (
     lora_files,
     lora_merge,
     lora_stack,
+    model_patch,
     norm_swap,
     norm_training,
     pose,
@@ -26,7 +27,7 @@ STYLE_NETWORKS = (style_network, style_fit)
 LORAS = (lora_stack, lora_files, lora_merge, lora_extract)
 NORMS = (norm_swap, norm_training, layer_swap, style_library)
 STATISTICS = (adain, reference_adain)
-CONTROLS = (controlnet, control_stack)
+CONTROLS = (controlnet, control_stack, model_patch)
 HINTS = (hints, pose)
 
 

@@ -42,10 +42,7 @@ class ShapedControl(comfy.controlnet.ControlBase):
         uniform = not weights.rules.strip() and weights.falloff == 1
         self.layout = None if uniform else layout_of(net)
         self.factors = None if uniform else weights.resolve(self.layout)
-        # A mask that is white everywhere must not even round.
-        whole = settings.masks is None or bool((settings.masks == 1).all())
-        self.masks = None if whole else settings.masks
-        self.is_masked_out = not whole and not bool(settings.masks.any())
+        self.is_masked_out = settings.masks is not None and not bool(settings.masks.any())
         # For those who look at a chain from outside, as the host does for hooks.
         self.strength, self.timestep_percent_range = settings.strength, (settings.start, settings.end)
         self.cond_hint_original, self.extra_hooks = net.cond_hint_original, net.extra_hooks
@@ -76,8 +73,9 @@ class ShapedControl(comfy.controlnet.ControlBase):
         batch, conditionings = len(x_noisy), transformer_options.get("cond_or_uncond", [0] * batched_number)
         pictures = picture_factors(conditionings, batch, self.settings.weights.uncond)
         factors = {} if self.factors is None else slot_factors(control, self.layout, self.factors)
-        sign, mask = math.copysign(1.0, strength), self._mask_for(x_noisy)
-        scaled = scale_control(control, sign, factors, pictures, mask, batch, batched_number)
+        sign = math.copysign(1.0, strength)
+        self.mask = mask_for(self.mask, self.settings, x_noisy)
+        scaled = scale_control(control, sign, factors, pictures, self.mask, batch, batched_number)
         return comfy.controlnet.ControlBase().control_merge(scaled, previous, None)
 
     def strength_at(self, t: torch.Tensor) -> float:
@@ -86,14 +84,6 @@ class ShapedControl(comfy.controlnet.ControlBase):
         if schedule is None:
             return self.settings.strength
         return self.settings.strength * schedule.strength(progress_at(float(t[0]), self.sigma_at))
-
-    def _mask_for(self, x_noisy: torch.Tensor) -> EffectMask | None:
-        if self.masks is None:
-            return None
-        latent = (x_noisy.shape[2] if x_noisy.dim() == 5 else 1, *x_noisy.shape[-2:])
-        if self.mask is None or (self.mask.frames, self.mask.height, self.mask.width) != latent:
-            self.mask = EffectMask(self.masks, self.settings.fit, latent)
-        return self.mask
 
     def _fit_hint(self, x_noisy: torch.Tensor) -> None:
         """Give the net its hint in the size that it will ask for. Cropping is what it does by itself."""
@@ -142,6 +132,14 @@ class ShapedControl(comfy.controlnet.ControlBase):
         return ShapedControl(net, self.settings)
 
 
+def mask_for(mask: EffectMask | None, settings: ControlSettings, latent: torch.Tensor) -> EffectMask | None:
+    """The mask for a latent [B, C, h, w] or [B, C, frames, h, w]: the last one while the size stays; None without a mask."""
+    size = (latent.shape[2] if latent.dim() == 5 else 1, *latent.shape[-2:])
+    if settings.masks is None or (mask is not None and (mask.frames, mask.height, mask.width) == size):
+        return mask
+    return EffectMask(settings.masks, settings.fit, size)
+
+
 def control_settings(
     strength: float,
     start: float,
@@ -165,6 +163,9 @@ def control_settings(
     if fit not in FITS:
         raise ValueError(f"There is no fit `{fit}`. Choose one of: {', '.join(FITS)}.")
     masks = None if mask is None else read_mask(mask)
+    if masks is not None and bool((masks == 1).all()):
+        # White everywhere must not even round.
+        masks = None
     return ControlSettings(strength, start, end, weights or ControlWeights(), schedule, masks, fit)
 
 

@@ -129,17 +129,9 @@ def chosen_tiers(norms: bool, modulation: bool, qk_norms: bool) -> tuple[str, ..
     return chosen
 
 
-def control_inputs() -> list[io.Input]:
-    """What every row of a control net has: its picture, how strong it is, and in which part of the sampling."""
+def control_span_inputs() -> list[io.Input]:
+    """How strong a control net is, and in which part of the sampling."""
     return [
-        io.ControlNet.Input(
-            "control_net", tooltip="A ControlNet, Control-LoRA or T2I-Adapter, made for the model that samples."
-        ),
-        io.Image.Input(
-            "image",
-            tooltip="The hint that the net reads, such as edges, a depth map or a pose. One, or one for each picture of the "
-            "batch.",
-        ),
         io.Float.Input(
             "strength",
             default=1.0,
@@ -165,6 +157,37 @@ def control_inputs() -> list[io.Input]:
             step=0.001,
             tooltip="Where in the sampling it ends, from 0 to 1 (the finished picture).",
         ),
+    ]
+
+
+def control_mask_input() -> io.Input:
+    """Where a control net acts."""
+    return io.Mask.Input(
+        "mask",
+        optional=True,
+        tooltip="Where the net acts: white fully, black not at all. One, or one for each picture or frame. It is resized.",
+    )
+
+
+def control_schedule_input() -> io.Input:
+    """How the strength of a control net changes."""
+    return ControlScheduleType.Input(
+        "schedule", optional=True, tooltip="How the strength changes while sampling, from Control Schedule."
+    )
+
+
+def control_inputs() -> list[io.Input]:
+    """What every row of a control net has: its hint, how strong it is, in which part of the sampling, and the hint's fit."""
+    return [
+        io.ControlNet.Input(
+            "control_net", tooltip="A ControlNet, Control-LoRA or T2I-Adapter, made for the model that samples."
+        ),
+        io.Image.Input(
+            "image",
+            tooltip="The hint that the net reads, such as edges, a depth map or a pose. One, or one for each picture of the "
+            "batch.",
+        ),
+        *control_span_inputs(),
         io.Combo.Input(
             "fit",
             options=list(FITS),
@@ -184,13 +207,7 @@ def control_option_inputs(vae: str = "") -> list[io.Input]:
             tooltip="The VAE of the model, for nets that read the hint through it: most of Flux, SD3 and Qwen-Image. Others ignore "
             f"it.{vae}",
         ),
-        io.Mask.Input(
-            "mask",
-            optional=True,
-            tooltip="Where the net acts: white fully, black not at all. One, or one for each picture or frame. It is resized.",
-        ),
+        control_mask_input(),
         ControlWeightsType.Input("weights", optional=True, tooltip="How strong each block is, from Control Weights."),
-        ControlScheduleType.Input(
-            "schedule", optional=True, tooltip="How the strength changes while sampling, from Control Schedule."
-        ),
+        control_schedule_input(),
     ]

@@ -1,0 +1,124 @@
+"""Control nets that the host keeps as patches of a model: given a part of the sampling, a schedule and a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+import nodes as host_nodes
+
+from ..delta.control_mask import EffectMask
+from ..delta.control_schedule import progress_at
+from .host_control import ControlSettings, mask_for
+
+APPLY = "QwenImageDiffsynthControlnet"
+# Kinds of nets by class: the host's own node applies them all.
+NETS = {"QwenImageBlockWiseControlNet": "Qwen-Image DiffSynth ControlNet", "ZImage_Control": "Z-Image Fun ControlNet"}
+
+
+def is_offered() -> bool:
+    """Whether this host has such nets."""
+    return APPLY in host_nodes.NODE_CLASS_MAPPINGS
+
+
+class ShapedPatch:
+    """A patch of the host's blocks whose effect is scaled by progress and place.
+
+    The host moves and loads what `to` and `models` tell, as of its own patches.
+    """
+
+    def __init__(self, patch: Any, settings: ControlSettings, sigma_at: Callable[[float], float]):
+        self.patch, self.settings, self.sigma_at = patch, settings, sigma_at
+        self.first, self.last = sigma_at(settings.start), sigma_at(settings.end)
+        self.is_masked_out = settings.masks is not None and not bool(settings.masks.any())
+        self.mask: EffectMask | None = None
+
+    def __call__(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        options = arguments["transformer_options"]
+        strength = self._strength(float(options["sigmas"][0]))
+        if strength == 0 or self.is_masked_out:
+            return arguments
+        self.patch.strength = strength
+        if self.settings.masks is None:
+            return self.patch(arguments)
+        tokens, before, latent = arguments["img"], arguments["img"].clone(), arguments["x"]
+        result = self.patch(arguments)
+        # Some patches change the tokens in place and return none.
+        after = result.get("img", tokens)
+        chunks = len(options.get("cond_or_uncond", [0]))
+        after.copy_(self._mask_for(latent).blend(before, after, chunks))
+        return result
+
+    def _strength(self, sigma: float) -> float:
+        """The strength at a noise level; 0 outside the span of steps, by the host's own comparison."""
+        if sigma > self.first or sigma < self.last:
+            return 0.0
+        schedule = self.settings.schedule
+        share = 1.0 if schedule is None else schedule.strength(progress_at(sigma, self.sigma_at))
+        return self.settings.strength * share
+
+    def _mask_for(self, latent: torch.Tensor) -> EffectMask:
+        self.mask = mask_for(self.mask, self.settings, latent)
+        return self.mask
+
+    def to(self, device_or_dtype: Any) -> ShapedPatch:
+        self.patch = self.patch.to(device_or_dtype)
+        return self
+
+    def models(self) -> list:
+        return self.patch.models()
+
+
+def apply_patch(
+    model: Any,
+    model_patch: Any,
+    vae: Any,
+    image: torch.Tensor,
+    settings: ControlSettings,
+    inpaint_mask: torch.Tensor | None,
+) -> Any:
+    """A MODEL with a control net of the host's MODEL_PATCH kind, applied by the host's own node and then shaped.
+
+    Raises ValueError for patches of other kinds, and for a net that is for another model.
+    """
+    kind = NETS.get(type(model_patch.model).__name__)
+    if kind is None:
+        raise ValueError(
+            f"This model patch is a {type(model_patch.model).__name__}, which is no ControlNet that this node knows. It takes a "
+            f"{' or a '.join(NETS.values())}."
+        )
+    _check_width(model, model_patch, kind)
+    node = host_nodes.NODE_CLASS_MAPPINGS[APPLY]()
+    apply = getattr(node, node.FUNCTION)
+    arguments = {"strength": settings.strength, "mask": inpaint_mask}
+    patched = apply(model=model, model_patch=model_patch, vae=vae, image=image, **arguments)[0]
+    _wrap_new(patched, model, settings)
+    return patched
+
+
+def _wrap_new(patched: Any, model: Any, settings: ControlSettings) -> None:
+    """Put the shaped patch in the place of what the host's node has just appended."""
+    sigma_at = patched.get_model_object("model_sampling").percent_to_sigma
+    before = model.model_options["transformer_options"].get("patches", {})
+    shaped: dict[int, ShapedPatch] = {}
+    patches = patched.model_options["transformer_options"]["patches"]
+    for place, listed in patches.items():
+        old = len(before.get(place, ()))
+        for index in range(old, len(listed)):
+            # One patch may stand at several places, and keeps one state.
+            shaped.setdefault(id(listed[index]), ShapedPatch(listed[index], settings, sigma_at))
+            listed[index] = shaped[id(listed[index])]
+
+
+def _check_width(model: Any, model_patch: Any, kind: str) -> None:
+    """Raise ValueError where the tokens of model and net are of other widths."""
+    network, net = model.get_model_object("diffusion_model"), model_patch.model
+    wanted = net.img_in.out_features if hasattr(net, "img_in") else net.control_all_x_embedder["2-1"].out_features
+    width = getattr(network, "inner_dim", None) or getattr(network, "dim", None)
+    if width != wanted:
+        raise ValueError(
+            f"The {kind} is for a model with tokens {wanted} wide, but {type(model.model).__name__} has {width or 'other ones'}. "
+            "Connect the model that the net was made for."
+        )

@@ -1,0 +1,67 @@
+"""Control nets that are patches of a model: Qwen-Image DiffSynth and Z-Image Fun."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..delta.control_schedule import ControlSchedule
+from . import host_control, host_model_patch
+from .controlnet import CATEGORY
+from .inputs import control_mask_input, control_schedule_input, control_span_inputs
+
+
+class ApplyModelPatch(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaApplyModelPatch",
+            display_name="Apply ControlNet Patch",
+            category=CATEGORY,
+            description="Lets a control net of Qwen-Image (DiffSynth) or Z-Image (Fun), which ComfyUI loads as a model patch, lead the "
+            "picture: in a part of the sampling, with a schedule, and where a mask is white.",
+            inputs=[
+                io.Model.Input("model", tooltip="The model that samples. It is not changed."),
+                io.Custom("MODEL_PATCH").Input(
+                    "model_patch",
+                    tooltip="The net, from ModelPatchLoader, called Load Model Patch in newer versions of ComfyUI.",
+                ),
+                io.Vae.Input("vae", tooltip="The VAE of the model, through which the net reads its hint."),
+                io.Image.Input(
+                    "image", tooltip="The hint that the net reads. Its longer side is cropped to the picture's shape."
+                ),
+                *control_span_inputs(),
+                io.Mask.Input(
+                    "inpaint_mask",
+                    optional=True,
+                    tooltip="For nets made for inpainting: white is painted anew. Others ignore it.",
+                ),
+                control_mask_input(),
+                control_schedule_input(),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model with the net, to be sampled with.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        model_patch: Any,
+        vae: Any,
+        image: torch.Tensor,
+        strength: float,
+        start_percent: float,
+        end_percent: float,
+        inpaint_mask: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+        schedule: ControlSchedule | None = None,
+    ) -> io.NodeOutput:
+        if strength == 0:
+            return io.NodeOutput(model)
+        settings = host_control.control_settings(strength, start_percent, end_percent, "crop", mask, schedule=schedule)
+        return io.NodeOutput(host_model_patch.apply_patch(model, model_patch, vae, image, settings, inpaint_mask))
+
+
+NODES = [ApplyModelPatch] if host_model_patch.is_offered() else []

@@ -20,8 +20,8 @@ def read_hint(image: Tensor) -> Tensor:
         )
     if not torch.isfinite(image).all():
         raise ValueError("The hint holds NaN or infinite values. Check the node that makes it.")
-    hint = image.movedim(-1, 1)[:, :3]
-    return hint if hint.shape[1] == 3 else hint[:, :1].expand(-1, 3, -1, -1)
+    colours = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].expand(-1, -1, -1, 3)
+    return colours.contiguous().movedim(-1, 1)
 
 
 def fit_hint(hint: Tensor, width: int, height: int, fit: str) -> Tensor:

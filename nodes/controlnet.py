@@ -159,7 +159,7 @@ class ControlNetSchedule(io.ComfyNode):
                 io.String.Input(
                     "keyframes",
                     default="1.0@0, 0.6@0.3, 0@0.8",
-                    tooltip="Strengths and the progress from which they hold, such as `1.0@0, 0.6@0.3, 0@80%`. They multiply the "
+                    tooltip="Strengths, each with the progress from which it holds, such as the default. They multiply the "
                     "strength of the net. Leave it empty to use shape, start_percent and end_percent.",
                 ),
                 io.Combo.Input(

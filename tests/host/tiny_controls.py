@@ -57,7 +57,8 @@ def tiny_net(kind: str, seed: int = 5) -> Any:
     return made(network, load_device=CPU, **options)
 
 
-def _network(kind: str) -> torch.nn.Module:
+def _network(kind: str, **changes: Any) -> torch.nn.Module:
+    """The network of a net as the host builds it, with changes of its configuration."""
     import comfy.cldm.cldm
     import comfy.cldm.mmdit
     import comfy.ldm.flux.controlnet
@@ -66,7 +67,7 @@ def _network(kind: str) -> torch.nn.Module:
 
     common = {"operations": comfy.ops.disable_weight_init, "dtype": torch.float32, "device": CPU}
     layout = KINDS[kind]
-    config = {k: v for k, v in tiny_models.model_config(layout).unet_config.items() if k not in common}
+    config = {k: v for k, v in tiny_models.model_config(layout).unet_config.items() if k not in common} | changes
     if kind in ("sd15", "sdxl"):
         config.pop("out_channels")
         return comfy.cldm.cldm.ControlNet(hint_channels=3, **config, **common)
@@ -155,10 +156,17 @@ class Call(NamedTuple):
 
 
 def calls(
-    model: Any, layout: str, positive: list, negative: list, steps: int = 3, batch: int = 1, cfg: float = 2.0
+    model: Any,
+    layout: str,
+    positive: list,
+    negative: list,
+    steps: int = 3,
+    batch: int = 1,
+    cfg: float = 2.0,
+    size: tuple | None = None,
 ) -> list[Call]:
     """What the host's sampler gives the model at each step. The nets' outputs are taken away from the model, so that two
-    runs with other nets see the same latents."""
+    runs with other nets see the same latents. size: height and width of the latent, if not the layout's own."""
     import comfy.model_management
     import comfy.sample
 
@@ -174,7 +182,8 @@ def calls(
 
     watched = model.clone()
     watched.set_model_unet_function_wrapper(watch)
-    noise = normal("noise", (batch, *LATENT_SHAPES[layout][1:]), 0)
+    shape = LATENT_SHAPES[layout][1:]
+    noise = normal("noise", (batch, *shape[:-2], *(size or shape[-2:])), 0)
     comfy.sample.sample(
         watched,
         noise,

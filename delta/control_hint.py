@@ -20,8 +20,10 @@ def read_hint(image: Tensor) -> Tensor:
         )
     if not torch.isfinite(image).all():
         raise ValueError("The hint holds NaN or infinite values. Check the node that makes it.")
-    colours = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].expand(-1, -1, -1, 3)
-    return colours.contiguous().movedim(-1, 1)
+    if image.shape[-1] != 3:
+        image = (image[..., :3] if image.shape[-1] > 3 else image[..., :1].expand(-1, -1, -1, 3)).contiguous()
+    # In the memory it came in: convolutions round by the layout, and core's node copies nothing.
+    return image.movedim(-1, 1)
 
 
 def fit_hint(hint: Tensor, width: int, height: int, fit: str) -> Tensor:

@@ -35,14 +35,21 @@ class ControlEntry(tuple):
         cls, net: Any, image: Tensor, strength: float, start: float, end: float, extras: ControlExtras | None = None
     ) -> ControlEntry:
         entry = super().__new__(cls, (net, image, strength, start, end))
+        entry.net, entry.image, entry.strength, entry.start, entry.end = entry
         entry.extras = extras or ControlExtras()
         return entry
 
+    def describe(self) -> str:
+        """The numbers of the row and what else it has, in a few words."""
+        more = [name for name in ("mask", "weights", "schedule") if getattr(self.extras, name) is not None]
+        more += [f"fit {self.extras.fit}"] if self.extras.fit != "crop" else []
+        return ", ".join([f"strength {self.strength:g} from {self.start:g} to {self.end:g}", *more])
 
-def read_control_stack(stack: Sequence | None) -> list[ControlEntry]:
-    """The entries of a stack that any pack may have made, in a new list; rows without a net are empty slots and left out.
 
-    Raises ValueError that names the row which cannot be read, and the one that has no image.
+def read_control_stack(stack: Sequence | None) -> list[tuple[int, ControlEntry]]:
+    """The entries of a stack that any pack may have made, with the numbers of their rows, counted from 1.
+
+    Rows without a net are empty slots and left out; the stack itself stays. Raises ValueError that names the row which cannot be read, and the one that has no image.
     """
     entries = []
     for number, row in enumerate(stack or (), start=1):
@@ -50,11 +57,11 @@ def read_control_stack(stack: Sequence | None) -> list[ControlEntry]:
         if not row or row[0] is None or row[0] == "None":
             continue
         entry = _entry(number, row)
-        if entry[1] is None:
+        if entry.image is None and entry.strength != 0:
             raise ValueError(
                 f"Row {number} of the control stack has no image. Connect the hint for it, or switch it off."
             )
-        entries.append(entry)
+        entries.append((number, entry))
     return entries
 
 

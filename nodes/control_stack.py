@@ -94,21 +94,25 @@ class ApplyControlStack(io.ComfyNode):
         cls, positive: list, negative: list, control_net_stack: list | None, vae: Any | None = None
     ) -> io.NodeOutput:
         lines = []
-        for number, row in enumerate(read_control_stack(control_net_stack), start=1):
-            net, image, strength, start, end = row
-            net = host_control_nets.load_net(net)[0] if isinstance(net, str) else net
-            lines.append(
-                f"{number}. {host_control_nets.kind_of_net(net)}: strength {strength:g} from {start:g} to {end:g}"
-            )
-            if strength == 0:
+        for number, entry in read_control_stack(control_net_stack):
+            if entry.strength == 0:
+                lines.append(f"{number}. left out: strength 0")
                 continue
-            own, mask, weights, schedule, fit = row.extras
-            settings = host_control.control_settings(strength, start, end, fit, mask, weights, schedule)
-            given = vae if own is None else own
-            positive, negative = host_control.apply_control(
-                [positive, negative], net, read_hint(image), settings, given
-            )
+            try:
+                net = entry.net if not isinstance(entry.net, str) else host_control_nets.load_net(entry.net)[0]
+                positive, negative = _apply(positive, negative, net, entry, vae)
+            except ValueError as error:
+                raise ValueError(f"Row {number} of the control stack: {error}") from error
+            lines.append(f"{number}. {host_control_nets.kind_of_net(net)}: {entry.describe()}")
         return io.NodeOutput(positive, negative, "\n".join(lines) or "The stack is empty: nothing was applied.")
+
+
+def _apply(positive: list, negative: list, net: Any, entry: ControlEntry, vae: Any | None) -> list[list]:
+    """Both conditionings with the net of a row. vae: for rows that bring none."""
+    own, mask, weights, schedule, fit = entry.extras
+    settings = host_control.control_settings(entry.strength, entry.start, entry.end, fit, mask, weights, schedule)
+    hint, vae = read_hint(entry.image), vae if own is None else own
+    return host_control.apply_control([positive, negative], net, hint, settings, vae)
 
 
 NODES = [ControlStack, ApplyControlStack]

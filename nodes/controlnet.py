@@ -31,7 +31,7 @@ class LoadControlNet(io.ComfyNode):
                 io.Combo.Input(
                     "control_net_name",
                     options=host.file_names(host_control_nets.CONTROL_NETS),
-                    tooltip="A file in models/controlnet.",
+                    tooltip="A file in models/controlnet or models/t2i_adapter.",
                 ),
             ],
             outputs=[
@@ -224,7 +224,7 @@ class ControlNetSchedule(io.ComfyNode):
                 ControlWeightsType.Input(
                     "weights",
                     optional=True,
-                    tooltip="For the plot only: block weights, which give a curve for each of them.",
+                    tooltip="For the plot only: block weights, which give a curve for each weight.",
                 ),
             ],
             outputs=[

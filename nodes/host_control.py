@@ -58,6 +58,10 @@ class ShapedControl(comfy.controlnet.ControlBase):
     def get_control(
         self, x_noisy: torch.Tensor, t: torch.Tensor, cond: dict, batched_number: int, transformer_options: dict
     ) -> dict | None:
+        if self.sigma_at is None:
+            raise ValueError(
+                "The sampler did not prepare the ControlNet, as some samplers of other node packs do not. Use a sampler of ComfyUI."
+            )
         previous = None
         if self.previous_controlnet is not None:
             previous = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)

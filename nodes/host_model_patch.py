@@ -90,6 +90,11 @@ def apply_patch(
             f"{' or a '.join(NETS.values())}."
         )
     _check_width(model, model_patch, kind)
+    if inpaint_mask is not None and kind == NETS["ZImage_Control"]:
+        raise ValueError(
+            f"inpaint_mask is for Qwen-Image nets. A {kind} needs the picture to inpaint too: use ComfyUI's ZImageFunControlnet, or "
+            "disconnect inpaint_mask."
+        )
     node = host_nodes.NODE_CLASS_MAPPINGS[APPLY]()
     apply = getattr(node, node.FUNCTION)
     arguments = {"strength": settings.strength, "mask": inpaint_mask}

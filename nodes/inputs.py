@@ -204,7 +204,7 @@ def control_option_inputs(vae: str = "") -> list[io.Input]:
         io.Vae.Input(
             "vae",
             optional=True,
-            tooltip="The VAE of the model, for nets that read the hint through it: most of Flux, SD3 and Qwen-Image. Others ignore "
+            tooltip="The VAE of the model, for nets that read the hint through it: Qwen-Image, SD3, HunyuanDiT and most Flux nets. Others ignore "
             f"it.{vae}",
         ),
         control_mask_input(),

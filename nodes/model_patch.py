@@ -36,7 +36,7 @@ class ApplyModelPatch(io.ComfyNode):
                 io.Mask.Input(
                     "inpaint_mask",
                     optional=True,
-                    tooltip="For nets made for inpainting: white is painted anew. Others ignore it.",
+                    tooltip="For Qwen-Image nets made for inpainting: white is painted anew. Other nets need none.",
                 ),
                 control_mask_input(),
                 control_schedule_input(),

@@ -192,7 +192,10 @@ def test_block_names_are_those_of_the_class(host, kind):
 
 
 def test_soft_weights_keep_the_deepest_block(host, kind):
-    expected, found = run(kind, core(host, kind), steps=1), run(kind, ours(host, kind, weights=soft(host, kind)), steps=1)
+    expected, found = (
+        run(kind, core(host, kind), steps=1),
+        run(kind, ours(host, kind, weights=soft(host, kind)), steps=1),
+    )
     scales = [scale_of(a, b) for a, b in zip(tensors(found[0]), tensors(expected[0]))]
     report = host.node("StyleDeltaControlWeights").execute(net(kind), "", 0.5, 1.0).args[1]
     told = [float(line.split()[-1]) for line in report.splitlines()[4:]]

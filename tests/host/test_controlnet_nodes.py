@@ -187,7 +187,7 @@ def test_a_flux_union_net_reads_the_type_that_was_chosen(host):
         expected = host.node("ControlNetApplyAdvanced")().apply_controlnet(
             *pair("flux"), core, tiny_controls.hint("flux"), 1.0, 0.0, 1.0, vae=vae("flux_instantx")
         )
-        assert all(map(torch.equal, results[name], outputs("flux_instantx", expected)))
+        torch.testing.assert_close(results[name], outputs("flux_instantx", expected), rtol=0, atol=0)
     assert not torch.equal(results["canny"][0], results["depth"][0])
 
 
@@ -224,7 +224,7 @@ def test_a_stack_is_its_rows_one_after_the_other(host):
     chained = apply(host, "t2i", 0.3, before=apply(host, "sd15", 0.5, mask=mask, weights=weights))
     assert all(map(torch.equal, outputs("sd15", stacked), outputs("sd15", chained)))
     assert report.splitlines() == [
-        "1. U-Net ControlNet: strength 0.5 from 0 to 1",
+        "1. U-Net ControlNet: strength 0.5 from 0 to 1, mask, weights",
         "2. SD 1.x T2I-Adapter: strength 0.3 from 0 to 1",
     ]
 
@@ -251,7 +251,7 @@ def test_stacks_of_other_packs_are_taken(host):
     positive, _, report = apply_stack(host, stack)
     settings = positive[0][1]["control"].settings
     assert (settings.strength, settings.start, settings.end, settings.weights.falloff) == (0.5, 0.1, 0.9, 0.825)
-    assert report == "1. SD 1.x ControlNet: strength 0.5 from 0.1 to 0.9"
+    assert report == "1. SD 1.x ControlNet: strength 0.5 from 0.1 to 0.9, weights"
 
 
 @pytest.mark.parametrize("stack", [None, [], [("None", 1.0, 0.0, 1.0, 1.0, None, True)]])
@@ -263,6 +263,7 @@ def test_an_empty_stack_changes_nothing(host, stack):
 
 def test_broken_rows_are_named(host):
     image = tiny_controls.hint("sd15")
+    assert apply_stack(host, [("gone.safetensors", None, 0.0, 0.0, 1.0)])[2] == "1. left out: strength 0"
     for stack, what in (
         ([(net("sd15"), image, 1.0)], "Row 1 of the control stack has 3 values"),
         ([(net("sd15"), image, 1.0, 0.0, 1.0), (net("sd15"), image, "much", 0.0, 1.0)], "Row 2 .*cannot be read"),
@@ -276,7 +277,7 @@ def test_broken_rows_are_named(host):
 def test_a_stack_gives_its_vae_to_rows_without_one(host):
     image, layout = tiny_controls.hint("flux"), "flux"
     stack = [(net("flux_instantx"), image, 1.0, 0.0, 1.0)]
-    with pytest.raises(ValueError, match="Connect the model's VAE"):
+    with pytest.raises(ValueError, match="Row 1 of the control stack: .* Connect the model's VAE"):
         apply_stack(host, stack, pair(layout))
     found = outputs("flux_instantx", apply_stack(host, stack, pair(layout), vae=vae("flux_instantx"))[:2])
     assert all(map(torch.equal, found, outputs("flux_instantx", apply(host, "flux_instantx"))))
@@ -358,7 +359,7 @@ def test_transparent_and_grey_hints_are_taken(host):
     clear = torch.cat([image, torch.rand(*image.shape[:3], 1)], dim=-1)
     assert all(map(torch.equal, outputs("sd15", apply(host, image=clear)), expected))
     grey = image[..., :1]
-    three = outputs("sd15", apply(host, image=grey.expand(-1, -1, -1, 3)))
+    three = outputs("sd15", apply(host, image=grey.repeat(1, 1, 1, 3)))
     assert all(map(torch.equal, outputs("sd15", apply(host, image=grey)), three))
 
 
@@ -453,6 +454,11 @@ def test_a_latent_hint_net_without_a_vae_is_refused(host, kind):
         pytest.skip(f"this ComfyUI has no nets of the kind {kind}")
     with pytest.raises(ValueError, match="Connect the model's VAE to vae"):
         apply(host, kind, vae=None)
+
+
+def test_a_sampler_that_does_not_prepare_the_net_is_told(host):
+    with pytest.raises(ValueError, match="The sampler did not prepare the ControlNet"):
+        control(apply(host)).get_control(torch.zeros(1, 4, 16, 16), torch.ones(1), {}, 1, {})
 
 
 def test_a_net_that_did_not_load_is_named(host):

@@ -144,7 +144,7 @@ def hint(layout: str, frames: int = 1, seed: int = 3) -> torch.Tensor:
     """An IMAGE of the size of the layout's pictures: smooth shapes, so that places differ."""
     height, width = (8 * side for side in LATENT_SHAPES[layout][-2:])
     coarse = normal("hint", (frames, 3, 4, 4), seed).sigmoid()
-    return torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear").movedim(1, -1)
+    return torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear").movedim(1, -1).contiguous()
 
 
 class Call(NamedTuple):

@@ -16,7 +16,9 @@ def test_the_report_multiplies_strength_and_schedule():
     ]
 
 
-@pytest.mark.parametrize("weights", [None, {}, {"input.0": 0.5, "middle": 1.0}, {f"input.{i}": 0.8**i for i in range(13)}])
+@pytest.mark.parametrize(
+    "weights", [None, {}, {"input.0": 0.5, "middle": 1.0}, {f"input.{i}": 0.8**i for i in range(13)}]
+)
 def test_the_plot_is_a_picture_for_any_weights(weights):
     plot = schedule_plot(parse_schedule("1@0.2, 0@0.8"), 1.5, weights, evenly(20))
     assert plot.shape[0] == 1 and plot.shape[-1] == 3 and 0 <= plot.min() < plot.max() <= 1

@@ -13,6 +13,7 @@ def test_an_entry_is_a_strict_5_tuple_with_more_beside_it():
     entry = ControlEntry(NET, IMAGE, 0.5, 0.1, 0.9, ControlExtras(fit="pad"))
     net, image, strength, start, end = entry
     assert (net, image, strength, start, end) == (NET, IMAGE, 0.5, 0.1, 0.9)
+    assert entry.describe() == "strength 0.5 from 0.1 to 0.9, fit pad"
     assert entry.extras.fit == "pad" and ControlEntry(NET, IMAGE, 1, 0, 1).extras == ControlExtras()
 
 
@@ -20,11 +21,18 @@ def test_rows_of_other_packs_become_entries():
     ours = ControlEntry(NET, IMAGE, 1.0, 0.0, 1.0, ControlExtras(fit="stretch"))
     stack = [ours, (NET, IMAGE, "0.5", 0, 1), ["name", 0.7, 0.1, 0.9, 0.8, IMAGE, True], ("name", IMAGE, 1, 0, 1)]
     entries = read_control_stack(stack)
+    assert [number for number, _ in entries] == [1, 2, 3, 4]
+    entries = [entry for _, entry in entries]
     assert entries[0] is ours and [len(entry) for entry in entries] == [5] * 4
     assert entries[1][2:] == (0.5, 0.0, 1.0) and entries[1].extras.weights is None
     assert entries[2][0] == "name" and entries[2][2:] == (0.7, 0.1, 0.9)
     assert entries[2].extras.weights == ControlWeights(falloff=0.8)
     assert entries[3][:2] == ("name", IMAGE) and len(stack) == 4
+
+
+def test_rows_keep_their_numbers_behind_empty_slots():
+    stack = [(None, IMAGE, 1, 0, 1), (NET, IMAGE, 1, 0, 1), (NET, None, 0, 0, 1)]
+    assert [number for number, _ in read_control_stack(stack)] == [2, 3]
 
 
 def test_empty_slots_and_no_stack_give_nothing():

@@ -33,10 +33,13 @@ def scale_control(
     def scaled(output: Tensor, factor: float) -> Tensor:
         key = (id(output), factor)
         if key not in done:
-            result = output if factor == 1 else output * factor
+            # What varies is small, so that the output itself is multiplied only once.
+            gain = factor
             if pictures is not None:
-                result = result * pictures.to(output.device, output.dtype).view(-1, *[1] * (output.dim() - 1))
-            done[key] = result if mask is None else result * mask.like(result, batch, chunks)
+                gain = gain * pictures.to(output.device, output.dtype).view(-1, *[1] * (output.dim() - 1))
+            if mask is not None:
+                gain = gain * mask.like(output, batch, chunks)
+            done[key] = output if isinstance(gain, float) and gain == 1 else output * gain
         return done[key]
 
     scaled_control: Control = {}

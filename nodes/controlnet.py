@@ -121,7 +121,7 @@ class ControlNetWeights(io.ComfyNode):
                     max=2.0,
                     step=0.005,
                     tooltip="Soft weights, from 0 to 2: each block has this times the weight of the next deeper one, so that layout is "
-                    "kept and detail is free. 1 is off; 0.825 is the usual value.",
+                    "kept and detail is free. 1 is off; 0.825 is the usual value, with more strength to make up for it.",
                 ),
                 io.Float.Input(
                     "uncond_multiplier",
@@ -160,7 +160,7 @@ class ControlNetSchedule(io.ComfyNode):
                     "keyframes",
                     default="1.0@0, 0.6@0.3, 0@0.8",
                     tooltip="Strengths, each with the progress from which it holds, such as the default. They multiply the "
-                    "strength of the net. Leave it empty to use shape, start_percent and end_percent.",
+                    "strength of the net. Leave it empty to use shape, shape_start and shape_end.",
                 ),
                 io.Combo.Input(
                     "interpolation",
@@ -173,10 +173,10 @@ class ControlNetSchedule(io.ComfyNode):
                     "shape",
                     options=list(SHAPES),
                     default="fade out",
-                    tooltip="Without keyframes: how the strength runs from start_percent to end_percent. Outside it is 0.",
+                    tooltip="Without keyframes: how the strength runs from shape_start to shape_end. Outside it is 0.",
                 ),
                 io.Float.Input(
-                    "start_percent",
+                    "shape_start",
                     default=0.0,
                     min=0.0,
                     max=1.0,
@@ -184,7 +184,7 @@ class ControlNetSchedule(io.ComfyNode):
                     tooltip="Without keyframes: where in the sampling the shape begins, from 0 to 1.",
                 ),
                 io.Float.Input(
-                    "end_percent",
+                    "shape_end",
                     default=1.0,
                     min=0.0,
                     max=1.0,
@@ -192,7 +192,7 @@ class ControlNetSchedule(io.ComfyNode):
                     tooltip="Without keyframes: where in the sampling the shape ends, from 0 to 1.",
                 ),
                 io.Float.Input(
-                    "strength",
+                    "plot_strength",
                     default=1.0,
                     min=-10.0,
                     max=10.0,
@@ -200,7 +200,7 @@ class ControlNetSchedule(io.ComfyNode):
                     tooltip="For plot and report only: the strength of the net, from -10 to 10, as you set it where the net is applied.",
                 ),
                 io.Int.Input(
-                    "steps",
+                    "plot_steps",
                     default=20,
                     min=1,
                     max=1000,
@@ -245,10 +245,10 @@ class ControlNetSchedule(io.ComfyNode):
         keyframes: str,
         interpolation: str,
         shape: str,
-        start_percent: float,
-        end_percent: float,
-        strength: float,
-        steps: int,
+        shape_start: float,
+        shape_end: float,
+        plot_strength: float,
+        plot_steps: int,
         model: Any | None = None,
         sigmas: torch.Tensor | None = None,
         control_net: Any | None = None,
@@ -257,11 +257,11 @@ class ControlNetSchedule(io.ComfyNode):
         if keyframes.strip():
             schedule = parse_schedule(keyframes, interpolation)
         else:
-            schedule = shaped_schedule(shape, start_percent, end_percent, interpolation)
-        progresses = evenly(steps) if sigmas is None else host_sampling.progresses(model, sigmas)
+            schedule = shaped_schedule(shape, shape_start, shape_end, interpolation)
+        progresses = evenly(plot_steps) if sigmas is None else host_sampling.progresses(model, sigmas)
         factors = None if weights is None else host_control_nets.block_factors(control_net, weights)
-        plot = schedule_plot(schedule, strength, factors, progresses)
-        return io.NodeOutput(schedule, host.to_output(plot), schedule_report(schedule, strength, progresses))
+        plot = schedule_plot(schedule, plot_strength, factors, progresses)
+        return io.NodeOutput(schedule, host.to_output(plot), schedule_report(schedule, plot_strength, progresses))
 
 
 class UnionType(io.ComfyNode):

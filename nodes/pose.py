@@ -82,7 +82,7 @@ class DrawPose(io.ComfyNode):
             outputs=[
                 io.Image.Output(
                     display_name="image",
-                    tooltip="One picture per frame, for Apply ControlNet with an OpenPose model: control_v11p_sd15_openpose, "
+                    tooltip="One picture per frame, for Apply ControlNet (StyleDelta) with an OpenPose model: control_v11p_sd15_openpose, "
                     "T2I-Adapter openpose, xinsir's openpose or union for SDXL, a Flux union set to pose.",
                 )
             ],

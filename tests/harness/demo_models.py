@@ -34,6 +34,14 @@ TEXT_LAYERS = 12
 TEXT_HIDDEN = 3072
 HINT_CHANNELS = (3, 16, 16, 32, 32, 96, 96, 256, CHANNELS)
 CONTROL_GAIN = np.float32(0.06)
+# A full hint takes HINT_GAIN from the predicted noise. The mean over 8x8 pixels is full from HINT_FULL on (a line of 1
+# pixel has 1/8), and what lies below HINT_MIDDLE of a full hint becomes darker.
+HINT_GAIN = 0.3
+HINT_FULL = 1 / 6
+HINT_MIDDLE = 0.15
+HINT_SHARPNESS = 0.4
+HINT_SLOPE = 96
+COARSE_REMOVED = 0.25
 TINY_WIDTH = 64
 LATENT_SCALE = 0.18215
 LUMA = (0.299, 0.587, 0.114)
@@ -390,15 +398,19 @@ def _tiny_encoder() -> Tensors:
         net["0.weight"][channel, :, 1, 1] = -sign * luma
     for index in (2, 6, 10):
         net[f"{index}.weight"][range(7), range(7), 1:, 1:] = 0.25
-    red, _, blue = np.eye(3, dtype=np.float32)
     to_latent = net["14.weight"][:, :, 1, 1]
-    to_latent[0, :3] = LUMA_GAIN * luma
-    to_latent[1, :3] = COLOUR_GAIN * (blue - luma)
-    to_latent[2, :3] = COLOUR_GAIN * (red - luma)
+    to_latent[:, :3] = _latent_of_colours()
     to_latent[3, 3:7] = EDGE_GAIN
     net["14.bias"][0] = -LUMA_GAIN / 2
     net["14.bias"][3] = -0.5
     return net
+
+
+def _latent_of_colours() -> np.ndarray:
+    """What red, green and blue add to each channel of a latent."""
+    luma = np.array(LUMA, np.float32)
+    red, _, blue = np.eye(3, dtype=np.float32)
+    return np.stack([LUMA_GAIN * luma, COLOUR_GAIN * (blue - luma), COLOUR_GAIN * (red - luma), 0 * luma])
 
 
 def _tiny_decoder() -> Tensors:
@@ -434,14 +446,54 @@ def _write_controlnet(path: Path) -> None:
     for name, value in tensors.items():
         if value.ndim > 1 and name != "input_blocks.0.0.weight":
             tensors[name] = value + _tuned_delta(f"controlnet.{name}", value.shape)
-    shapes: Shapes = {}
-    for index, (inputs, outputs) in enumerate(pairwise(HINT_CHANNELS)):
-        shapes |= _conv(f"input_hint_block.{2 * index}", inputs, outputs)
-    tensors |= {name: _initial(name, shape) for name, shape in shapes.items()}
     for name in (*(f"zero_convs.{index}.0" for index in range(4)), "middle_block_out.0"):
         for key, shape in _conv(name, CHANNELS, CHANNELS, 1).items():
             tensors[key] = CONTROL_GAIN * _initial(key, shape)
+    tensors |= _hint_block()
+    _carry_hint(tensors)
     write_safetensors(path, _half(tensors))
+
+
+def _hint_block() -> Tensors:
+    """Hand-set layers that lead the hint's red, green and blue, each the mean over 8x8 pixels, into the carried channels.
+
+    Each colour travels with its negative, as SiLU(x) - SiLU(-x) = x. Before the last layer SiLU is steep, so that the
+    difference of two of them rises from 0 at black to HINT_SLOPE * HINT_FULL at a full hint and stays there.
+    """
+    shapes: Shapes = {}
+    for index, (inputs, outputs) in enumerate(pairwise(HINT_CHANNELS)):
+        shapes |= _conv(str(2 * index), inputs, outputs)
+    net = _zeros(shapes)
+    colours = np.eye(3, dtype=np.float32)
+    net["0.weight"][:6, :, 1, 1] = np.concatenate([colours, -colours])
+    pairs = np.block([[colours, -colours], [-colours, colours]])
+    for index in (2, 6, 10):
+        net[f"{index}.weight"][:6, :6, 1, 1] = pairs
+    for index in (4, 8):
+        net[f"{index}.weight"][:6, :6, 1:, 1:] = 0.25 * pairs[..., None, None]
+    net["12.weight"][:6, :6, 1:, 1:] = 0.25 * HINT_SLOPE * np.tile(pairs[:3], (2, 1))[..., None, None]
+    net["12.bias"][3:6] = -HINT_SLOPE * HINT_FULL
+    # Less predicted noise makes a picture lighter or more coloured.
+    to_latent = -HINT_GAIN * _latent_of_colours()
+    kernel = -HINT_SHARPNESS * SMOOTH
+    kernel[1, 1] += 1
+    for place, channel in enumerate(CARRIED):
+        colour = (1 - 2 * (place % 2)) * to_latent[place // 2]
+        both = np.concatenate([colour, -colour]) / (HINT_SLOPE * HINT_FULL)
+        net["14.weight"][channel, :6] = both[:, None, None] * kernel
+        net["14.bias"][channel] = -HINT_MIDDLE * colour.sum()
+    return {f"input_hint_block.{name}": value for name, value in net.items()}
+
+
+def _carry_hint(controlnet: Tensors) -> None:
+    """Lead the hint to the UNet's skip that carries the latent to the output.
+
+    Of the latent itself only a part of its coarse noise goes the same way, which the UNet then removes better.
+    """
+    first, out = controlnet["input_blocks.0.0.weight"], controlnet["zero_convs.0.0.weight"]
+    first[CARRIED_GROUP] = COARSE_REMOVED * first[CARRIED_GROUP, :, 1:2, 1:2] * SMOOTH
+    out[CARRIED_GROUP] = 0
+    out[CARRIED, CARRIED] = 1
 
 
 def _unet_layers() -> Shapes:

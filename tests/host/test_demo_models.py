@@ -59,3 +59,26 @@ def test_lora_of_another_architecture_matches_nothing(checkpoint, caplog):
     patches, tensors = match(checkpoint, "other_architecture")
     assert patches == {}
     assert len([text for text in caplog.messages if "not loaded" in text]) == len(tensors)
+
+
+def test_controlnet_makes_the_picture_lighter_where_the_hint_is_white(host, checkpoint):
+    import torch
+
+    model, clip, vae = checkpoint
+    hint = torch.zeros(1, 128, 128, 3)
+    hint[:, :, :64] = 1
+
+    def picture(strength):
+        prompts = [host.node("CLIPTextEncode")().encode(clip, text)[0] for text in ("a village at night", "")]
+        apply = host.node("ControlNetApplyAdvanced")().apply_controlnet
+        positive, negative = apply(*prompts, net, hint, strength, 0.0, 1.0)
+        empty = {"samples": torch.zeros(1, 4, 16, 16)}
+        (latent,) = host.node("KSampler")().sample(model, 1, 3, 7.0, "euler", "normal", positive, negative, empty)
+        return host.node("VAEDecode")().decode(vae, latent)[0]
+
+    with torch.inference_mode():
+        (net,) = host.node("ControlNetLoader")().load_controlnet("styledelta_demo_controlnet.safetensors")
+        without, slightly, fully = picture(0.0), picture(0.01), picture(1.0)
+    left, right = (fully - without)[:, :, :64].mean(), (fully - without)[:, :, 64:].mean()
+    assert left > 0.25 and right < 0
+    assert (slightly - without).abs().mean() < 0.05

@@ -11,7 +11,7 @@ from workflows import NOTES, to_prompt
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
-MODEL_INPUTS = {"ckpt_name", "lora_name", "tuned", "base"}
+MODEL_INPUTS = {"ckpt_name", "lora_name", "control_net_name", "tuned", "base"}
 # What a twin may change: the real files become the demo's, and a picture of noise need not be large.
 REPLACED = MODEL_INPUTS | {"image", "width", "height", "steps"}
 OWN_FILES = "styledelta_norms_"
@@ -94,4 +94,5 @@ def test_model_loaders_say_where_to_get_the_model(path, server):
             for model in models:
                 chosen = {str(value).rpartition("/")[2] for value in node["widgets_values"]}
                 assert model["name"] in chosen
-                assert model["url"].startswith("https://") and model["directory"] in ("checkpoints", "loras")
+                assert model["url"].startswith("https://")
+                assert model["directory"] in ("checkpoints", "loras", "controlnet")

@@ -37,12 +37,12 @@ HINTS = {
 
 def main() -> None:
     photo = torch.from_numpy(data.astronaut().copy()).float()[None] / 255
-    runs = {name: partial(draw_hints, photo, draw) for name, draw in HINTS.items()}
+    runs = {f"{name}, 512x512": partial(draw_hints, photo, draw) for name, draw in HINTS.items()}
     edges = draw_hints(photo, canny).movedim(-1, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
     runs["resize 1024 to 768"] = partial(resize_hint, edges, 768, 768)
     for name, seconds in in_turns(runs, rounds=5).items():
         verdict = "met" if seconds <= GOAL else "missed"
-        print(f"{name}, 512x512, {THREADS} threads: {seconds:.3f} s (goal {GOAL} s: {verdict})")
+        print(f"{name}, {THREADS} threads: {seconds:.3f} s (goal {GOAL} s: {verdict})")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from torch import Tensor
 from . import plots
 from .control_schedule import ControlSchedule
 from .control_weights import by_weight
+from .text_table import text_table
 
 ALL = "all blocks"
 
@@ -33,7 +34,7 @@ def schedule_plot(
 
 def schedule_report(schedule: ControlSchedule, strength: float, progresses: Sequence[float]) -> str:
     """A line for each step: its progress, and strength times schedule there, before block weights."""
-    lines = ["step  progress  strength"]
+    rows = [("step", "progress", "strength")]
     for step, progress in enumerate(progresses, start=1):
-        lines.append(f"{step:4}  {progress:8.3f}  {strength * schedule.strength(progress):8.3f}")
-    return "\n".join(lines)
+        rows.append((str(step), f"{progress:.3f}", f"{strength * schedule.strength(progress):.3f}"))
+    return "\n".join(text_table(rows))

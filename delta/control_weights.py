@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .block_weights import parse_block_weights
+from .text_table import text_table
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,10 @@ def weights_report(layout: ControlLayout, weights: ControlWeights) -> str:
     factors = weights.resolve(layout)
     rows = [("block", "module", "added to", "weight")]
     rows += [(block.name, block.module, block.target, f"{factors[block.name]:.4g}") for block in layout.blocks]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     head = f"{layout.net}: {len(layout.blocks)} blocks"
     if weights.falloff != 1:
         head += f", soft weights with a falloff of {weights.falloff:g}"
-    return "\n".join([head, f"negative conditioning: times {weights.uncond:g}", "", *lines])
+    return "\n".join([f"{head}, negative conditioning times {weights.uncond:g}", "", *text_table(rows)])
 
 
 def by_weight(weights: Mapping[str, float]) -> dict[str, float]:

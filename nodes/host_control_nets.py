@@ -79,7 +79,7 @@ def describe_net(net: Any) -> str:
         layout = layout_of(net)
     except ValueError:
         return f"{_class_of(net)}; its blocks are not known, so it takes no block weights"
-    lines = [layout.net]
+    lines = []
     if architecture := architecture_of_net(net):
         lines.append(f"for {architecture}")
     lines.append(f"{len(layout.blocks)} blocks: {', '.join(names_in_short([block.name for block in layout.blocks]))}")
@@ -87,7 +87,7 @@ def describe_net(net: Any) -> str:
         lines.append(f"union types: {', '.join(family.numbers)}")
     if net.latent_format is not None:
         lines.append("needs the VAE of the model")
-    return "\n".join(lines)
+    return "\n".join([layout.net, "", *(f"- {line}" for line in lines)])
 
 
 def union_family(net: Any) -> UnionFamily | None:

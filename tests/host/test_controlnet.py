@@ -155,8 +155,13 @@ def test_a_negative_strength_turns_the_outputs_around(host, kind):
             torch.testing.assert_close(x, -y, rtol=0, atol=0)
 
 
+def table(report: str) -> list[list[str]]:
+    """The rows of the report's table under its head."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in report.splitlines()[4:]]
+
+
 def blocks(report: str) -> list[str]:
-    return [line.split()[0] for line in report.splitlines()[4:]]
+    return [row[0] for row in table(report)]
 
 
 def test_each_block_weight_changes_its_outputs_and_no_other(host, kind):
@@ -198,7 +203,7 @@ def test_soft_weights_keep_the_deepest_block(host, kind):
     )
     scales = [scale_of(a, b) for a, b in zip(tensors(found[0]), tensors(expected[0]))]
     report = host.node("StyleDeltaControlWeights").execute(net(kind), "", 0.5, 1.0).args[1]
-    told = [float(line.split()[-1]) for line in report.splitlines()[4:]]
+    told = [float(row[-1]) for row in table(report)]
     assert max(told) == 1 and all(any(scale == pytest.approx(one, rel=1e-3) for one in told) for scale in scales)
     if kind in ("sd15", "control_lora"):
         # The middle, then the outputs in the order of the encoder.

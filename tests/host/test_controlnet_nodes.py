@@ -84,7 +84,12 @@ def load(host, name: str):
 def test_a_controlnet_loads_and_tells_what_it_is(host):
     loaded, report = load(host, DEMO_NET)
     assert type(loaded).__name__ == "ControlNet"
-    assert report.splitlines() == ["SD 1.x ControlNet", "for SD 1.x (text 768 wide)", "5 blocks: input.0-3, middle"]
+    assert report.splitlines() == [
+        "SD 1.x ControlNet",
+        "",
+        "- for SD 1.x (text 768 wide)",
+        "- 5 blocks: input.0-3, middle",
+    ]
 
 
 def test_a_control_lora_and_a_pickle_load(host, control_folder):
@@ -296,8 +301,8 @@ def schedule(
 def test_a_schedule_shows_what_it_does(host):
     plan, plot, report = schedule(host, "1@0, 0@1")
     assert plan.strength(0.25) == 0.75 and plot.dim() == 4 and plot.shape[-1] == 3 and 0 <= plot.min() < plot.max() <= 1
-    rows = [line.split() for line in report.splitlines()]
-    assert rows[0] == ["step", "progress", "strength"] and rows[3] == ["3", "0.200", "1.600"] and len(rows) == 11
+    rows = [line.replace("|", " ").split() for line in report.splitlines()]
+    assert rows[0] == ["step", "progress", "strength"] and rows[4] == ["3", "0.200", "1.600"] and len(rows) == 12
     shaped = schedule(host)[0]
     assert [shaped.strength(p) for p in (0.1, 0.2, 0.5, 0.9)] == pytest.approx([0, 1, 0.5, 0])
 
@@ -307,7 +312,7 @@ def test_sigmas_tell_where_the_steps_truly_are(host):
 
     sigmas = comfy.samplers.calculate_sigmas(model("sd15").get_model_object("model_sampling"), "karras", 6)
     report = schedule(host, "1@0, 0@1", sigmas=sigmas, model=model("sd15"))[2]
-    progresses = [float(line.split()[1]) for line in report.splitlines()[1:]]
+    progresses = [float(line.split("|")[2]) for line in report.splitlines()[2:]]
     assert len(progresses) == 6 and progresses == sorted(progresses) and progresses[0] == 0
     assert progresses != pytest.approx([i / 6 for i in range(6)], abs=0.01)
     with pytest.raises(ValueError, match="Connect model too"):

@@ -44,13 +44,12 @@ def test_rules_for_other_nets_are_refused_with_the_names_of_this_one():
 
 def test_the_report_has_the_names_the_modules_and_the_weights():
     report = weights_report(LAYOUT, ControlWeights("middle=0.25", 0.825, 0.5))
-    assert report.splitlines()[:2] == [
-        "test net: 4 blocks, soft weights with a falloff of 0.825",
-        "negative conditioning: times 0.5",
-    ]
-    rows = [line.split() for line in report.splitlines()[4:]]
-    assert [row[0] for row in rows] == list(NAMES)
-    assert [row[-1] for row in rows] == ["0.5615", "0.6806", "0.825", "0.25"]
+    lines = report.splitlines()
+    assert lines[0] == "test net: 4 blocks, soft weights with a falloff of 0.825, negative conditioning times 0.5"
+    assert lines[2] == "| block   | module             | added to     | weight |"
+    rows = [line.strip("|").split("|") for line in lines[4:]]
+    assert [row[0].strip() for row in rows] == list(NAMES)
+    assert [row[-1].strip() for row in rows] == ["0.5615", "0.6806", "0.825", "0.25"]
 
 
 def test_blocks_of_one_weight_stand_together():

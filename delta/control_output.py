@@ -1,10 +1,9 @@
-"""The outputs of a control net, scaled block by block, place by place and picture by picture."""
+"""The outputs of a control net, scaled block by block and place by place."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from .control_mask import EffectMask
@@ -15,38 +14,33 @@ Control = dict[str, list[Tensor | None]]
 
 def scale_control(
     control: Mapping[str, Sequence[Tensor | None]],
-    sign: float,
+    gain: float,
     factors: Mapping[str, tuple[float, ...]],
-    pictures: Tensor | None,
     mask: EffectMask | None,
     batch: int,
     chunks: int,
 ) -> Control:
-    """The outputs [B, C, h, w] or [B, N, C] times a sign, the factor of their block, of their picture, and the mask.
+    """The outputs [B, C, h, w] or [B, N, C] times the gain, the factor of their block, and the mask.
 
-    factors: see `slot_factors`; nothing for lists that stay. pictures: [B] or None. batch: B. chunks: how many conditionings
-    share it. An output of one picture for the whole batch grows where pictures differ. Nothing is changed in place, and what
-    several blocks of the model share is computed once.
+    factors: see `slot_factors`; nothing for lists that stay. batch: B. chunks: how many conditionings share it. An output of
+    one picture for the whole batch grows where masks differ. Nothing is changed in place, and what several blocks of the
+    model share is computed once.
     """
     done: dict[tuple[int, float], Tensor] = {}
 
     def scaled(output: Tensor, factor: float) -> Tensor:
         key = (id(output), factor)
         if key not in done:
-            # What varies is small, so that the output itself is multiplied only once.
-            gain = factor
-            if pictures is not None:
-                gain = gain * pictures.to(output.device, output.dtype).view(-1, *[1] * (output.dim() - 1))
-            if mask is not None:
-                gain = gain * mask.like(output, batch, chunks)
-            done[key] = output if isinstance(gain, float) and gain == 1 else output * gain
+            # The mask is small, so that the output itself is multiplied only once.
+            scale = factor if mask is None else factor * mask.like(output, batch, chunks)
+            done[key] = output if mask is None and factor == 1 else output * scale
         return done[key]
 
     scaled_control: Control = {}
     for name, outputs in control.items():
         left = iter(factors.get(name, ()))
         scaled_control[name] = [
-            None if output is None else scaled(output, sign * next(left, 1.0)) for output in outputs
+            None if output is None else scaled(output, gain * next(left, 1.0)) for output in outputs
         ]
     return scaled_control
 
@@ -68,14 +62,3 @@ def slot_factors(
             )
         factors[name] = tuple(weights[block] for block in layout.slots.get(name, ()))
     return factors
-
-
-def picture_factors(conditionings: Sequence[int], batch: int, uncond: float) -> Tensor | None:
-    """1 for the pictures of positive conditionings (0) and `uncond` for those of the negative one (1), [B]; None if all are 1.
-
-    conditionings: which one each chunk of the batch is computed with, as the host numbers them.
-    """
-    if uncond == 1 or 1 not in conditionings:
-        return None
-    factors = torch.tensor([uncond if index == 1 else 1.0 for index in conditionings])
-    return factors.repeat_interleave(batch // len(conditionings))

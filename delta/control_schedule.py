@@ -24,8 +24,8 @@ LARGEST = 100.0
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 FULL_WIDTH = str.maketrans("，；＠．％－", ",;@.%-")
 BISECTIONS = 40
-# Finer than any step, coarser than what bisection leaves: a step right on a keyframe belongs to it.
-DIGITS = 9
+# Finer than any step, coarser than what the float32 noise levels of samplers round: a step right on a keyframe belongs to it.
+DIGITS = 5
 
 
 class Keyframe(NamedTuple):

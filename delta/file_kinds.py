@@ -51,6 +51,12 @@ BEFORE_ADAPTERS = (
         starts=("lllite_",),
     ),
     _Mark(FileKind("a Control-LoRA", LOAD_CONTROL, True), names=("lora_controlnet",)),
+    # Those for faces hold LoRAs too.
+    _Mark(
+        FileKind("an IP-Adapter", "it needs a node pack for IP-Adapters"),
+        names=("ip_adapter", "image_proj"),
+        starts=("ip_adapter.", "image_proj.", "ip_adapter_proj_model."),
+    ),
 )
 MARKS = (
     _Mark(
@@ -67,7 +73,21 @@ MARKS = (
     ),
     _Mark(FileKind("a USO style projector, which is a model patch", LOAD_PATCH), starts=("feature_embedder.",)),
     _Mark(FileKind("a SUPIR model, which is a model patch", LOAD_PATCH), parts=("project_modules.",)),
-    _Mark(FileKind("an IP-Adapter", "it needs a node pack for IP-Adapters"), starts=("ip_adapter.", "image_proj.")),
+    _Mark(
+        FileKind(
+            "the difference of a ControlNet from its base model",
+            "load it with DiffControlNetLoader, Load ControlNet Model (diff), and connect the base model",
+        ),
+        names=("difference",),
+    ),
+    _Mark(
+        FileKind("a SparseCtrl for AnimateDiff", "it needs the node pack Advanced-ControlNet"),
+        parts=("motion_modules.",),
+    ),
+    _Mark(
+        FileKind("a ControlNet for Stable Video Diffusion", "it needs the node pack Advanced-ControlNet"),
+        parts=(".spatial_res_block.", ".temporal_res_block."),
+    ),
     _Mark(
         FileKind("a union ControlNet", f"{LOAD_CONTROL}, then choose its type with Union Type", True),
         names=("task_embedding", "controlnet_mode_embedder.weight"),

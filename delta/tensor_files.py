@@ -42,7 +42,7 @@ def tensor_names(path: str | Path) -> list[str]:
         with _opened(path) as file:
             return list(file.keys())
     content = _load_pickle(path)
-    for name in ("state_dict", "adapter"):
+    for name in ("state_dict", "adapter", "controlnet"):
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
     return [str(name) for name in content] if isinstance(content, dict) else []

@@ -112,7 +112,7 @@ def _apply(positive: list, negative: list, net: Any, entry: ControlEntry, vae: A
     own, mask, weights, schedule, fit = entry.extras
     settings = host_control.control_settings(entry.strength, entry.start, entry.end, fit, mask, weights, schedule)
     hint, vae = read_hint(entry.image), vae if own is None else own
-    return host_control.apply_control([positive, negative], net, hint, settings, vae)
+    return host_control.apply_control(positive, negative, net, hint, settings, vae)
 
 
 NODES = [ControlStack, ApplyControlStack]

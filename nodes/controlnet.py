@@ -90,7 +90,7 @@ class ApplyControlNet(io.ComfyNode):
             return io.NodeOutput(positive, negative)
         settings = host_control.control_settings(strength, start_percent, end_percent, fit, mask, weights, schedule)
         return io.NodeOutput(
-            *host_control.apply_control([positive, negative], control_net, read_hint(image), settings, vae)
+            *host_control.apply_control(positive, negative, control_net, read_hint(image), settings, vae)
         )
 
 

@@ -10,14 +10,15 @@ import torch
 
 from ..delta.control_hint import fit_hint
 from ..delta.control_mask import FITS, EffectMask, crop_box, read_mask
-from ..delta.control_output import picture_factors, scale_control, slot_factors
+from ..delta.control_output import scale_control, slot_factors
 from ..delta.control_schedule import ControlSchedule, progress_at
 from ..delta.control_weights import ControlWeights
 from .host_control_nets import check_fits, layout_of
 
 
 class ControlSettings(NamedTuple):
-    """How a net acts. masks: [M, H, W] in 0..1, or None for everywhere; fit: how hint and masks meet another aspect."""
+    """How a net acts. masks: [M, H, W] in 0..1, or None for everywhere; fit: how hint and masks meet another aspect; gain: a
+    factor of what it adds, beside its strength."""
 
     strength: float = 1.0
     start: float = 0.0
@@ -26,15 +27,36 @@ class ControlSettings(NamedTuple):
     schedule: ControlSchedule | None = None
     masks: torch.Tensor | None = None
     fit: str = "crop"
+    gain: float = 1.0
+
+
+class _OfTheNet:
+    """An attribute of the wrapped net, for those who read or set it from outside, as tiled samplers of other packs do."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, control: ShapedControl, owner: type | None = None) -> Any:
+        return getattr(control.net, self.name)
+
+    def __set__(self, control: ShapedControl, value: Any) -> None:
+        # The host's base class sets its defaults before there is a net.
+        if "net" in vars(control):
+            setattr(control.net, self.name, value)
 
 
 class ShapedControl(comfy.controlnet.ControlBase):
-    """A control net of the host whose outputs are scaled by block, place, picture and progress of the sampling.
+    """A control net of the host whose outputs are scaled by block, place and progress of the sampling.
 
     The net keeps its own hint, VAE and span of steps; it stands alone, and the chain of nets goes through this object.
     """
 
+    cond_hint, compression_ratio, vae, latent_format = _OfTheNet(), _OfTheNet(), _OfTheNet(), _OfTheNet()
+    upscale_algorithm, preprocess_image, extra_concat_orig = _OfTheNet(), _OfTheNet(), _OfTheNet()
+    manual_cast_dtype = _OfTheNet()
+
     def __init__(self, net: Any, settings: ControlSettings):
+        self.hint: torch.Tensor | None = None
         super().__init__()
         self.net, self.settings = net, settings
         weights = settings.weights
@@ -46,8 +68,21 @@ class ShapedControl(comfy.controlnet.ControlBase):
         # For those who look at a chain from outside, as the host does for hooks.
         self.strength, self.timestep_percent_range = settings.strength, (settings.start, settings.end)
         self.cond_hint_original, self.extra_hooks = net.cond_hint_original, net.extra_hooks
-        self.hint, self.hint_size = net.cond_hint_original, None
-        self.sigma_at, self.mask = None, None
+        self.sigma_at = None
+        # By the size of the latent, which changes within a step where conditionings are for regions.
+        self.hints: dict[tuple, torch.Tensor] = {}
+        self.masks: dict[tuple, EffectMask] = {}
+
+    @property
+    def cond_hint_original(self) -> torch.Tensor | None:
+        """The hint as it was given, [B, 3, H, W]."""
+        return self.hint
+
+    @cond_hint_original.setter
+    def cond_hint_original(self, hint: torch.Tensor | None) -> None:
+        self.hint, self.hints = hint, {}
+        if "net" in vars(self):
+            self.net.cond_hint_original = hint
 
     def pre_run(self, model: Any, percent_to_timestep_function: Any) -> None:
         check_fits(self.net, model)
@@ -60,26 +95,24 @@ class ShapedControl(comfy.controlnet.ControlBase):
     ) -> dict | None:
         if self.sigma_at is None:
             raise ValueError(
-                "The sampler did not prepare the ControlNet, as some samplers of other node packs do not. Use a sampler of ComfyUI."
+                "The sampler did not prepare the ControlNet, as some samplers of other node packs do not. Use a sampler of "
+                "ComfyUI."
             )
         previous = None
         if self.previous_controlnet is not None:
             previous = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
         strength = self.strength_at(t)
-        if strength == 0 or self.is_masked_out:
+        if strength == 0 or self.settings.gain == 0 or self.is_masked_out:
             return previous
-        self._fit_hint(x_noisy)
+        self._prepare(x_noisy)
         # Some nets bend their strength, and none can bend a negative one.
         self.net.strength = abs(strength)
         control = self.net.get_control(x_noisy, t, cond, batched_number, transformer_options)
         if control is None:
             return previous
-        batch, conditionings = len(x_noisy), transformer_options.get("cond_or_uncond", [0] * batched_number)
-        pictures = picture_factors(conditionings, batch, self.settings.weights.uncond)
         factors = {} if self.factors is None else slot_factors(control, self.layout, self.factors)
-        sign = math.copysign(1.0, strength)
-        self.mask = mask_for(self.mask, self.settings, x_noisy)
-        scaled = scale_control(control, sign, factors, pictures, self.mask, batch, batched_number)
+        gain, mask = math.copysign(self.settings.gain, strength), mask_for(self.masks, self.settings, x_noisy)
+        scaled = scale_control(control, gain, factors, mask, len(x_noisy), batched_number)
         return comfy.controlnet.ControlBase().control_merge(scaled, previous, None)
 
     def strength_at(self, t: torch.Tensor) -> float:
@@ -89,26 +122,32 @@ class ShapedControl(comfy.controlnet.ControlBase):
             return self.settings.strength
         return self.settings.strength * schedule.strength(progress_at(float(t[0]), self.sigma_at))
 
-    def _fit_hint(self, x_noisy: torch.Tensor) -> None:
+    def _prepare(self, x_noisy: torch.Tensor) -> None:
         """Give the net its hint in the size that it will ask for. Cropping is what it does by itself."""
-        pixels = self.net.compression_ratio
-        if self.net.vae is not None:
-            pixels *= self.net.vae.spacial_compression_encode()
+        net = self.net
+        pixels = net.compression_ratio * (1 if net.vae is None else net.vae.spacial_compression_encode())
         size = x_noisy.shape[-1] * pixels, x_noisy.shape[-2] * pixels
-        if size == self.hint_size:
-            return
+        if size not in self.hints:
+            self.hints[size] = self._fitted_hint(size)
+        net.cond_hint_original = self.hints[size]
+        # The host's T2I-Adapter keeps what it computed for a batch of another size.
+        kept = getattr(net, "control_input", None) is not None and net.cond_hint is not None
+        if kept and len(net.cond_hint) not in (1, len(x_noisy)):
+            net.control_input = None
+
+    def _fitted_hint(self, size: tuple[int, int]) -> torch.Tensor:
+        """The hint for a picture of this width and height; uncropped where the net crops."""
         if self.settings.fit == "crop":
             crop_box(*self.hint.shape[:1:-1], size[0] / size[1])
-        else:
-            target = self.net.scale_image_to(*size) if hasattr(self.net, "scale_image_to") else size
-            self.net.cond_hint_original = fit_hint(self.hint, *target, self.settings.fit)
-        self.hint_size = size
+            return self.hint
+        target = self.net.scale_image_to(*size) if hasattr(self.net, "scale_image_to") else size
+        return fit_hint(self.hint, *target, self.settings.fit)
 
     def cleanup(self) -> None:
         # A Control-LoRA has nothing to clean, and fails, before it has run.
         if self.sigma_at is not None:
             self.net.cleanup()
-        self.sigma_at, self.mask = None, None
+        self.sigma_at, self.hints, self.masks = None, {}, {}
         super().cleanup()
 
     def get_models(self) -> list:
@@ -136,12 +175,14 @@ class ShapedControl(comfy.controlnet.ControlBase):
         return ShapedControl(net, self.settings)
 
 
-def mask_for(mask: EffectMask | None, settings: ControlSettings, latent: torch.Tensor) -> EffectMask | None:
-    """The mask for a latent [B, C, h, w] or [B, C, frames, h, w]: the last one while the size stays; None without a mask."""
+def mask_for(masks: dict[tuple, EffectMask], settings: ControlSettings, latent: torch.Tensor) -> EffectMask | None:
+    """The mask for a latent [B, C, h, w] or [B, C, frames, h, w], kept in `masks` by its size; None without a mask."""
+    if settings.masks is None:
+        return None
     size = (latent.shape[2] if latent.dim() == 5 else 1, *latent.shape[-2:])
-    if settings.masks is None or (mask is not None and (mask.frames, mask.height, mask.width) == size):
-        return mask
-    return EffectMask(settings.masks, settings.fit, size)
+    if size not in masks:
+        masks[size] = EffectMask(settings.masks, settings.fit, size)
+    return masks[size]
 
 
 def control_settings(
@@ -174,11 +215,12 @@ def control_settings(
 
 
 def apply_control(
-    conditionings: list[list], net: Any, hint: torch.Tensor, settings: ControlSettings, vae: Any | None
+    positive: list, negative: list, net: Any, hint: torch.Tensor, settings: ControlSettings, vae: Any | None
 ) -> list[list]:
-    """Conditionings with one more control net in their chains, shared where they had the same chain, as the host does.
+    """Both conditionings with one more control net in their chains, shared where they had the same chain, as the host does.
 
-    hint: [B, 3, H, W]. Raises ValueError for a net that did not load, and for one that needs the VAE and has none.
+    hint: [B, 3, H, W]. Raises ValueError for a net that did not load, one that needs the VAE and has none, and one that
+    inpaints.
     """
     if net is None:
         raise ValueError(
@@ -189,15 +231,22 @@ def apply_control(
             "This ControlNet reads its hint through the VAE of the model. Connect the model's VAE to vae (Flux, SD3, Qwen-Image and "
             "HunyuanDiT nets need it; XLabs's and U-Net ones do not)."
         )
+    if net.concat_mask:
+        raise ValueError(
+            "This ControlNet is made for inpainting and needs to know what to paint. Apply it with ComfyUI's "
+            "ControlNetInpaintingAliMamaApply; its result can be chained with this node."
+        )
     shared: dict[Any, ShapedControl] = {}
     applied = []
-    for conditioning in conditionings:
+    for conditioning, gain in zip((positive, negative), (1.0, settings.weights.uncond)):
         rows = []
         for embedding, options in conditioning:
-            previous = options.get("control")
-            if previous not in shared:
+            # By the conditioning itself: guiders differ in which number they give to the negative one.
+            place = gain, options.get("control")
+            if place not in shared:
                 own = net.copy().set_cond_hint(hint, settings.strength, (settings.start, settings.end), vae=vae)
-                shared[previous] = ShapedControl(own, settings).set_previous_controlnet(previous)
-            rows.append([embedding, {**options, "control": shared[previous], "control_apply_to_uncond": False}])
+                control = ShapedControl(own, settings._replace(gain=gain))
+                shared[place] = control.set_previous_controlnet(options.get("control"))
+            rows.append([embedding, {**options, "control": shared[place], "control_apply_to_uncond": False}])
         applied.append(rows)
     return applied

@@ -40,6 +40,8 @@ QwenFun = getattr(comfy.ldm.qwen_image.controlnet, "QwenImageFunControlNetModel"
 Adapters = (comfy.t2i_adapter.adapter.Adapter, comfy.t2i_adapter.adapter.Adapter_light)
 Cascade = comfy.ldm.cascade.controlnet.ControlNet
 KNOWN = "ControlNets of SD 1.x, SD 2.x, SDXL, SD3, SD3.5, Flux, Qwen-Image and HunyuanDiT, Control-LoRAs, T2I-Adapters, Cascade"
+OTHER_NETS = "Try a newer ComfyUI; nets of other projects, such as ControlNet-XS, need their own node pack."
+UNET = "U-Net"
 UNETS = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "SDXL refiner"}
 
 
@@ -50,9 +52,12 @@ def load_net(name: str) -> tuple[Any, str]:
     """
     path = host.file_path(CONTROL_NETS, name)
     kind = check_control_file(name, tensor_names(path))
-    net = comfy.controlnet.load_controlnet(path)
+    try:
+        net = comfy.controlnet.load_controlnet(path)
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{name} looks like {kind.what}, but ComfyUI cannot load it: {error}. {OTHER_NETS}") from error
     if net is None:
-        raise ValueError(f"{name} looks like {kind.what}, but this version of ComfyUI cannot load it. Update ComfyUI.")
+        raise ValueError(f"{name} looks like {kind.what}, but ComfyUI cannot load it. {OTHER_NETS}")
     return net, describe_net(net)
 
 
@@ -87,6 +92,8 @@ def describe_net(net: Any) -> str:
         lines.append(f"union types: {', '.join(family.numbers)}")
     if net.latent_format is not None:
         lines.append("needs the VAE of the model")
+    if net.concat_mask:
+        lines.append("made for inpainting: apply it with ControlNetInpaintingAliMamaApply")
     return "\n".join([layout.net, "", *(f"- {line}" for line in lines)])
 
 
@@ -240,8 +247,8 @@ class Architecture(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        what = "text" if self.family == "U-Net" else "tokens"
-        return f"{self.name} ({what} {self.width} wide)"
+        what = "text" if self.family == UNET else "tokens"
+        return f"{self.name} ({what} {self.width} wide)" if self.width else self.name
 
 
 def architecture_of_net(net: Any) -> Architecture | None:
@@ -282,24 +289,36 @@ def architecture_of_model(model: Any) -> Architecture | None:
 
 def check_fits(net: Any, model: Any) -> None:
     """Raise ValueError that names both where a CONTROL_NET is for another kind of model."""
-    ours, theirs = architecture_of_net(net), architecture_of_model(model)
-    if ours is not None and theirs is not None and (ours.family, ours.width) != (theirs.family, theirs.width):
+    adapter = getattr(net, "t2i_model", None)
+    theirs = architecture_of_model(model) or _unlisted(model.diffusion_model)
+    if isinstance(adapter, Adapters):
+        levels = len(getattr(model.model_config, "unet_config", {}).get("channel_mult", ()))
+        if theirs is not None and (theirs.family != UNET or adapter.xl != (levels == 3)):
+            ours = "SDXL" if adapter.xl else "SD 1.x"
+            raise ValueError(f"The T2I-Adapter is for {ours}, but the model is {theirs}. Load one made for this model.")
+        return
+    ours = architecture_of_net(net)
+    if ours is None or theirs is None or (ours.family, ours.width) == (theirs.family, theirs.width):
+        return
+    # Nets of transformers are used on relatives of their models too, such as Chroma for Flux.
+    if ours.family == UNET or theirs.width:
         raise ValueError(
             f"The ControlNet is for {ours}, but the model is {theirs}. Load a ControlNet made for this model."
         )
-    levels = len(getattr(model.model_config, "unet_config", {}).get("channel_mult", ()))
-    adapter = getattr(net, "t2i_model", None)
-    if isinstance(adapter, Adapters) and levels and adapter.xl != (levels == 3):
-        ours = "SDXL" if adapter.xl else "SD 1.x"
-        raise ValueError(f"The T2I-Adapter is for {ours}, but the model is {theirs}. Load one made for this model.")
+
+
+def _unlisted(network: Any) -> Architecture | None:
+    """One of the host's own networks that is not in the list, by its name; None for those of others, which may wrap one."""
+    kind = type(network)
+    return Architecture(kind.__name__, 0, kind.__name__) if kind.__module__.startswith("comfy.") else None
 
 
 def _unet(context_width: int | None) -> Architecture | None:
-    return None if context_width is None else Architecture("U-Net", context_width, _unet_name(context_width))
+    return None if context_width is None else Architecture(UNET, context_width, _unet_name(context_width))
 
 
 def _unet_name(context_width: int | None) -> str:
-    return UNETS.get(context_width, "U-Net")
+    return UNETS.get(context_width, UNET)
 
 
 def _context_width(weights: dict[str, Any]) -> int | None:

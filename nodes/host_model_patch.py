@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,39 +28,46 @@ class ShapedPatch:
     The host moves and loads what `to` and `models` tell, as of its own patches.
     """
 
-    def __init__(self, patch: Any, settings: ControlSettings, sigma_at: Callable[[float], float]):
-        self.patch, self.settings, self.sigma_at = patch, settings, sigma_at
-        self.first, self.last = sigma_at(settings.start), sigma_at(settings.end)
+    def __init__(self, patch: Any, settings: ControlSettings, model: Any):
+        self.patch, self.settings, self.model = patch, settings, model
         self.is_masked_out = settings.masks is not None and not bool(settings.masks.any())
-        self.mask: EffectMask | None = None
+        self.masks: dict[tuple, EffectMask] = {}
+        self.sigmas, self.strength = None, 0.0
 
     def __call__(self, arguments: dict[str, Any]) -> dict[str, Any]:
         options = arguments["transformer_options"]
-        strength = self._strength(float(options["sigmas"][0]))
-        if strength == 0 or self.is_masked_out:
+        if options["sigmas"] is not self.sigmas:
+            # Once for all blocks of an evaluation: reading a number waits for the GPU.
+            self.sigmas = options["sigmas"]
+            self.strength = self._strength(float(self.sigmas[0]))
+        if self.strength == 0 or self.is_masked_out:
             return arguments
-        self.patch.strength = strength
+        self.patch.strength = self.strength
         if self.settings.masks is None:
             return self.patch(arguments)
         tokens, before, latent = arguments["img"], arguments["img"].clone(), arguments["x"]
         result = self.patch(arguments)
         # Some patches change the tokens in place and return none.
         after = result.get("img", tokens)
-        chunks = len(options.get("cond_or_uncond", [0]))
-        after.copy_(self._mask_for(latent).blend(before, after, chunks))
+        mask = mask_for(self.masks, self.settings, latent)
+        after.copy_(mask.blend(before, after, len(options.get("cond_or_uncond", [0]))))
         return result
 
     def _strength(self, sigma: float) -> float:
-        """The strength at a noise level; 0 outside the span of steps, by the host's own comparison."""
-        if sigma > self.first or sigma < self.last:
+        """The strength at a noise level; 0 outside the span of steps, by the host's own comparison.
+
+        What a noise level means is asked for now: a node behind this one may shift it.
+        """
+        sigma_at = self.model.model_sampling.percent_to_sigma
+        if sigma > sigma_at(self.settings.start) or sigma < sigma_at(self.settings.end):
             return 0.0
         schedule = self.settings.schedule
-        share = 1.0 if schedule is None else schedule.strength(progress_at(sigma, self.sigma_at))
+        share = 1.0 if schedule is None else schedule.strength(progress_at(sigma, sigma_at))
         return self.settings.strength * share
 
-    def _mask_for(self, latent: torch.Tensor) -> EffectMask:
-        self.mask = mask_for(self.mask, self.settings, latent)
-        return self.mask
+    def __deepcopy__(self, memo: dict) -> ShapedPatch:
+        # Older hosts copy all that a MODEL carries whenever it is cloned, which would be the model and the net.
+        return self
 
     def to(self, device_or_dtype: Any) -> ShapedPatch:
         self.patch = self.patch.to(device_or_dtype)
@@ -105,7 +111,6 @@ def apply_patch(
 
 def _wrap_new(patched: Any, model: Any, settings: ControlSettings) -> None:
     """Put the shaped patch in the place of what the host's node has just appended."""
-    sigma_at = patched.get_model_object("model_sampling").percent_to_sigma
     before = model.model_options["transformer_options"].get("patches", {})
     shaped: dict[int, ShapedPatch] = {}
     patches = patched.model_options["transformer_options"]["patches"]
@@ -113,7 +118,7 @@ def _wrap_new(patched: Any, model: Any, settings: ControlSettings) -> None:
         old = len(before.get(place, ()))
         for index in range(old, len(listed)):
             # One patch may stand at several places, and keeps one state.
-            shaped.setdefault(id(listed[index]), ShapedPatch(listed[index], settings, sigma_at))
+            shaped.setdefault(id(listed[index]), ShapedPatch(listed[index], settings, patched.model))
             listed[index] = shaped[id(listed[index])]
 
 

@@ -218,16 +218,31 @@ def soft(host, kind: str):
     return weights(host, kind, falloff=0.5)
 
 
-def test_the_uncond_multiplier_reaches_negative_pictures_only(host, kind):
-    expected = run(kind, core(host, kind), batch=2)
-    found = run(kind, ours(host, kind, weights=weights(host, kind, uncond=0.25)), batch=2)
-    for a, b in zip(found, expected):
-        for x, y in zip(tensors(a), tensors(b)):
-            # A T2I-Adapter has one output for all pictures.
-            y = y.expand_as(x)
-            chunks = list(zip(a.conditionings, x.chunk(len(a.conditionings)), y.chunk(len(a.conditionings))))
-            for index, ours_chunk, core_chunk in chunks:
-                assert torch.equal(ours_chunk, core_chunk if index == 0 else 0.25 * core_chunk)
+def by_conditioning(seen: list[Call], steps: int) -> dict[int, list[list[torch.Tensor] | None]]:
+    """For each conditioning, positive 0 and negative 1, the outputs it got at each step, however the host batched them."""
+    outputs: dict[int, list] = {0: [], 1: []}
+    for call in seen:
+        for place, index in enumerate(call.conditionings):
+            given = None if call.control is None else tensors(call)
+            # A T2I-Adapter has one output for all.
+            outputs[index].append(
+                given and [x if len(x) == 1 else x.chunk(len(call.conditionings))[place] for x in given]
+            )
+    assert all(len(listed) == steps for listed in outputs.values())
+    return outputs
+
+
+@pytest.mark.parametrize("factor", [0.25, 0.0])
+def test_the_uncond_multiplier_reaches_the_negative_only(host, kind, factor):
+    expected = by_conditioning(run(kind, core(host, kind)), STEPS)
+    found = by_conditioning(run(kind, ours(host, kind, weights=weights(host, kind, uncond=factor))), STEPS)
+    for ours_step, core_step in zip(found[0], expected[0]):
+        assert all(map(torch.allclose, ours_step, core_step))
+    for ours_step, core_step in zip(found[1], expected[1]):
+        if factor == 0:
+            assert ours_step is None
+        else:
+            assert [scale_of(x, y) for x, y in zip(ours_step, core_step)] == pytest.approx([factor] * len(core_step))
 
 
 def test_a_schedule_scales_exactly_the_steps_it_names(host, kind):

@@ -132,6 +132,12 @@ def test_damaged_and_missing_files_are_named(host, control_folder):
         load(host, "gone.safetensors")
 
 
+def test_a_net_that_the_host_cannot_load_says_so(host, control_folder):
+    save_file({"controlnet_cond_embedding.conv_in.weight": torch.zeros(1)}, control_folder / "odd.safetensors")
+    with pytest.raises(ValueError, match="odd.safetensors looks like a ControlNet, but ComfyUI cannot load it"):
+        load(host, "odd.safetensors")
+
+
 def test_a_union_file_in_the_lora_loader_is_named(host, tmp_path, monkeypatch):
     import folder_paths
 
@@ -403,6 +409,36 @@ def test_copies_and_models_are_those_of_the_net(host):
     control(apply(host, "control_lora")).cleanup()
 
 
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+@pytest.mark.parametrize("kind", ["sd15", "flux_instantx", "t2i"])
+def test_tiled_samplers_can_give_a_copy_another_hint(host, kind, fit):
+    """As Ultimate SD Upscale does for each tile."""
+    tile = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(2))
+    given = apply(host, kind, fit=fit, image=torch.rand(1, 40, 80, 3))
+    outputs(kind, given)
+    copied = control(given).copy()
+    copied.cond_hint_original = tile
+    assert copied.cond_hint_original is tile and control(given).cond_hint_original is not tile
+    assert copied.compression_ratio == copied.net.compression_ratio and copied.vae is copied.net.vae
+    tiled = tuple([[embedding, {**options, "control": copied}] for embedding, options in part] for part in given)
+    expected = apply(host, kind, image=tile.movedim(1, -1), fit=fit)
+    assert all(map(torch.equal, outputs(kind, tiled), outputs(kind, expected)))
+
+
+def test_an_adapter_follows_the_batch(host):
+    """The host keeps an adapter's outputs when it splits a batch; a mask must not meet outputs of another size."""
+    images = torch.rand(2, 128, 128, 3, generator=torch.Generator().manual_seed(2))
+    masks = torch.stack([torch.ones(8, 8), torch.full((8, 8), 0.5)])
+    given = control(apply(host, "t2i", image=images, mask=masks))
+    given.pre_run(model("sd15").model, model("sd15").model.model_sampling.percent_to_sigma)
+    latents, sigma = torch.zeros(4, 4, 16, 16), torch.ones(4)
+    whole = given.get_control(latents, sigma, {}, 2, {"cond_or_uncond": [1, 0]})
+    half = given.get_control(latents[:2], sigma[:2], {}, 1, {"cond_or_uncond": [0]})
+    for x, y in zip(half["input"], whole["input"]):
+        assert (x is None) == (y is None) and (x is None or torch.equal(x, y[:2]))
+    given.cleanup()
+
+
 def test_memory_is_that_of_the_chain(host):
     lora, plain = control(apply(host, "control_lora")), control(apply(host))
     both = control(apply(host, "control_lora", before=apply(host, "control_lora")))
@@ -466,6 +502,14 @@ def test_a_sampler_that_does_not_prepare_the_net_is_told(host):
         control(apply(host)).get_control(torch.zeros(1, 4, 16, 16), torch.ones(1), {}, 1, {})
 
 
+def test_an_inpainting_net_is_referred_to_its_own_node(host):
+    inpainting = net("flux_instantx").copy()
+    inpainting.concat_mask = True
+    node = host.node("StyleDeltaControlNetApply")
+    with pytest.raises(ValueError, match="made for inpainting.*ControlNetInpaintingAliMamaApply"):
+        node.execute(*pair("flux"), inpainting, tiny_controls.hint("flux"), 1.0, 0.0, 1.0, "crop", vae("flux_instantx"))
+
+
 def test_a_net_that_did_not_load_is_named(host):
     with pytest.raises(ValueError, match="its file did not load. Load ControlNet tells"):
         host.node("StyleDeltaControlNetApply").execute(*pair(), None, torch.zeros(1, 8, 8, 3), 1.0, 0.0, 1.0, "crop")
@@ -485,6 +529,9 @@ def test_a_net_of_another_architecture_says_both_and_the_next_run_works(host, ch
     for kind, theirs in (("flux_xlabs", "U-Net"), ("t2i_sdxl", "U-Net")):
         with pytest.raises(ValueError, match=f"is for (Flux|SDXL).*but the model is {theirs}"):
             calls(model("sd15"), "sd15", *apply(host, kind, before=pair()))
+    for kind in ("control_lora", "t2i"):
+        with pytest.raises(ValueError, match="(ControlNet|T2I-Adapter) is for .*, but the model is WanModel. Load"):
+            calls(model("wan"), "wan", *apply(host, kind, before=pair("wan")))
     with pytest.raises(ValueError, match="is for U-Net .text 64 wide., but the model is Flux .tokens 64 wide."):
         calls(model("flux"), "flux", *apply(host, before=pair("flux")))
     assert outputs("sd15", apply(host))

@@ -148,6 +148,16 @@ def test_it_acts_in_its_steps_only(host, layout):
     assert any(acted) and not all(acted)
 
 
+def test_its_steps_are_those_of_a_model_shifted_afterwards(host, layout):
+    """As by ModelSamplingAuraFlow between this node and the sampler."""
+    shift = host.node("ModelSamplingAuraFlow")()
+    shifted = shift.patch_aura(model(layout), 7.0)[0]
+    expected = sample(ours(host, layout, end=0.5, base=shifted), layout)
+    later = shift.patch_aura(ours(host, layout, end=0.5), 7.0)[0]
+    assert torch.equal(sample(later, layout), expected)
+    assert not torch.equal(expected, sample(shift.patch_aura(core(host, layout), 7.0)[0], layout))
+
+
 def test_a_schedule_scales_what_it_adds(host, layout):
     full = recorded(host, layout, end=0.2)
     half = recorded(host, layout, end=0.2, schedule=schedule(host, "0.5@0"))
@@ -166,6 +176,14 @@ def test_a_mask_keeps_it_to_its_place(host, layout):
         assert torch.equal(tokens[1][:, :, columns // 2 :], tokens[0][:, :, columns // 2 :])
         assert torch.equal(tokens[1][:, :, : columns // 2], tokens[2][:, :, : columns // 2])
         assert not torch.equal(tokens[1], tokens[0])
+
+
+def test_clones_of_the_model_share_it(host, layout):
+    patched = ours(host, layout)
+    clones = [
+        given.model_options["transformer_options"]["patches"]["double_block"] for given in (patched, patched.clone())
+    ]
+    assert clones[0][0] is clones[1][0]
 
 
 def test_the_host_finds_its_models(host, layout):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from delta.control_schedule import ControlSchedule, Keyframe, parse_schedule, progress_at, shaped_schedule
@@ -94,7 +95,7 @@ def test_progress_is_the_inverse_of_the_noise_at_a_progress():
         # As the host: beyond all noise at 0, none at 1.
         return 1e9 if progress <= 0 else 0.0 if progress >= 1 else math.exp(3 - 6 * progress)
 
-    for progress in (0.1, 0.3, 0.5, 0.987654321):
+    for progress in (0.1, 0.3, 0.5, 0.98765):
         assert progress_at(sigma_at(progress), sigma_at) == progress
     assert progress_at(1e10, sigma_at) == 0 and progress_at(0.0, sigma_at) == 1 and progress_at(25.0, sigma_at) == 0
 
@@ -102,4 +103,14 @@ def test_progress_is_the_inverse_of_the_noise_at_a_progress():
 def test_a_step_right_on_a_keyframe_belongs_to_it():
     schedule = ControlSchedule((Keyframe(0, 1), Keyframe(0.3, 0)), "hold")
     assert schedule.strength(progress_at(0.7, lambda progress: 1 - progress)) == 0
-    assert schedule.strength(progress_at(0.7 + 1e-6, lambda progress: 1 - progress)) == 1
+    assert schedule.strength(progress_at(0.7 + 1e-4, lambda progress: 1 - progress)) == 1
+
+
+@pytest.mark.parametrize("shift", [1.0, 1.15, 3.0, 3.1])
+def test_float32_noise_levels_of_flow_models_do_not_miss_keyframes(shift):
+    def sigma_at(progress: float) -> float:
+        return shift * (1 - progress) / (1 + (shift - 1) * (1 - progress))
+
+    for step in range(1, 20):
+        schedule = ControlSchedule((Keyframe(0, 1), Keyframe(step / 20, 0)), "hold")
+        assert schedule.strength(progress_at(float(np.float32(sigma_at(step / 20))), sigma_at)) == 0

@@ -59,6 +59,20 @@ def test_files_are_described(names, expected):
         (["model.diffusion_model.x.weight"], "a full checkpoint", "Load Checkpoint"),
         (["decoder.up.0.weight"], "a VAE", "Load VAE"),
         (["a", "b"], "a file of 2 tensors", "Choose a ControlNet"),
+        (["difference", "control_model.zero_convs.0.0.weight"], "the difference", "DiffControlNetLoader"),
+        (["image_proj", "ip_adapter"], "an IP-Adapter", "node pack for IP-Adapters"),
+        (
+            ["image_proj.x", "ip_adapter.0.to_q_lora.down.weight", "ip_adapter.0.to_q_lora.up.weight"],
+            "an IP-Adapter",
+            "pack",
+        ),
+        (["ip_adapter_proj_model.norm.bias", "double_blocks.0.processor.k_proj.weight"], "an IP-Adapter", "pack"),
+        (
+            ["controlnet_down_blocks.0.weight", "down_blocks.0.motion_modules.0.x"],
+            "a SparseCtrl",
+            "Advanced-ControlNet",
+        ),
+        (["controlnet_cond_embedding.conv_in.weight", "mid_block.resnets.0.spatial_res_block.x"], "Video", "Advanced"),
     ],
 )
 def test_what_is_no_controlnet_is_refused_with_the_node_that_wants_it(names, what, remedy):

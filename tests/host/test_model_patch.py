@@ -155,7 +155,7 @@ def test_its_steps_are_those_of_a_model_shifted_afterwards(host, layout):
     expected = sample(ours(host, layout, end=0.5, base=shifted), layout)
     later = shift.patch_aura(ours(host, layout, end=0.5), 7.0)[0]
     assert torch.equal(sample(later, layout), expected)
-    assert not torch.equal(expected, sample(shift.patch_aura(core(host, layout), 7.0)[0], layout))
+    assert not torch.equal(expected, sample(shift.patch_aura(ours(host, layout), 7.0)[0], layout))
 
 
 def test_a_schedule_scales_what_it_adds(host, layout):

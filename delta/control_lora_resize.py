@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import asdict
 
 import torch
@@ -79,7 +80,7 @@ def control_lora_report(lora: ControlLora, file_bytes: int) -> tuple[str, Tensor
     lines = [
         f"{lora.name}: Control-LoRA for {family(lora.context_width)}, {file_bytes / 1e6:.2f} MB, {', '.join(kinds)}",
         f"{len(lora.factors)} layers by factors"
-        + (f" of rank {min(ranks)} to {max(ranks)}" if ranks else "")
+        + (f" of rank {_span(ranks)}" if ranks else "")
         + f", {len(_wholes(lora))} weights of the base whole, {len(vectors)} biases and norms, {len(own)} tensors of its own",
         *(_provenance(metadata)),
         *(f"note: {note}" for note in lora.notes),
@@ -89,10 +90,8 @@ def control_lora_report(lora: ControlLora, file_bytes: int) -> tuple[str, Tensor
     lines.append("layers by rank: " + (", ".join(f"{rank}: {count}" for rank, count in ranks.items()) or "none"))
     lines.append("by block:")
     for block, parts in _by_block(lora).items():
-        found = sorted({part.rank for part in parts})
-        span = f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
         norm = math.hypot(*(part.norm() for part in parts))
-        lines.append(f"  {block}: rank {span}, {len(parts)} layers, change {norm:.3g}")
+        lines.append(f"  {block}: rank {_span({part.rank for part in parts})}, {len(parts)} layers, change {norm:.3g}")
     if wholes := _wholes(lora):
         lines.append(f"whole: {listed(wholes)}")
     return "\n".join(lines), ranks_picture(lora)
@@ -136,6 +135,11 @@ def _cut(name: str, part: LowRank, rank: int | RankPolicy) -> tuple[LowRank, Lay
     path = weight_path(f"{DENOISER}{name}.weight")
     residual = 0.0 if kept is part else truncation.residual
     return kept, LayerCost(path, kept.rank, norm, residual, 0.0, full_rank)
+
+
+def _span(ranks: Collection[int]) -> str:
+    lowest, highest = min(ranks), max(ranks)
+    return f"{lowest}" if lowest == highest else f"{lowest} to {highest}"
 
 
 def _wholes(lora: ControlLora) -> list[str]:

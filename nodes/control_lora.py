@@ -133,34 +133,29 @@ class ExtractControlLora(io.ComfyNode):
         settings = extraction_settings(rank, conv_rank, True, ignore_noise, device, rank_policy)
         net = ControlNetFile(host.file_path(host.CONTROL_NETS, control_net))
         model = Checkpoint(host.model_path(base))
-        job = _extract(net, model, (control_net, base), settings, precision, cls.hidden and cls.hidden.unique_id)
-        return _save(job, filename_prefix, precision)
-
-
-def _extract(
-    net: ControlNetFile,
-    base: Checkpoint,
-    names: tuple[str, str],
-    settings: Settings,
-    precision: str,
-    node_id: str | None,
-) -> ControlLoraJob:
-    """The extraction with its finished weights on the disk until it is done."""
-    sources = [{"name": n, "sha256": file.fingerprint(host.progress())} for n, file in zip(names, (net, base))]
-    size = PRECISIONS[precision].itemsize
-    store = open_store(
-        host.unfinished_folder(), {"sources": sources, "settings": settings_key(settings), "control": size}
-    )
-    if len(store):
-        net.notes.append(f"went on with {len(store)} weights of an interrupted run")
-    try:
-        job = extract_control_lora(net, base, settings, size, sources, store, host.progress(node_id))
-    except ValueError:
-        # Other files are needed, which have another store. After Cancel it is kept.
+        files = {control_net: net, base: model}
+        sources = [{"name": name, "sha256": file.fingerprint(host.progress())} for name, file in files.items()]
+        size = PRECISIONS[precision].itemsize
+        store = open_store(host.unfinished_folder(), _key(sources, settings, size))
+        if len(store):
+            net.notes.append(f"went on with {len(store)} weights of an interrupted run")
+        step = host.progress(cls.hidden and cls.hidden.unique_id)
+        try:
+            job = extract_control_lora(net, model, settings, size, sources, store, step)
+        except ValueError:
+            # Other files are needed, which have another store. After Cancel it is kept.
+            store.remove()
+            raise
+        # Before the store is removed, so that a full disk or a precision that does not do costs no second extraction.
+        saved = _save(job, filename_prefix, precision)
         store.remove()
-        raise
-    store.remove()
-    return job
+        return saved
+
+
+def _key(sources: list[dict], settings: Settings, bytes_per_number: int) -> dict[str, Any]:
+    """All that decides what is computed: of the precision of the file, that is the room that a size leaves."""
+    room = {"bytes_per_number": bytes_per_number} if settings.choice.mode == "size" else {}
+    return {"what": "Control-LoRA", "sources": sources, "settings": settings_key(settings), **room}
 
 
 class ControlLoraReport(io.ComfyNode):

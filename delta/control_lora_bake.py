@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .checkpoint import DENOISER, Checkpoint
-from .control_lora import ENCODER, FIRST, ControlLora, context_width, family
+from .control_lora import ENCODER, FIRST, ControlLora, context_width, family, is_own
 from .control_lora_save import cast
 from .lora_extract import Step
 from .lora_file import RECIPE
@@ -67,17 +68,18 @@ def write_baked(
 
 
 def _check_layers(lora: ControlLora, base: Checkpoint, encoder: Sequence[str]) -> None:
-    """Every update must have its weight in the base, of its size."""
+    """Every update and every weight in place of the base's must have its place there, of its size."""
     known = set(encoder)
-    for layer, part in lora.factors.items():
-        name = f"{layer}.weight"
-        shape = base.shapes[DENOISER + name] if name in known else None
-        numbers = part.up.shape[0] * part.down.shape[1]
-        if shape is None or torch.Size(shape).numel() != numbers:
+    sizes = {f"{layer}.weight": part.shape for layer, part in lora.factors.items()}
+    # The whole first convolution fits any base, also those for inpainting.
+    sizes |= {name: tuple(tensor.shape) for name, tensor in lora.whole.items() if not is_own(name) and name != FIRST}
+    for name, shape in sizes.items():
+        theirs = base.shapes[DENOISER + name] if name in known else None
+        if theirs is None or math.prod(shape) != math.prod(theirs):
             hint = " A base for inpainting cannot take it; choose the normal one." if name == FIRST else ""
             raise ValueError(
-                f"{name} of {lora.name} is an update of {part.shape}, but in {base.name} it is {shape or 'not there'}. Choose "
-                f"the base that the file was made from, or one of its kind.{hint}"
+                f"{name} is {shape} in {lora.name}, but {theirs or 'not there'} in {base.name}. Choose the base that the file "
+                f"was made from, or one of its kind.{hint}"
             )
 
 

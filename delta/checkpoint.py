@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -249,15 +249,7 @@ class Checkpoint:
 
         on_step(bytes done, of all) is called now and then and may raise to cancel.
         """
-        digest = hashlib.sha256()
-        done, total = 0, sum(path.stat().st_size for path in self._files)
-        for path in self._files:
-            with path.open("rb") as file:
-                while chunk := file.read(CHUNK):
-                    digest.update(chunk)
-                    done += len(chunk)
-                    on_step(done, total)
-        return digest.hexdigest()
+        return sha256(self._files, on_step)
 
     @property
     def architecture(self) -> str | None:
@@ -277,6 +269,47 @@ class Checkpoint:
             )
         if not self._sources:
             raise ValueError(f"{self.name} holds no model that is known here but {kind_of(names)}. {CHOOSE}")
+
+
+class WeightFile:
+    """A safetensors file of which one weight at a time is read under its own names, whatever it holds.
+
+    name: of the file; shapes: of every weight, without those that are no numbers or empty.
+    """
+
+    def __init__(self, path: str | Path):
+        """Read the header. Raises FileNotFoundError, or ValueError for a file that is damaged or packed."""
+        path = Path(path)
+        self.name, self._path = path.name, _shards(path)[0]
+        header = _header(self._path)
+        self.names = list(header)
+        self._pieces = {
+            name: _Piece(tensor, None, _scale_of(name, header), header.get(_beside(name, "comfy_quant")))
+            for name, tensor in header.items()
+            if not _stands_beside(name) and _is_weight(tensor, header)
+        }
+        self.shapes: Mapping[str, tuple[int, ...]] = {name: piece.shape for name, piece in self._pieces.items()}
+
+    def read(self, name: str) -> StoredWeight:
+        """One weight, as a copy. Raises KeyError for one that is not there, ValueError for NaN and infinite values."""
+        return _read_piece(self._pieces[name])
+
+    def fingerprint(self, on_step: Callable[[int, int], None] = lambda done, total: None) -> str:
+        """The SHA-256 of the file; see `sha256`."""
+        return sha256([self._path], on_step)
+
+
+def sha256(files: Sequence[Path], on_step: Callable[[int, int], None] = lambda done, total: None) -> str:
+    """The SHA-256 of files, one after the other. on_step(bytes done, of all) may raise to cancel."""
+    digest = hashlib.sha256()
+    done, total = 0, sum(path.stat().st_size for path in files)
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+                done += len(chunk)
+                on_step(done, total)
+    return digest.hexdigest()
 
 
 def common(tuned: Checkpoint, base: Checkpoint) -> Common:
@@ -403,7 +436,7 @@ def _sources(tensors: Mapping[str, _Tensor]) -> tuple[dict[str, _Source], list[s
         if name not in targets or not _is_weight(tensor, tensors):
             left_out.append(name)
             continue
-        scale = next((tensors[side] for ending in SCALES if (side := _beside(name, ending)) in tensors), None)
+        scale = _scale_of(name, tensors)
         for target in targets[name]:
             piece = _Piece(tensor, target.third, scale, tensors.get(_beside(name, "comfy_quant")))
             found.setdefault(target.name, {})[target.part] = target, piece
@@ -417,6 +450,10 @@ def _stands_beside(name: str) -> bool:
 def _beside(name: str, ending: str) -> str | None:
     module, _, last = name.rpartition(".")
     return f"{module}.{ending}" if last == "weight" else None
+
+
+def _scale_of(name: str, tensors: Mapping[str, _Tensor]) -> _Tensor | None:
+    return next((tensors[side] for ending in SCALES if (side := _beside(name, ending)) in tensors), None)
 
 
 def _is_weight(tensor: _Tensor, tensors: Mapping[str, _Tensor]) -> bool:

@@ -65,12 +65,12 @@ def extract_job(
         + ("" if settings.conv is None else f", convolutions {settings.conv.describe()}"),
         f"{sum(tensor.numel() for tensor in tensors.values()) * BYTES_PER_NUMBER / 1e6:.2f} MB at 2 bytes a number, "
         f"{time.perf_counter() - start:.1f} s",
-        *_counts(found),
+        *counts(found),
         *pair.notes,
-        *_noise_lines(found.differences),
-        cost_report(_costs(found.differences)),
+        *noise_lines(found.differences),
+        cost_report(costs(found.differences)),
     ]
-    return Job(model, "\n".join(lines), _picture(found.differences))
+    return Job(model, "\n".join(lines), picture(found.differences))
 
 
 def settings_key(settings: Settings) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def settings_key(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _costs(differences: Mapping[str, Difference]) -> list[LayerCost]:
+def costs(differences: Mapping[str, Difference]) -> list[LayerCost]:
     return [
         LayerCost(path_of(name), d.low_rank.rank, d.norm, d.residual, 0.0, d.full_rank)
         for name, d in differences.items()
@@ -91,7 +91,7 @@ def _costs(differences: Mapping[str, Difference]) -> list[LayerCost]:
     ]
 
 
-def _counts(found: Extracted) -> list[str]:
+def counts(found: Extracted) -> list[str]:
     kept = [difference.low_rank is not None for difference in found.differences.values()]
     lines = [
         f"{sum(kept)} weights by factors, {len(kept) - sum(kept)} biases and norms whole, {found.unchanged} unchanged"
@@ -102,7 +102,7 @@ def _counts(found: Extracted) -> list[str]:
     return lines
 
 
-def _noise_lines(differences: Mapping[str, Difference]) -> list[str]:
+def noise_lines(differences: Mapping[str, Difference]) -> list[str]:
     """What the rounding of the stored weights allows."""
     matrices = {name: d for name, d in differences.items() if d.low_rank is not None and d.deviation}
     if not matrices:
@@ -121,7 +121,7 @@ def _noise_lines(differences: Mapping[str, Difference]) -> list[str]:
     return lines
 
 
-def _picture(differences: Mapping[str, Difference]) -> Tensor:
+def picture(differences: Mapping[str, Difference]) -> Tensor:
     """Spectra of the blocks that change most, each by its strongest layer, with the cut; and the error by block."""
     matrices = {name: d for name, d in differences.items() if d.low_rank is not None}
     if not matrices:

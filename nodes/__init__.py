@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import (
     adain,
+    control_lora,
     control_stack,
     controlnet,
     hints,
@@ -27,7 +28,7 @@ STYLE_NETWORKS = (style_network, style_fit)
 LORAS = (lora_stack, lora_files, lora_merge, lora_extract)
 NORMS = (norm_swap, norm_training, layer_swap, style_library)
 STATISTICS = (adain, reference_adain)
-CONTROLS = (controlnet, control_stack, model_patch)
+CONTROLS = (controlnet, control_stack, control_lora, model_patch)
 HINTS = (hints, pose)
 
 

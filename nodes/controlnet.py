@@ -30,7 +30,7 @@ class LoadControlNet(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "control_net_name",
-                    options=host.file_names(host_control_nets.CONTROL_NETS),
+                    options=host.file_names(host.CONTROL_NETS),
                     tooltip="A file in models/controlnet or models/t2i_adapter.",
                 ),
             ],
@@ -42,7 +42,7 @@ class LoadControlNet(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, control_net_name: str = "", **_: object) -> str:
-        return host.file_stamp(host_control_nets.CONTROL_NETS, control_net_name)
+        return host.file_stamp(host.CONTROL_NETS, control_net_name)
 
     @classmethod
     def execute(cls, control_net_name: str) -> io.NodeOutput:

@@ -30,6 +30,7 @@ from ..delta.lora_stack import read_stack
 from ..delta.noise import arithmetic_variance, stored_variance
 
 STYLE_NETWORKS = "style_networks"
+CONTROL_NETS = "controlnet"
 STYLE_VECTORS = "style_vectors"
 FEATURE_STATISTICS = "feature_statistics"
 CACHED_BYTES = 2_000_000_000
@@ -49,6 +50,8 @@ def register_model_folders() -> None:
         for root in (folder_paths.models_dir, folder_paths.get_output_directory()):
             folder_paths.add_model_folder_path(kind, os.path.join(root, kind))
         folder_paths.folder_names_and_paths[kind][1].update({".safetensors", ".pth"})
+    # The host knows this folder among the models only.
+    folder_paths.add_model_folder_path(CONTROL_NETS, os.path.join(folder_paths.get_output_directory(), CONTROL_NETS))
 
 
 def file_names(kind: str) -> list[str]:

@@ -21,6 +21,7 @@ import comfy.ldm.qwen_image.controlnet
 import comfy.ldm.qwen_image.model
 import comfy.t2i_adapter.adapter
 
+from ..delta.control_lora import FAMILIES
 from ..delta.control_union import UnionFamily, flux_union, sdxl_union
 from ..delta.control_weights import (
     ControlBlock,
@@ -34,7 +35,6 @@ from ..delta.file_kinds import check_control_file
 from ..delta.tensor_files import tensor_names
 from . import host
 
-CONTROL_NETS = "controlnet"
 # Older hosts do not have it.
 QwenFun = getattr(comfy.ldm.qwen_image.controlnet, "QwenImageFunControlNetModel", ())
 Adapters = (comfy.t2i_adapter.adapter.Adapter, comfy.t2i_adapter.adapter.Adapter_light)
@@ -42,7 +42,6 @@ Cascade = comfy.ldm.cascade.controlnet.ControlNet
 KNOWN = "ControlNets of SD 1.x, SD 2.x, SDXL, SD3, SD3.5, Flux, Qwen-Image and HunyuanDiT, Control-LoRAs, T2I-Adapters, Cascade"
 OTHER_NETS = "Try a newer ComfyUI; nets of other projects, such as ControlNet-XS, need their own node pack."
 UNET = "U-Net"
-UNETS = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "SDXL refiner"}
 
 
 def load_net(name: str) -> tuple[Any, str]:
@@ -50,7 +49,7 @@ def load_net(name: str) -> tuple[Any, str]:
 
     Raises FileNotFoundError, or ValueError that says what the file is, and which node wants it, when it is no ControlNet.
     """
-    path = host.file_path(CONTROL_NETS, name)
+    path = host.file_path(host.CONTROL_NETS, name)
     kind = check_control_file(name, tensor_names(path))
     try:
         net = comfy.controlnet.load_controlnet(path)
@@ -318,7 +317,7 @@ def _unet(context_width: int | None) -> Architecture | None:
 
 
 def _unet_name(context_width: int | None) -> str:
-    return UNETS.get(context_width, UNET)
+    return FAMILIES.get(context_width, UNET)
 
 
 def _context_width(weights: dict[str, Any]) -> int | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from comfy_api.latest import io
 
 from ..delta.block_weights import PRESETS
 from ..delta.control_mask import FITS
+from ..delta.lora_extract import Settings
 from ..delta.lora_merge_job import MergeInput
 from ..delta.norms import TIERS
 from ..delta.rank import RankChoice
@@ -19,6 +21,9 @@ ControlStackType = io.Custom("CONTROL_NET_STACK")
 ControlWeightsType = io.Custom("CONTROL_WEIGHTS")
 ControlScheduleType = io.Custom("CONTROL_SCHEDULE")
 MODELS = 4
+DEVICES = ("auto", "cpu")
+# Room that decomposing the largest weights takes on the device.
+WORKING_BYTES = 1_500_000_000
 
 
 def filename_prefix_input(default: str) -> io.Input:
@@ -97,6 +102,33 @@ def rank_policy_input() -> io.Input:
 def rank_choice(rank: int, rank_policy: RankChoice | None) -> RankChoice:
     """The connected policy, else the rank; 0 keeps everything."""
     return rank_policy or (RankChoice("fixed", rank) if rank else RankChoice("full"))
+
+
+def noise_and_device_inputs() -> list[io.Input]:
+    """What an extraction does about rounding, and where it computes."""
+    return [
+        io.Boolean.Input(
+            "ignore_noise",
+            default=False,
+            tooltip="Whether to keep what cannot be told from the rounding of the stored weights. Off, ranks end there, and a "
+            "difference that is all rounding is an error.",
+        ),
+        io.Combo.Input(
+            "device",
+            options=list(DEVICES),
+            default="auto",
+            tooltip="Where the decompositions are computed. auto: on the GPU if there is one. cpu: slower, takes no video memory.",
+        ),
+    ]
+
+
+def extraction_settings(
+    rank: int, conv_rank: int, biases_and_norms: bool, ignore_noise: bool, device: str, policy: RankChoice | None
+) -> Settings:
+    """The settings of an extraction, with room made on the device."""
+    where = host.compute_device(WORKING_BYTES) if device == "auto" else torch.device("cpu")
+    conv = RankChoice("fixed", conv_rank) if conv_rank else None
+    return Settings(rank_choice(rank, policy), conv, biases_and_norms, ignore_noise, where)
 
 
 def tier_inputs() -> list[io.Input]:

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 
 from ..delta.checkpoint import Checkpoint
 from ..delta.difference_store import open_store
-from ..delta.lora_extract import Settings, compare
+from ..delta.lora_extract import compare
 from ..delta.lora_extract_job import extract_job, settings_key
 from ..delta.rank import RankChoice
 from . import host
-from .inputs import rank_choice, rank_policy_input
+from .inputs import extraction_settings, noise_and_device_inputs, rank_policy_input
 from .lora_stack import CATEGORY
-
-DEVICES = ("auto", "cpu")
-# Room that decomposing the largest weights takes on the device.
-WORKING_BYTES = 1_500_000_000
 
 
 def _settings_inputs() -> list[io.Input]:
@@ -43,18 +38,7 @@ def _settings_inputs() -> list[io.Input]:
             default=True,
             tooltip="Whether changes of biases and norms are kept too, whole. They are small, and count in ComfyUI.",
         ),
-        io.Boolean.Input(
-            "ignore_noise",
-            default=False,
-            tooltip="Whether to keep what cannot be told from the rounding of the stored weights. Off, ranks end there, and a "
-            "difference that is all rounding is an error.",
-        ),
-        io.Combo.Input(
-            "device",
-            options=list(DEVICES),
-            default="auto",
-            tooltip="Where the decompositions are computed. auto: on the GPU if there is one. cpu: slower, takes no video memory.",
-        ),
+        *noise_and_device_inputs(),
     ]
 
 
@@ -69,14 +53,6 @@ def _outputs() -> list[io.Output]:
         ),
         io.Image.Output(display_name="plot", tooltip="Singular values with the rank kept, and the error by block."),
     ]
-
-
-def _settings(
-    rank: int, conv_rank: int, biases_and_norms: bool, ignore_noise: bool, device: str, policy: Any
-) -> Settings:
-    where = host.compute_device(WORKING_BYTES) if device == "auto" else torch.device("cpu")
-    conv = RankChoice("fixed", conv_rank) if conv_rank else None
-    return Settings(rank_choice(rank, policy), conv, biases_and_norms, ignore_noise, where)
 
 
 class ExtractLora(io.ComfyNode):
@@ -116,7 +92,7 @@ class ExtractLora(io.ComfyNode):
         base_clip: Any | None = None,
         rank_policy: RankChoice | None = None,
     ) -> io.NodeOutput:
-        settings = _settings(rank, conv_rank, biases_and_norms, ignore_noise, device, rank_policy)
+        settings = extraction_settings(rank, conv_rank, biases_and_norms, ignore_noise, device, rank_policy)
         pair = host.loaded_pair(model, base_model, clip, base_clip)
         job = extract_job(pair, settings, on_step=host.progress(cls.hidden and cls.hidden.unique_id))
         return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
@@ -169,7 +145,7 @@ class ExtractLoraFiles(io.ComfyNode):
         text_encoders: bool,
         rank_policy: RankChoice | None = None,
     ) -> io.NodeOutput:
-        settings = _settings(rank, conv_rank, biases_and_norms, ignore_noise, device, rank_policy)
+        settings = extraction_settings(rank, conv_rank, biases_and_norms, ignore_noise, device, rank_policy)
         pair = compare(Checkpoint(host.model_path(tuned)), Checkpoint(host.model_path(base)), text_encoders)
         files = {tuned: pair.tuned, base: pair.base}
         sources = [{"name": name, "sha256": file.fingerprint(host.progress())} for name, file in files.items()]

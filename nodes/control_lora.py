@@ -1,0 +1,301 @@
+"""Control-LoRAs: extract, report, resize, bake, and compare control nets."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..delta.checkpoint import Checkpoint
+from ..delta.control_compare import compare_outputs, error_picture, error_report
+from ..delta.control_lora import ControlLora, read_control_lora
+from ..delta.control_lora_bake import bake_control_lora, write_baked
+from ..delta.control_lora_extract import ControlLoraJob, extract_control_lora
+from ..delta.control_lora_resize import control_lora_report, resize_control_lora
+from ..delta.control_lora_save import PRECISIONS, save_control_lora
+from ..delta.control_net_file import ControlNetFile
+from ..delta.difference_store import open_store
+from ..delta.lora_extract import Settings
+from ..delta.lora_extract_job import settings_key
+from ..delta.rank import RankChoice
+from . import host, host_control_compare, host_control_nets
+from .controlnet import CATEGORY
+from .inputs import extraction_settings, filename_prefix_input, noise_and_device_inputs, rank_choice, rank_policy_input
+
+
+def _rank_input(zero: str) -> io.Input:
+    return io.Int.Input(
+        "rank",
+        default=64,
+        min=0,
+        max=4096,
+        tooltip=f"The highest rank of each layer, 1 to 4096; {zero}. A connected rank policy replaces it.",
+    )
+
+
+def _precision_input() -> io.Input:
+    return io.Combo.Input(
+        "precision",
+        options=list(PRECISIONS),
+        default="float16",
+        tooltip="How numbers are stored. float16 suits nearly always; a value that does not fit it is an error.",
+    )
+
+
+def _control_lora_input() -> io.Input:
+    return io.Combo.Input(
+        "control_lora", options=host.file_names(host.CONTROL_NETS), tooltip="A Control-LoRA file in models/controlnet."
+    )
+
+
+def _base_input(tooltip: str) -> io.Input:
+    return io.Combo.Input("base", options=host.model_names(), tooltip=tooltip)
+
+
+def _file_outputs(report: str) -> list[io.Output]:
+    return [
+        io.String.Output(display_name="path", tooltip="Where the file was written."),
+        io.String.Output(display_name="report", tooltip=report),
+    ]
+
+
+def _read(name: str) -> ControlLora:
+    return read_control_lora(host.file_path(host.CONTROL_NETS, name))
+
+
+def _save(job: ControlLoraJob, filename_prefix: str, precision: str) -> io.NodeOutput:
+    path = host.output_path(filename_prefix)
+    compared = save_control_lora(job.lora, path, precision, host_control_compare.loaded_control_lora)
+    report = f"saved {path}, {os.path.getsize(path) / 1e6:.2f} MB\n{compared}\n{job.report}"
+    return io.NodeOutput(path, report, host.to_output(job.picture), ui=ui.PreviewText(report))
+
+
+class ExtractControlLora(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaExtractControlLora",
+            display_name="Extract Control-LoRA",
+            category=CATEGORY,
+            description="Makes a small Control-LoRA of a full ControlNet of SD 1.x, SD 2.x or SDXL: its difference from the base "
+            "model, weight by weight. A run that was interrupted goes on where it stopped.",
+            inputs=[
+                io.Combo.Input(
+                    "control_net",
+                    options=host.file_names(host.CONTROL_NETS),
+                    tooltip="A full ControlNet file in models/controlnet, under ComfyUI's or diffusers' names.",
+                ),
+                _base_input(
+                    "The model that the net was trained on, or a version of it for inpainting. Not a fine-tune of it."
+                ),
+                _rank_input("0 keeps all that stands above rounding"),
+                io.Int.Input(
+                    "conv_rank",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    tooltip="The highest rank of convolutions with a kernel, 1 to 4096; 0 treats them as linear layers.",
+                ),
+                *noise_and_device_inputs(),
+                _precision_input(),
+                filename_prefix_input("controlnet/control_lora"),
+                rank_policy_input(),
+            ],
+            outputs=[
+                *_file_outputs("Error by block, sizes, what was stored whole or left out, and whether the base fits."),
+                io.Image.Output(
+                    display_name="plot", tooltip="Singular values with the rank kept, and the error by block."
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, control_net: str = "", base: str = "", **_: object) -> str:
+        return f"{host.file_stamp(host.CONTROL_NETS, control_net)} {host.model_stamp(base)}"
+
+    @classmethod
+    def execute(
+        cls,
+        control_net: str,
+        base: str,
+        rank: int,
+        conv_rank: int,
+        ignore_noise: bool,
+        device: str,
+        precision: str,
+        filename_prefix: str,
+        rank_policy: RankChoice | None = None,
+    ) -> io.NodeOutput:
+        settings = extraction_settings(rank, conv_rank, True, ignore_noise, device, rank_policy)
+        net = ControlNetFile(host.file_path(host.CONTROL_NETS, control_net))
+        model = Checkpoint(host.model_path(base))
+        files = {control_net: net, base: model}
+        sources = [{"name": name, "sha256": file.fingerprint(host.progress())} for name, file in files.items()]
+        size = PRECISIONS[precision].itemsize
+        store = open_store(host.unfinished_folder(), _key(sources, settings, size))
+        if len(store):
+            net.notes.append(f"went on with {len(store)} weights of an interrupted run")
+        step = host.progress(cls.hidden and cls.hidden.unique_id)
+        try:
+            job = extract_control_lora(net, model, settings, size, sources, store, step)
+        except ValueError:
+            # Other files are needed, which have another store. After Cancel it is kept.
+            store.remove()
+            raise
+        # Before the store is removed, so that a full disk or a precision that does not do costs no second extraction.
+        saved = _save(job, filename_prefix, precision)
+        store.remove()
+        return saved
+
+
+def _key(sources: list[dict], settings: Settings, bytes_per_number: int) -> dict[str, Any]:
+    """All that decides what is computed: of the precision of the file, that is the room that a size leaves."""
+    room = {"bytes_per_number": bytes_per_number} if settings.choice.mode == "size" else {}
+    return {"what": "Control-LoRA", "sources": sources, "settings": settings_key(settings), **room}
+
+
+class ControlLoraReport(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaControlLoraReport",
+            display_name="Control-LoRA Report",
+            category=CATEGORY,
+            description="Shows what a Control-LoRA file holds: the model it is for, its ranks, what is stored whole, and what is "
+            "missing or would fail.",
+            inputs=[_control_lora_input()],
+            outputs=[
+                io.Image.Output(display_name="plot", tooltip="How many layers have which rank."),
+                io.String.Output(display_name="report", tooltip="The figures as text."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, control_lora: str = "", **_: object) -> str:
+        return host.file_stamp(host.CONTROL_NETS, control_lora)
+
+    @classmethod
+    def execute(cls, control_lora: str) -> io.NodeOutput:
+        size = os.path.getsize(host.file_path(host.CONTROL_NETS, control_lora))
+        report, picture = control_lora_report(_read(control_lora), size)
+        return io.NodeOutput(host.to_output(picture), report)
+
+
+class ResizeControlLora(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaResizeControlLora",
+            display_name="Resize Control-LoRA",
+            category=CATEGORY,
+            description="Lowers the rank of a Control-LoRA exactly, without the base model: each layer becomes the best one of its "
+            "new rank.",
+            inputs=[
+                _control_lora_input(),
+                _rank_input("0 keeps every layer as it is"),
+                _precision_input(),
+                filename_prefix_input("controlnet/control_lora"),
+                rank_policy_input(),
+            ],
+            outputs=[
+                *_file_outputs("What it cost: error by block against the file, worst layers, sizes."),
+                io.Image.Output(display_name="plot", tooltip="How many layers have which rank."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, control_lora: str = "", **_: object) -> str:
+        return host.file_stamp(host.CONTROL_NETS, control_lora)
+
+    @classmethod
+    def execute(
+        cls,
+        control_lora: str,
+        rank: int,
+        precision: str,
+        filename_prefix: str,
+        rank_policy: RankChoice | None = None,
+    ) -> io.NodeOutput:
+        choice = rank_choice(rank, rank_policy)
+        size = PRECISIONS[precision].itemsize
+        return _save(
+            resize_control_lora(_read(control_lora), choice, size, host.progress()), filename_prefix, precision
+        )
+
+
+class BakeControlLora(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaBakeControlLora",
+            display_name="Bake Control-LoRA",
+            category=CATEGORY,
+            description="Makes a full ControlNet of a Control-LoRA and a base model. With a fine-tune as the base, the net moves "
+            "onto that fine-tune.",
+            inputs=[
+                _control_lora_input(),
+                _base_input("The model that the Control-LoRA was made from, or a fine-tune to move it to."),
+                _precision_input(),
+                filename_prefix_input("controlnet/baked"),
+            ],
+            outputs=_file_outputs("What the file is, its size, and that it was read back."),
+            is_output_node=True,
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, control_lora: str = "", base: str = "", **_: object) -> str:
+        return f"{host.file_stamp(host.CONTROL_NETS, control_lora)} {host.model_stamp(base)}"
+
+    @classmethod
+    def execute(cls, control_lora: str, base: str, precision: str, filename_prefix: str) -> io.NodeOutput:
+        lora, path = _read(control_lora), host.output_path(filename_prefix)
+        tensors = bake_control_lora(lora, Checkpoint(host.model_path(base)), precision, host.progress())
+        report = write_baked(path, tensors, lora, [{"name": control_lora}, {"name": base}])
+        return io.NodeOutput(path, report, ui=ui.PreviewText(report))
+
+
+class CompareControl(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaCompareControl",
+            display_name="Compare Control Nets",
+            category=CATEGORY,
+            description="Measures how far the outputs of a control net are from those of another on a model and a hint, block by "
+            "block: what a Control-LoRA really loses.",
+            inputs=[
+                io.ControlNet.Input("control_net", tooltip="The net that is measured, such as a Control-LoRA."),
+                io.ControlNet.Input("reference", tooltip="The net that it is to equal, such as the full ControlNet."),
+                io.Model.Input(
+                    "model", tooltip="The model: SD 1.x, SD 2.x or SDXL. It is not evaluated, and sets the latents."
+                ),
+                io.Image.Input("image", tooltip="The hint that both nets read. The first one is used."),
+                io.Latent.Input(
+                    "latent", optional=True, tooltip="A picture under the noise. Without it there is noise alone."
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="plot", tooltip="The relative error of every block."),
+                io.String.Output(display_name="report", tooltip="The errors in all, by step and by block."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, control_net: Any, reference: Any, model: Any, image: torch.Tensor, latent: dict | None = None
+    ) -> io.NodeOutput:
+        nets = control_net, reference
+        ours, theirs = (host_control_compare.control_outputs(net, model, image, latent) for net in nets)
+        layout = host_control_nets.layout_of(reference)
+        error = compare_outputs([sent.control for sent in ours], [sent.control for sent in theirs], layout)
+        names = [host_control_nets.kind_of_net(net) for net in nets]
+        steps = [f"progress {sent.progress:.2f}" for sent in theirs]
+        return io.NodeOutput(host.to_output(error_picture(error)), error_report(error, *names, steps))
+
+
+NODES = [ExtractControlLora, ControlLoraReport, ResizeControlLora, BakeControlLora, CompareControl]

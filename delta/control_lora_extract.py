@@ -95,7 +95,8 @@ def extract_control_lora(
     """
     net.base = base
     names = _matrices(net, base)
-    rest = [name for name in net.shapes if name not in set(names)]
+    from_base = set(names)
+    rest = [name for name in net.shapes if name not in from_base]
     within = replace(settings, choice=_choice_within(settings, net, names, rest, bytes_per_number))
     found = extract(Pair(net, base, names, net.notes), within, store, on_step)
     lora = ControlLora(f"{net.name} minus {base.name}", {}, {_bare(name): net.read(name).value for name in rest})
@@ -107,7 +108,7 @@ def extract_control_lora(
             part = difference.low_rank
             lora.factors[_bare(name).removesuffix(".weight")] = LowRank(part.up, part.down, base.shapes[name])
     lora.metadata = _metadata(net, lora, found, settings, provenance)
-    return ControlLoraJob(lora, _report(net, base, lora, found, settings), picture(found.differences))
+    return ControlLoraJob(lora, _report(net, base, lora, found, settings), picture(found.differences | found.lost))
 
 
 def size_mb(lora: ControlLora, bytes_per_number: int) -> float:
@@ -194,8 +195,9 @@ def _metadata(
     provenance: Sequence[Mapping[str, Any]],
 ) -> dict[str, str]:
     sources = list(provenance) or [{"name": net.name}, {"name": net.base.name}]
-    norm = math.hypot(*(difference.norm for difference in found.differences.values()))
-    residual = math.hypot(*(difference.residual for difference in found.differences.values()))
+    differences = [*found.differences.values(), *found.lost.values()]
+    norm = math.hypot(*(difference.norm for difference in differences))
+    residual = math.hypot(*(difference.residual for difference in differences))
     summary = {
         "family": family(net.context_width),
         "base": sources[-1],
@@ -218,6 +220,6 @@ def _report(net: ControlNetFile, base: Checkpoint, lora: ControlLora, found: Ext
     ]
     if whole:
         lines.append(f"stored whole, because factors would be no smaller: {listed([_bare(name) for name in whole])}")
-    lines += [*counts(found)[1:], *net.notes, *_base_match(base, found.differences).lines()]
+    lines += [*counts(found)[1:], *net.notes, *_base_match(base, found.differences | found.lost).lines()]
     lines.append(f"{len(lora.factors)} layers by factors, {found.unchanged} unchanged and left out")
-    return "\n".join([*lines, *noise_lines(found.differences), cost_report(costs(found.differences))])
+    return "\n".join([*lines, *noise_lines(found.differences), cost_report(costs(found.differences | found.lost))])

@@ -27,6 +27,7 @@ from .svd import compress
 # Singular values that are computed at first where the policy does not say how many it wants.
 START = 32
 TEXT_PREFIX = "text_encoders."
+NO_RANK = "given no rank"
 
 # step(numbers of the weights that are done, of all weights)
 Step = Callable[[int, int], None]
@@ -145,11 +146,13 @@ class MemoryStore(dict):
 @dataclass
 class Extracted:
     """layers by ComfyUI's name of the weight, without its ending; differences by the whole name; skipped: weights whose
-    change is left out, with the reason; unchanged: how many weights are the same in both models."""
+    change is left out, with the reason; lost: the differences of those that are given no rank, of rank 0; unchanged: how many
+    weights are the same in both models."""
 
     layers: dict[str, Layer] = field(default_factory=dict)
     differences: dict[str, Difference] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    lost: dict[str, Difference] = field(default_factory=dict)
     unchanged: int = 0
 
 
@@ -181,6 +184,8 @@ def extract(
             _put(result.layers, name, difference)
         else:
             result.skipped[name] = reason
+            if reason == NO_RANK:
+                result.lost[name] = difference
     if not result.layers:
         raise ValueError(_nothing_left(pair, changed, settings))
     return result
@@ -301,7 +306,7 @@ def _reason_to_skip(name: str, difference: Difference, settings: Settings) -> st
     if difference.low_rank is not None:
         if difference.low_rank.rank:
             return None
-        return "below the rounding of the stored weights" if _is_noise(difference, settings) else "given no rank"
+        return "below the rounding of the stored weights" if _is_noise(difference, settings) else NO_RANK
     if not settings.biases_and_norms:
         return "biases and norms are switched off"
     if not name.endswith((".weight", ".bias", *(f"{norm}.scale" for norm in SCALE_NORMS))):

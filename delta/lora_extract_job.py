@@ -68,9 +68,9 @@ def extract_job(
         *counts(found),
         *pair.notes,
         *noise_lines(found.differences),
-        cost_report(costs(found.differences)),
+        cost_report(costs(found.differences | found.lost)),
     ]
-    return Job(model, "\n".join(lines), picture(found.differences))
+    return Job(model, "\n".join(lines), picture(found.differences | found.lost))
 
 
 def settings_key(settings: Settings) -> dict[str, Any]:

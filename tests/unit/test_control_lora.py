@@ -210,6 +210,21 @@ def test_a_size_leaves_room_for_convolutions_with_a_rank_of_their_own(files, tmp
     assert (tmp_path / "sized.safetensors").stat().st_size <= 120_000
 
 
+def test_layers_that_a_size_leaves_out_count_as_lost(files):
+    net, base = files(net_tensors(40))
+    job = extract_control_lora(net, base, settings("size", 0.05))
+    kept = {f"{name}.weight" for name in job.lora.factors} | set(job.lora.whole)
+    matrices = [name for name in SHAPES if is_base_matrix(name, SHAPES[name])]
+    assert len(kept & set(matrices)) < len(matrices) and "given no rank" in job.report
+    lost, norm = 0.0, 0.0
+    for name in matrices:
+        change = net_tensors(40)[name] - base_tensors()[name]
+        got = effective(job.lora, base_tensors(), name) - base_tensors()[name]
+        lost, norm = math.hypot(lost, float((change - got).norm())), math.hypot(norm, float(change.norm()))
+    summary = json.loads(job.lora.metadata["styledelta.control_lora"])
+    assert summary["relative_residual"] == pytest.approx(lost / norm, rel=1e-3)
+
+
 def test_a_pickle_and_a_prefix_give_the_same(files):
     expected = to_tensors(extracted(files))
     prefixed = {f"control_model.{name}": tensor for name, tensor in net_tensors().items()}

@@ -103,6 +103,13 @@ def test_a_size_is_spent_where_it_keeps_most_and_looks_deeper_there():
     assert sum(ranks.values()) == 30
 
 
+def test_what_is_given_no_rank_counts_as_lost():
+    changes = weights(torch.tensor([3.0]), torch.tensor([1.0]), torch.tensor([1.0]))
+    job = extract_job(pair(changes), settings("size", 70 * 2 / 1e6))
+    assert "left out, given no rank: 2" in job.report
+    assert f"relative error in all: {math.sqrt(2 / 11):.3g}" in job.report
+
+
 def deep_pair() -> Pair:
     """Three weights, of which one needs more directions than the rank that a size looks at first."""
     little = torch.full((3,), 0.01)

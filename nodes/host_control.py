@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import comfy.controlnet
@@ -28,6 +29,16 @@ class ControlSettings(NamedTuple):
     masks: torch.Tensor | None = None
     fit: str = "crop"
     gain: float = 1.0
+
+    def is_masked_out(self) -> bool:
+        """Whether the masks leave nothing."""
+        return self.masks is not None and not bool(self.masks.any())
+
+    def strength_at(self, sigma: float, sigma_at: Callable[[float], float]) -> float:
+        """Strength times schedule at a noise level. sigma_at: the noise level at a progress."""
+        if self.schedule is None:
+            return self.strength
+        return self.strength * self.schedule.strength(progress_at(sigma, sigma_at))
 
 
 class _OfTheNet:
@@ -64,7 +75,7 @@ class ShapedControl(comfy.controlnet.ControlBase):
         uniform = not weights.rules.strip() and weights.falloff == 1
         self.layout = None if uniform else layout_of(net)
         self.factors = None if uniform else weights.resolve(self.layout)
-        self.is_masked_out = settings.masks is not None and not bool(settings.masks.any())
+        self.is_masked_out = settings.is_masked_out()
         # For those who look at a chain from outside, as the host does for hooks.
         self.strength, self.timestep_percent_range = settings.strength, (settings.start, settings.end)
         self.cond_hint_original, self.extra_hooks = net.cond_hint_original, net.extra_hooks
@@ -101,7 +112,8 @@ class ShapedControl(comfy.controlnet.ControlBase):
         previous = None
         if self.previous_controlnet is not None:
             previous = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
-        strength = self.strength_at(t)
+        # The first noise level of a batch decides, as in the host.
+        strength = self.settings.strength_at(float(t[0]), self.sigma_at)
         if strength == 0 or self.settings.gain == 0 or self.is_masked_out:
             return previous
         self._prepare(x_noisy)
@@ -114,13 +126,6 @@ class ShapedControl(comfy.controlnet.ControlBase):
         gain, mask = math.copysign(self.settings.gain, strength), mask_for(self.masks, self.settings, x_noisy)
         scaled = scale_control(control, gain, factors, mask, len(x_noisy), batched_number)
         return comfy.controlnet.ControlBase().control_merge(scaled, previous, None)
-
-    def strength_at(self, t: torch.Tensor) -> float:
-        """The strength for the noise levels of a batch, whose first decides, as in the host."""
-        schedule = self.settings.schedule
-        if schedule is None:
-            return self.settings.strength
-        return self.settings.strength * schedule.strength(progress_at(float(t[0]), self.sigma_at))
 
     def _prepare(self, x_noisy: torch.Tensor) -> None:
         """Give the net its hint in the size that it will ask for. Cropping is what it does by itself."""

@@ -8,8 +8,9 @@ import comfy.controlnet
 import comfy.sample
 import torch
 
+from ..delta.control_hint import read_hint
 from ..delta.control_schedule import progress_at
-from .host_control_nets import architecture_of_model, check_fits
+from .host_control_nets import UNET, architecture_of_model, check_fits
 from .host_sampling import samples_of
 
 # Noise levels at which nets are compared, from noise to picture.
@@ -47,7 +48,7 @@ def control_outputs(net: Any, model: Any, image: torch.Tensor, latent: dict | No
     # Every level of a U-Net halves the sides.
     empty = torch.zeros(1, 4, *(max(8, side // 64 * 8) for side in image.shape[1:3]))
     samples = samples_of(model, {"samples": empty} if latent is None else latent)[:1]
-    own = net.copy().set_cond_hint(image[:1].movedim(-1, 1), 1.0, (0.0, 1.0))
+    own = net.copy().set_cond_hint(read_hint(image[:1]), 1.0, (0.0, 1.0))
     sigma_at = model.get_model_object("model_sampling").percent_to_sigma
     seen: list[Sent] = []
 
@@ -69,7 +70,7 @@ def control_outputs(net: Any, model: Any, image: torch.Tensor, latent: dict | No
 
 def _check(net: Any, model: Any) -> None:
     kind = architecture_of_model(model.model)
-    if kind is None or kind.family != "U-Net":
+    if kind is None or kind.family != UNET:
         raise ValueError(
             "Control nets are compared on models of SD 1.x, SD 2.x and SDXL, of which Control-LoRAs exist. Connect such a model."
         )

@@ -186,8 +186,7 @@ def _blocks_of_slots(
     for place, name in enumerate(slots):
         places[name].append(place)
     return tuple(
-        ControlBlock(name, f"{module}.{i}", f"{kind}block {_places(places[name])}".strip())
-        for i, name in enumerate(names)
+        ControlBlock(name, f"{module}.{i}", f"{kind}block {_places(places[name])}") for i, name in enumerate(names)
     )
 
 

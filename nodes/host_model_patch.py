@@ -9,7 +9,6 @@ import torch
 import nodes as host_nodes
 
 from ..delta.control_mask import EffectMask
-from ..delta.control_schedule import progress_at
 from .host_control import ControlSettings, mask_for
 
 APPLY = "QwenImageDiffsynthControlnet"
@@ -30,7 +29,7 @@ class ShapedPatch:
 
     def __init__(self, patch: Any, settings: ControlSettings, model: Any):
         self.patch, self.settings, self.model = patch, settings, model
-        self.is_masked_out = settings.masks is not None and not bool(settings.masks.any())
+        self.is_masked_out = settings.is_masked_out()
         self.masks: dict[tuple, EffectMask] = {}
         self.sigmas, self.strength = None, 0.0
 
@@ -61,9 +60,7 @@ class ShapedPatch:
         sigma_at = self.model.model_sampling.percent_to_sigma
         if sigma > sigma_at(self.settings.start) or sigma < sigma_at(self.settings.end):
             return 0.0
-        schedule = self.settings.schedule
-        share = 1.0 if schedule is None else schedule.strength(progress_at(sigma, sigma_at))
-        return self.settings.strength * share
+        return self.settings.strength_at(sigma, sigma_at)
 
     def __deepcopy__(self, memo: dict) -> ShapedPatch:
         # Older hosts copy all that a MODEL carries whenever it is cloned, which would be the model and the net.

@@ -298,7 +298,7 @@ def bench(host: Path, arguments: list[str]) -> int:
 
 
 def test(host: Path, arguments: list[str]) -> int:
-    """Run the suites that the arguments name, or both; return 1 when a suite fails.
+    """Run the suites that the arguments name, or all; return 1 when a suite fails.
 
     Each suite has its own process, because the checkout's package `nodes` and the host's module `nodes` cannot
     both be importable.
@@ -313,7 +313,7 @@ def test(host: Path, arguments: list[str]) -> int:
 
 def split_test_arguments(arguments: Sequence[str], tests: Path = TESTS) -> tuple[list[list[str]], list[str]]:
     """Return the paths that each suite to run gets, and the arguments that all get."""
-    named: dict[str, list[str]] = {"unit": [], "host": []}
+    named: dict[str, list[str]] = {"unit": [], "host": [], "browser": []}
     common = []
     for argument in arguments:
         path, *selection = argument.split("::", 1)

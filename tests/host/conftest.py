@@ -1,8 +1,5 @@
 import asyncio
-import os
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -13,8 +10,8 @@ CHECKPOINT = "styledelta_demo_sd15.safetensors"
 PACK_NAME = "ComfyUI-StyleDelta"
 sys.path.insert(0, str(HARNESS))
 
-from comfy_server import ComfyServer  # noqa: E402
-from launch_host import has_gpu, prepare_torchvision  # noqa: E402
+from launch_host import has_gpu, prepare_torchvision
+from server_fixtures import base_dir, host_dir, server
 
 
 class Host:
@@ -26,33 +23,6 @@ class Host:
     def node(self, node_id: str) -> type:
         """Return a node's class, of the pack or of ComfyUI; raise KeyError for an unknown id."""
         return self.nodes.NODE_CLASS_MAPPINGS[node_id]
-
-
-def folder_from_env(name: str) -> Path:
-    if name not in os.environ:
-        pytest.exit(f"{name} is not set: run the host tests by `python dev.py test tests/host`.", returncode=1)
-    return Path(os.environ[name])
-
-
-@pytest.fixture(scope="session")
-def host_dir() -> Path:
-    """The ComfyUI folder."""
-    return folder_from_env("STYLEDELTA_HOST_DIR")
-
-
-@pytest.fixture(scope="session")
-def base_dir() -> Path:
-    """ComfyUI's base directory, with the demo models in it."""
-    folder = folder_from_env("STYLEDELTA_BASE_DIR")
-    subprocess.run([sys.executable, HARNESS / "demo_models.py", folder], check=True)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def server(host_dir: Path, base_dir: Path) -> Iterator[ComfyServer]:
-    """A running ComfyUI with the pack."""
-    with ComfyServer(host_dir, base_dir, base_dir / "test-server.log") as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

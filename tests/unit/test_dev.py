@@ -106,12 +106,12 @@ def test_paths_choose_the_suites_and_other_arguments_go_to_all(tmp_path, monkeyp
     file.touch()
     (tmp_path / "host").mkdir()
     monkeypatch.chdir(tmp_path)
-    both = [[str(tmp_path / "unit")], [str(tmp_path / "host")]]
-    assert dev.split_test_arguments([], tmp_path) == (both, [])
-    assert dev.split_test_arguments(["-k", "unit_of", "-x"], tmp_path) == (both, ["-k", "unit_of", "-x"])
+    suites = [[str(tmp_path / name)] for name in ("unit", "host", "browser")]
+    assert dev.split_test_arguments([], tmp_path) == (suites, [])
+    assert dev.split_test_arguments(["-k", "unit_of", "-x"], tmp_path) == (suites, ["-k", "unit_of", "-x"])
     selected = os.path.join("unit", "test_a.py") + "::test_b"
     assert dev.split_test_arguments([selected, "-x"], tmp_path) == ([[f"{file}::test_b"]], ["-x"])
-    assert dev.split_test_arguments(["unit", "host"], tmp_path) == (both, [])
+    assert dev.split_test_arguments(["unit", "host"], tmp_path) == (suites[:2], [])
 
 
 def test_the_arguments_for_pytest_are_not_touched():

@@ -1,0 +1,172 @@
+"""ComfyUI's graph editor in Chromium, as the browser tests and the pictures of the README use it.
+
+Playwright keeps an event loop of its own, so that nothing here may call ComfyServer.run: prompts are queued by the editor itself.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from comfy_server import ComfyServer, PromptError, failure
+from playwright.sync_api import Browser, Locator
+
+# ComfyUI's canvas, and "Nodes 2.0", whose nodes are Vue components.
+RENDERERS = ("classic", "vue")
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Workflow.ShowMissingModelsWarning": False,
+    "Comfy.Canvas.SelectionToolbox": False,
+    "Comfy.Graph.CanvasInfo": False,
+    "Comfy.Minimap.Visible": False,
+}
+# What the front end itself complains of, with any pack.
+NOISE = ("favicon", "user.css", "userdata", "templates", "ERR_INTERNET_DISCONNECTED", "ERR_NAME_NOT_RESOLVED")
+START_TIMEOUT = 120_000
+# Free room around nodes in pictures, in pixels: the menus are at the top and on the left.
+LEFT, TOP, MARGIN = 100, 130, 40
+
+
+class Editor:
+    """A page with the editor in one renderer.
+
+    errors: what the console and the page complained of since `clear`. folder: where `screenshot` writes.
+    """
+
+    def __init__(
+        self, server: ComfyServer, browser: Browser, renderer: str, folder: Path, locale: str = "en", size=(1500, 950)
+    ):
+        self.server, self.renderer, self.folder = server, renderer, folder
+        self._browser, self._locale, self._size = browser, locale, size
+        self.errors: list[str] = []
+
+    def __enter__(self) -> Editor:
+        chosen = {"Comfy.VueNodes.Enabled": self.renderer == "vue", "Comfy.Locale": self._locale}
+        for name, value in (SETTINGS | chosen).items():
+            self.server.post(f"/settings/{name}", value)
+        width, height = self._size
+        self.page = self._browser.new_page(viewport={"width": width, "height": height})
+        self.page.on(
+            "console", lambda message: message.type == "error" and self._complain(message.text, message.location)
+        )
+        self.page.on("pageerror", lambda error: self._complain(str(error), {}))
+        self.reload()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.page.close()
+
+    def reload(self) -> None:
+        """Load the page anew, and wait until the pack's nodes are there."""
+        self.page.goto(f"http://127.0.0.1:{self.server.port}/")
+        ready = "window.app?.graph && LiteGraph.registered_node_types['StyleDeltaAddLora'] && app.extensionManager"
+        self.page.wait_for_function(ready, timeout=START_TIMEOUT)
+        # The editor opens its default workflow last.
+        self.page.wait_for_timeout(1500)
+
+    def clear(self) -> None:
+        """An empty graph, without errors so far."""
+        self.page.keyboard.press("Escape")
+        self.page.evaluate("app.graph.clear()")
+        self.page.evaluate("app.extensionManager.toast.removeAll()")
+        self.errors.clear()
+
+    def complaints(self) -> list[str]:
+        """Errors of the console since `clear`, and messages that the editor shows now: missing nodes, failed loads."""
+        return [*self.errors, *self.page.locator(".p-toast-message, .p-dialog").all_inner_texts()]
+
+    def add(self, node_type: str, x: float = 0, y: float = 0, **widgets: Any) -> int:
+        """Place a node, set widgets by name, and return its id."""
+        script = """([type, x, y, widgets]) => {
+            const node = LiteGraph.createNode(type)
+            node.pos = [x, y]
+            app.graph.add(node)
+            for (const [name, value] of Object.entries(widgets)) {
+                const widget = node.widgets.find((widget) => widget.name === name)
+                widget.value = value
+                widget.callback?.(value)
+            }
+            return node.id
+        }"""
+        return self.page.evaluate(script, [node_type, x, y, widgets])
+
+    def link(self, source: int, output: int, target: int, name: str) -> None:
+        """Connect an output to the input of that name."""
+        script = """([source, output, target, name]) => {
+            const node = app.graph.getNodeById(target)
+            const slot = node.inputs.findIndex((input) => input.name === name)
+            app.graph.getNodeById(source).connect(output, node, slot)
+        }"""
+        self.page.evaluate(script, [source, output, target, name])
+
+    def value(self, node: int, name: str) -> Any:
+        """The value of a widget."""
+        script = "([node, name]) => app.graph.getNodeById(node).widgets.find((w) => w.name === name).value"
+        return self.page.evaluate(script, [node, name])
+
+    def show(self, *nodes: int, scale: float | None = None) -> None:
+        """Move the view so that these nodes, or all of them, fill it; scale: of the view, instead of the largest that fits."""
+        script = """([ids, scale, left, top, margin]) => {
+            const all = ids.length ? ids.map((id) => app.graph.getNodeById(id)) : [...app.graph.nodes, ...app.graph.groups]
+            const x = Math.min(...all.map((n) => n.pos[0])), y = Math.min(...all.map((n) => n.pos[1] - 30))
+            const right = Math.max(...all.map((n) => n.pos[0] + n.size[0]))
+            const bottom = Math.max(...all.map((n) => n.pos[1] + n.size[1]))
+            const width = innerWidth - left - margin, height = innerHeight - top - margin
+            const fitted = Math.min(width / (right - x), height / (bottom - y), 1.5)
+            const ds = app.canvas.ds
+            ds.scale = scale ?? fitted
+            ds.offset = [-x + left / ds.scale, -y + top / ds.scale]
+            app.canvas.setDirty(true, true)
+        }"""
+        self.page.evaluate(script, [list(nodes), scale, LEFT, TOP, MARGIN])
+        self.page.wait_for_timeout(400)
+
+    def load(self, workflow: dict[str, Any]) -> None:
+        """Open a workflow as a user would open its file."""
+        self.page.evaluate("(workflow) => app.loadGraphData(workflow)", workflow)
+        self.page.wait_for_timeout(800)
+
+    def serialize(self) -> dict[str, Any]:
+        """The workflow as it would be saved."""
+        # As text, because evaluate gives null for what is undefined, which the editor refuses.
+        return json.loads(self.page.evaluate("JSON.stringify(app.graph.serialize())"))
+
+    def prompt(self) -> dict[str, Any]:
+        """The prompt that would be queued."""
+        return self.page.evaluate("async () => (await app.graphToPrompt()).output")
+
+    def run(self, timeout: float = 300) -> dict[str, Any]:
+        """Queue the graph, wait, and return its outputs by node id; raise PromptError when it fails."""
+        known = self.server.get("/history")
+        self.page.evaluate("app.queuePrompt(0, 1)")
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            for entry in (entry for key, entry in self.server.get("/history").items() if key not in known):
+                if error := failure(entry["prompt"][2], entry["status"]["messages"]):
+                    raise error
+                # The page learns of it by its own connection.
+                self.page.wait_for_timeout(500)
+                return entry["outputs"]
+            self.page.wait_for_timeout(200)
+        raise TimeoutError(f"The prompt was not done in {timeout:g} s.")
+
+    def element(self, selector: str) -> Locator:
+        """A part of the page."""
+        return self.page.locator(selector)
+
+    def screenshot(self, name: str) -> Path:
+        """Write the page as a picture, and return its path."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{name}_{self.renderer}.png"
+        self.page.screenshot(path=path)
+        return path
+
+    def _complain(self, text: str, location: dict) -> None:
+        line = f"{text} {location.get('url', '')}".strip()
+        if not any(noise in line for noise in NOISE):
+            self.errors.append(line)
+
+
+__all__ = ["RENDERERS", "Editor", "PromptError"]

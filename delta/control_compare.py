@@ -11,6 +11,7 @@ from torch import Tensor
 
 from . import plots
 from .control_weights import ControlLayout
+from .text_table import text_table
 
 # What a net sends to a model at one step: lists of outputs by the place where they are added.
 Outputs = Mapping[str, Sequence[Tensor | None]]
@@ -48,22 +49,18 @@ def compare_outputs(ours: Sequence[Outputs], reference: Sequence[Outputs], layou
     return ControlError({name: _relative(sums) for name, sums in squares.items()}, _relative(total), steps)
 
 
-def error_report(error: ControlError, ours: str, reference: str, progresses: Sequence[str]) -> str:
-    """The errors as plain text. progresses: what to call each step."""
-    lines = [
-        f"{ours} against {reference}",
-        f"relative error of all control outputs: {error.total:.3g}",
-        "by step:",
-        *(f"  {name}: {value:.3g}" for name, value in zip(progresses, error.steps)),
-        "by block:",
-        *(f"  {name}: {value:.3g}" for name, value in error.blocks.items()),
-    ]
-    return "\n".join(lines)
+def error_report(error: ControlError, ours: str, reference: str, progresses: Sequence[float]) -> str:
+    """The differences as plain text. progresses: how far each step is, from noise, 0, to picture, 1."""
+    by_step = [("progress", "difference"), *((f"{at:.2f}", f"{e:.3g}") for at, e in zip(progresses, error.steps))]
+    by_block = [("block", "difference"), *((name, f"{value:.3g}") for name, value in error.blocks.items())]
+    head = [f"{ours} against {reference}", "", f"relative difference of all control outputs: {error.total:.3g}"]
+    return "\n".join([*head, "", *text_table(by_step), "", *text_table(by_block)])
 
 
-def error_picture(error: ControlError) -> Tensor:
-    """The error of every block in percent, [1, H, W, 3] in 0..1."""
-    return plots.bars({name: 100 * value for name, value in error.blocks.items()}, "Error of the control outputs", "%")
+def error_picture(error: ControlError, ours: str, reference: str) -> Tensor:
+    """The difference of every block, and of all, in percent, [1, H, W, 3] in 0..1."""
+    percent = {name: 100 * value for name, value in error.blocks.items()} | {"all": 100 * error.total}
+    return plots.bars(percent, f"Difference of the control outputs, {ours} against {reference}", "%")
 
 
 def _tensors(outputs: Outputs, slot: str) -> list[Tensor]:

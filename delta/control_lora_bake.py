@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .checkpoint import DENOISER, Checkpoint
 from .control_lora import ENCODER, FIRST, ControlLora, context_width, family, is_own
-from .control_lora_save import cast
+from .control_lora_save import Load, cast
 from .lora_extract import Step
 from .lora_file import RECIPE
 from .tensor_files import write_tensors
@@ -47,12 +47,19 @@ def bake_control_lora(
 
 
 def write_baked(
-    path: str | Path, tensors: dict[str, Tensor], lora: ControlLora, sources: Sequence[dict[str, Any]]
+    path: str | Path, tensors: dict[str, Tensor], lora: ControlLora, sources: Sequence[dict[str, Any]], load: Load
 ) -> str:
-    """Write a full ControlNet as a new file, read it back, and return a report. Raises as `tensor_files.write_tensors`."""
+    """Write a full ControlNet as a new file, read it back by the host's loader, and return a report.
+
+    Raises as `tensor_files.write_tensors`, and ValueError where the host would make something else of the file.
+    """
 
     def check(written: dict[str, Tensor]) -> None:
-        if written.keys() != tensors.keys() or not all(torch.equal(written[name], tensors[name]) for name in tensors):
+        # The host may run the net in another precision than the file's.
+        loaded = load(written)
+        if loaded.keys() != tensors.keys() or not all(
+            torch.equal(value.to(tensors[name].device), tensors[name].to(value.dtype)) for name, value in loaded.items()
+        ):
             raise ValueError(f"{Path(path).name} was read back with other numbers than were written. Nothing was kept.")
 
     write_tensors(path, tensors, {RECIPE: json.dumps({"method": "bake Control-LoRA", "sources": list(sources)})}, check)
@@ -61,7 +68,7 @@ def write_baked(
         f"saved {path}",
         f"full ControlNet for {family(lora.context_width)}: {len(tensors)} tensors, {size / 1e6:.2f} MB; "
         f"{len(lora.factors)} weights are the base's with an update, {len(lora.whole)} tensors are the file's own",
-        "read back: the same bit for bit",
+        "read back as ComfyUI loads it: the same bit for bit",
         *lora.notes,
     ]
     return "\n".join(lines)

@@ -213,7 +213,7 @@ def _report(net: ControlNetFile, base: Checkpoint, lora: ControlLora, found: Ext
     lines = [
         f"{net.name} minus {base.name}, for {family(net.context_width)}: {settings.choice.describe()}"
         + ("" if settings.conv is None else f", convolutions {settings.conv.describe()}"),
-        f"{size_mb(lora, 2):.2f} MB as float16, {size_mb(lora, 4):.2f} MB as float32; the full net has "
+        f"its numbers take {size_mb(lora, 2):.2f} MB as float16, {size_mb(lora, 4):.2f} MB as float32; those of the full net "
         f"{sum(map(math.prod, net.shapes.values())) * 2 / 1e6:.2f} MB as float16",
         *(["the file holds a difference, to which the base was added"] if net.is_difference else []),
         f"{len(lora.whole) - len(whole)} biases, norms and layers of its own whole, with {FIRST}",

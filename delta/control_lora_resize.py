@@ -61,7 +61,7 @@ def resize_control_lora(
     cut_off = len(lora.factors) - len(found.factors)
     lines = [
         f"{lora.name} resized: {choice.describe()}",
-        f"{size_mb(lora, 2):.2f} MB became {size_mb(found, 2):.2f} MB as float16, {size_mb(found, 4):.2f} MB as float32",
+        f"numbers of {size_mb(lora, 2):.2f} MB became {size_mb(found, 2):.2f} MB as float16, {size_mb(found, 4):.2f} MB as float32",
         *([f"given no rank and left out: {cut_off} layers"] if cut_off else []),
         *([f"stored whole, which cannot be cut without the base: {listed(wholes)}"] if wholes else []),
         *lora.notes,

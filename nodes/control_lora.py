@@ -50,18 +50,30 @@ def _control_lora_input() -> io.Input:
     )
 
 
+def _connected_input() -> io.Input:
+    return io.ControlNet.Input(
+        "control_net",
+        optional=True,
+        tooltip="A Control-LoRA that was loaded or has just been made. It replaces the chosen file.",
+    )
+
+
 def _base_input(tooltip: str) -> io.Input:
     return io.Combo.Input("base", options=host.model_names(), tooltip=tooltip)
 
 
 def _file_outputs(report: str) -> list[io.Output]:
     return [
+        io.ControlNet.Output(display_name="control_net", tooltip="The new file, loaded."),
         io.String.Output(display_name="path", tooltip="Where the file was written."),
         io.String.Output(display_name="report", tooltip=report),
     ]
 
 
-def _read(name: str) -> ControlLora:
+def _read(name: str, connected: Any | None = None) -> ControlLora:
+    """The connected Control-LoRA, else the file of that name."""
+    if connected is not None:
+        return host_control_nets.control_lora_of(connected)
     return read_control_lora(host.file_path(host.CONTROL_NETS, name))
 
 
@@ -69,7 +81,8 @@ def _save(job: ControlLoraJob, filename_prefix: str, precision: str) -> io.NodeO
     path = host.output_path(filename_prefix)
     compared = save_control_lora(job.lora, path, precision, host_control_compare.loaded_control_lora)
     report = f"saved {path}, {os.path.getsize(path) / 1e6:.2f} MB\n{compared}\n{job.report}"
-    return io.NodeOutput(path, report, host.to_output(job.picture), ui=ui.PreviewText(report))
+    net, _ = host_control_nets.load_net_file(path)
+    return io.NodeOutput(net, path, report, host.to_output(job.picture), ui=ui.PreviewText(report))
 
 
 class ExtractControlLora(io.ComfyNode):
@@ -199,6 +212,7 @@ class ResizeControlLora(io.ComfyNode):
                 _rank_input("0 keeps every layer as it is"),
                 _precision_input(),
                 filename_prefix_input("controlnet/control_lora"),
+                _connected_input(),
                 rank_policy_input(),
             ],
             outputs=[
@@ -219,13 +233,12 @@ class ResizeControlLora(io.ComfyNode):
         rank: int,
         precision: str,
         filename_prefix: str,
+        control_net: Any | None = None,
         rank_policy: RankChoice | None = None,
     ) -> io.NodeOutput:
-        choice = rank_choice(rank, rank_policy)
-        size = PRECISIONS[precision].itemsize
-        return _save(
-            resize_control_lora(_read(control_lora), choice, size, host.progress()), filename_prefix, precision
-        )
+        lora, choice = _read(control_lora, control_net), rank_choice(rank, rank_policy)
+        job = resize_control_lora(lora, choice, PRECISIONS[precision].itemsize, host.progress())
+        return _save(job, filename_prefix, precision)
 
 
 class BakeControlLora(io.ComfyNode):
@@ -242,6 +255,7 @@ class BakeControlLora(io.ComfyNode):
                 _base_input("The model that the Control-LoRA was made from, or a fine-tune to move it to."),
                 _precision_input(),
                 filename_prefix_input("controlnet/baked"),
+                _connected_input(),
             ],
             outputs=_file_outputs("What the file is, its size, and that it was read back."),
             is_output_node=True,
@@ -252,11 +266,17 @@ class BakeControlLora(io.ComfyNode):
         return f"{host.file_stamp(host.CONTROL_NETS, control_lora)} {host.model_stamp(base)}"
 
     @classmethod
-    def execute(cls, control_lora: str, base: str, precision: str, filename_prefix: str) -> io.NodeOutput:
-        lora, path = _read(control_lora), host.output_path(filename_prefix)
+    def execute(
+        cls, control_lora: str, base: str, precision: str, filename_prefix: str, control_net: Any | None = None
+    ) -> io.NodeOutput:
+        lora, path = _read(control_lora, control_net), host.output_path(filename_prefix)
         tensors = bake_control_lora(lora, Checkpoint(host.model_path(base)), precision, host.progress())
-        report = write_baked(path, tensors, lora, [{"name": control_lora}, {"name": base}])
-        return io.NodeOutput(path, report, ui=ui.PreviewText(report))
+        sources = [{"name": lora.name}, {"name": base}]
+        report = write_baked(path, tensors, lora, sources, host_control_compare.loaded_control_net)
+        # Before the new file is loaded, which takes as much memory.
+        del tensors
+        net, _ = host_control_nets.load_net_file(path)
+        return io.NodeOutput(net, path, report, ui=ui.PreviewText(report))
 
 
 class CompareControl(io.ComfyNode):
@@ -280,8 +300,8 @@ class CompareControl(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="plot", tooltip="The relative error of every block."),
-                io.String.Output(display_name="report", tooltip="The errors in all, by step and by block."),
+                io.Image.Output(display_name="plot", tooltip="The relative difference of every block."),
+                io.String.Output(display_name="report", tooltip="The differences in all, by step and by block."),
             ],
         )
 
@@ -294,8 +314,8 @@ class CompareControl(io.ComfyNode):
         layout = host_control_nets.layout_of(reference)
         error = compare_outputs([sent.control for sent in ours], [sent.control for sent in theirs], layout)
         names = [host_control_nets.kind_of_net(net) for net in nets]
-        steps = [f"progress {sent.progress:.2f}" for sent in theirs]
-        return io.NodeOutput(host.to_output(error_picture(error)), error_report(error, *names, steps))
+        report = error_report(error, *names, [sent.progress for sent in theirs])
+        return io.NodeOutput(host.to_output(error_picture(error, *names)), report)
 
 
 NODES = [ExtractControlLora, ControlLoraReport, ResizeControlLora, BakeControlLora, CompareControl]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import comfy.cldm.cldm
 import comfy.controlnet
 import comfy.sample
 import torch
 
 from ..delta.control_hint import read_hint
 from ..delta.control_schedule import progress_at
-from .host_control_nets import UNET, architecture_of_model, check_fits
+from .host_control_nets import LOAD_ERRORS, UNET, architecture_of_model, check_fits, in_short
 from .host_sampling import samples_of
 
 # Noise levels at which nets are compared, from noise to picture.
@@ -28,6 +29,19 @@ def loaded_control_lora(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     if not isinstance(net, comfy.controlnet.ControlLora):
         raise ValueError("ComfyUI does not load the file as a Control-LoRA. Nothing was kept; report this file.")
     return net.control_weights
+
+
+def loaded_control_net(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors that the host's own loader keeps of a full ControlNet. Raises ValueError where it takes it for something else."""
+    try:
+        net = comfy.controlnet.load_controlnet_state_dict(dict(tensors))
+    except LOAD_ERRORS as error:
+        raise ValueError(
+            f"ComfyUI cannot load the file: {in_short(error)}. Nothing was kept; choose the base of the file."
+        ) from error
+    if not isinstance(getattr(net, "control_model", None), comfy.cldm.cldm.ControlNet):
+        raise ValueError("ComfyUI does not load the file as a ControlNet. Nothing was kept; report this file.")
+    return net.control_model.state_dict()
 
 
 class Sent(NamedTuple):

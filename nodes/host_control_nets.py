@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ import comfy.ldm.qwen_image.controlnet
 import comfy.ldm.qwen_image.model
 import comfy.t2i_adapter.adapter
 
-from ..delta.control_lora import FAMILIES
+from ..delta.control_lora import FAMILIES, ControlLora, parse_control_lora
 from ..delta.control_union import UnionFamily, flux_union, sdxl_union
 from ..delta.control_weights import (
     ControlBlock,
@@ -42,6 +43,8 @@ Cascade = comfy.ldm.cascade.controlnet.ControlNet
 KNOWN = "ControlNets of SD 1.x, SD 2.x, SDXL, SD3, SD3.5, Flux, Qwen-Image and HunyuanDiT, Control-LoRAs, T2I-Adapters, Cascade"
 OTHER_NETS = "Try a newer ComfyUI; nets of other projects, such as ControlNet-XS, need their own node pack."
 UNET = "U-Net"
+# What the host's loaders raise for a net that they do not know.
+LOAD_ERRORS = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 def load_net(name: str) -> tuple[Any, str]:
@@ -49,15 +52,36 @@ def load_net(name: str) -> tuple[Any, str]:
 
     Raises FileNotFoundError, or ValueError that says what the file is, and which node wants it, when it is no ControlNet.
     """
-    path = host.file_path(host.CONTROL_NETS, name)
+    return load_net_file(host.file_path(host.CONTROL_NETS, name), name)
+
+
+def load_net_file(path: str, name: str = "") -> tuple[Any, str]:
+    """The same of a file anywhere; name: what to call it."""
+    name = name or os.path.basename(path)
     kind = check_control_file(name, tensor_names(path))
     try:
         net = comfy.controlnet.load_controlnet(path)
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"{name} looks like {kind.what}, but ComfyUI cannot load it: {error}. {OTHER_NETS}") from error
+    except LOAD_ERRORS as error:
+        raise ValueError(
+            f"{name} looks like {kind.what}, but ComfyUI cannot load it: {in_short(error)}. {OTHER_NETS}"
+        ) from error
     if net is None:
         raise ValueError(f"{name} looks like {kind.what}, but ComfyUI cannot load it. {OTHER_NETS}")
     return net, describe_net(net)
+
+
+def in_short(error: Exception) -> str:
+    """The beginning of what a loader says: torch lists every tensor of a net that does not fit."""
+    return " ".join(line.strip() for line in str(error).splitlines()[:2])
+
+
+def control_lora_of(net: Any) -> ControlLora:
+    """The tensors of a CONTROL_NET that is a Control-LoRA. Raises ValueError for another kind."""
+    if not isinstance(net, comfy.controlnet.ControlLora):
+        raise ValueError(
+            f"The connected net is no Control-LoRA but {kind_of_net(net)}. Connect a Control-LoRA, or choose its file."
+        )
+    return parse_control_lora("the connected Control-LoRA", net.control_weights)
 
 
 def kind_of_net(net: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from diffusers import (
+    ControlNetModel,
     DiffusionPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
@@ -20,6 +21,8 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -120,3 +123,33 @@ def _weights(pipe: DiffusionPipeline) -> dict[str, Tensor]:
         for part, model in _models(pipe).items()
         for name, weight in model.named_parameters()
     }
+
+
+def control_net(
+    kind: str, unet_weights: Mapping[str, Tensor], path: str | os.PathLike, **config: Any
+) -> ControlNetModel:
+    """A ControlNet of a U-Net with these weights, by diffusers' names, with a Control-LoRA file loaded as diffusers documents it."""
+    unet = UNet2DConditionModel(**(SD15 if kind == "sd15" else SDXL) | config)
+    net = ControlNetModel.from_unet(unet, load_weights_from_unet=False)
+    theirs = dict(net.named_parameters())
+    net.load_state_dict({name: tensor for name, tensor in unet_weights.items() if name in theirs}, strict=False)
+    net.load_lora_adapter(str(path), prefix=None)
+    return net
+
+
+def effective_weights(net: ControlNetModel) -> dict[str, Tensor]:
+    """Every weight that a net with an adapter computes with, by diffusers' name."""
+    found = {}
+    for name, module in net.named_modules():
+        if isinstance(module, BaseTunerLayer):
+            layer = module.get_base_layer()
+            found[f"{name}.weight"] = layer.weight + sum(module.get_delta_weight(one) for one in module.active_adapters)
+            if layer.bias is not None:
+                found[f"{name}.bias"] = layer.bias
+        elif isinstance(module, ModulesToSaveWrapper):
+            found |= {
+                f"{name}.{end}": w for end, w in module.modules_to_save[module.active_adapters[0]].named_parameters()
+            }
+    inside = ("lora_", "base_layer", "modules_to_save", "original_module")
+    found |= {n: w for n, w in net.named_parameters() if not any(part in n for part in inside)}
+    return {name: weight.detach() for name, weight in found.items()}

@@ -124,7 +124,9 @@ def extract(host, names, rank=0, policy=None, precision="float32", **settings):
     options = {"conv_rank": 0, "ignore_noise": False, "device": "cpu"} | settings
     node = host.node("StyleDeltaExtractControlLora")
     prefix = "controlnet/test_lora"
-    return node.execute(*names, rank, precision=precision, filename_prefix=prefix, rank_policy=policy, **options).result
+    return node.execute(
+        *names, rank, precision=precision, filename_prefix=prefix, rank_policy=policy, **options
+    ).result[1:]
 
 
 def policy(host, mode: str, value: float):
@@ -226,6 +228,29 @@ def diffusers_names(layout: str, names) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("rank", [6, 34])
+def test_diffusers_loads_the_file(host, pair, layout, rank):
+    from . import diffusers_peer
+
+    net, base = full_net(layout, rank), base_weights(layout)
+    path = extract(host, pair(layout, net), rank)[0]
+    written = load_file(path)
+    factors = {name.removesuffix(".up") for name in written if name.endswith(".up")}
+    # The higher rank stores whole what is narrow.
+    assert factors and (rank == 6 or any(name.endswith("attn1.to_q.weight") for name in written))
+    names = diffusers_names(layout, net)
+    theirs = {names[name]: weight for name, weight in base.items() if name in names}
+    loaded = diffusers_peer.effective_weights(diffusers_peer.control_net(layout, theirs, path))
+    assert loaded.keys() == set(names.values())
+    for name, weight in net.items():
+        layer, _, ending = name.rpartition(".")
+        # Diffusers drops the biases of layers with factors, which the help page says.
+        expected = base[name] if ending == "bias" and layer in factors else weight
+        found = loaded[names[name]].double().reshape(expected.shape)
+        assert relative(found, expected.double()) <= 1e-5, name
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_naming_and_file_type_gives_the_same_file(host, pair, layout):
     net = full_net(layout, 4)
     expected = load_file(extract(host, pair(layout, net), 4)[0])
@@ -289,7 +314,7 @@ def test_every_way_to_choose_ranks_gives_a_file_that_runs(host, pair, mode, valu
 
 def resize(host, path, rank=0, policy=None, precision="float32"):
     node = host.node("StyleDeltaResizeControlLora")
-    return node.execute(published(path), rank, precision, "controlnet/test_resized", rank_policy=policy).result
+    return node.execute(published(path), rank, precision, "controlnet/test_resized", rank_policy=policy).result[1:]
 
 
 def test_resizing_equals_extracting_at_the_lower_rank(host, pair):
@@ -307,27 +332,57 @@ def test_resizing_equals_extracting_at_the_lower_rank(host, pair):
     assert Path(small).stat().st_size / 1e6 <= size
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_baking_gives_the_full_net_again(host, pair, layout):
+def test_baking_gives_the_full_net_again(host, pair):
+    layout = "sdxl"
     net = full_net(layout, 6)
     names = pair(layout, net)
     path = extract(host, names, 6)[0]
     bake = host.node("StyleDeltaBakeControlLora").execute
-    full, report = bake(published(path), names[1], "float32", "controlnet/test_baked").result
+    baked_net, full, report = bake(published(path), names[1], "float32", "controlnet/test_baked").result
     baked = load_file(full)
     assert baked.keys() == net.keys()
     assert max(relative(baked[name].double(), weight.double()) for name, weight in net.items()) <= 1e-5
-    assert relative(outputs(as_net(layout, baked), layout), outputs(load(path), layout)) <= 5e-6
-    assert "bit for bit" in report
+    expected = outputs(load(path), layout)
+    assert relative(outputs(as_net(layout, baked), layout), expected) <= 5e-6
+    assert relative(outputs(baked_net, layout), expected) <= 5e-6
+    assert "read back as ComfyUI loads it: the same bit for bit" in report
+
+
+def test_a_baked_net_that_the_host_cannot_load_is_not_kept(host, pair, base_dir):
+    # The host knows nets of SD 1.x of the released width only.
+    names = pair("sd15", full_net("sd15", 4))
+    path, before = extract(host, names, 4)[0], sorted((base_dir / "output").rglob("*"))
+    bake = host.node("StyleDeltaBakeControlLora").execute
+    with pytest.raises(ValueError, match="(?s)ComfyUI cannot load the file.{,300}Nothing was kept"):
+        bake(published(path), names[1], "float32", "controlnet/test_baked")
+    assert sorted((base_dir / "output").rglob("*")) == before
+
+
+def test_new_files_come_out_loaded_and_go_on_without_a_name(host, pair):
+    names = pair("sdxl", full_net("sdxl", 8))
+    node = host.node("StyleDeltaExtractControlLora").execute
+    net, path, _, _ = node(*names, 8, 0, False, "cpu", "float32", "controlnet/test_lora").result
+    assert torch.equal(outputs(net, "sdxl"), outputs(load(path), "sdxl"))
+    resize_node = host.node("StyleDeltaResizeControlLora").execute
+    small, small_path, _, _ = resize_node(names[0], 3, "float32", "controlnet/test_small", control_net=net).result
+    assert torch.equal(outputs(small, "sdxl"), outputs(load(small_path), "sdxl"))
+    assert relative(outputs(small, "sdxl"), outputs(load(resize(host, path, 3)[0]), "sdxl")) <= 1e-6
+    bake = host.node("StyleDeltaBakeControlLora").execute
+    baked = load_file(bake(names[0], names[1], "float32", "controlnet/test_baked", control_net=small).result[1])
+    expected = load_file(bake(published(small_path), names[1], "float32", "controlnet/test_baked").result[1])
+    assert all(torch.equal(baked[name], tensor) for name, tensor in expected.items())
+    for execute, options in ((resize_node, (names[0], 3)), (bake, names)):
+        with pytest.raises(ValueError, match="is no Control-LoRA but U-Net ControlNet"):
+            execute(*options, "float32", "controlnet/test_none", control_net=as_net("sdxl", full_net("sdxl")))
 
 
 def test_baking_onto_a_fine_tune_moves_the_net(host, pair, files):
-    net, base = full_net("sd15", 6), base_weights("sd15")
-    path = extract(host, pair("sd15", net), 6)[0]
+    net, base = full_net("sdxl", 6), base_weights("sdxl")
+    path = extract(host, pair("sdxl", net), 6)[0]
     tuned = {n: w + 0.05 * w.abs().mean() * normal(n, w.shape, 7) if w.dim() > 1 else w for n, w in base.items()}
     name = files("diffusion_models", "tuned.safetensors", tuned)
     bake = host.node("StyleDeltaBakeControlLora").execute
-    baked = load_file(bake(published(path), f"diffusion_models/{name}", "float32", "controlnet/test_moved").result[0])
+    baked = load_file(bake(published(path), f"diffusion_models/{name}", "float32", "controlnet/test_moved").result[1])
     moved = "input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
     expected = net[moved] + tuned[moved] - base[moved]
     assert relative(baked[moved].double(), expected.double()) <= 1e-5
@@ -344,9 +399,9 @@ def test_the_comparison_measures_what_the_outputs_lack(host, pair):
     assert direct / 3 < total < 3 * direct
     assert plot.dim() == 4 and "input.8" in report and "middle" in report
     same = node(as_net("sdxl", net), as_net("sdxl", net), base_model("sdxl"), image).result[1]
-    assert "relative error of all control outputs: 0\n" in same
+    assert "relative difference of all control outputs: 0\n" in same
     latent = {"samples": normal("picture", (1, 4, 16, 16), 3)}
-    assert "by block" in node(lora, as_net("sdxl", net), base_model("sdxl"), image, latent).result[1]
+    assert "| middle" in node(lora, as_net("sdxl", net), base_model("sdxl"), image, latent).result[1]
 
 
 def test_nets_that_cannot_be_compared_are_refused(host):
@@ -397,7 +452,7 @@ def test_damaged_control_loras_are_refused(host, pair, files):
     prefixed = {name if name == "lora_controlnet" else f"control_model.{name}": t for name, t in good.items()}
     name = files("controlnet", "prefixed.safetensors", prefixed)
     assert "ComfyUI cannot load" in node(name).result[1]
-    mended = host.node("StyleDeltaResizeControlLora").execute(name, 0, "float32", "controlnet/test_mended").result[0]
+    mended = host.node("StyleDeltaResizeControlLora").execute(name, 0, "float32", "controlnet/test_mended").result[1]
     assert load_file(mended).keys() == good.keys()
 
 
@@ -474,7 +529,7 @@ def test_the_demo_net_through_the_server(server, base_dir):
     files = {"control_net": net, "base": base, "filename_prefix": "controlnet/test_demo"}
     prompt = {
         "extract": {"class_type": "StyleDeltaExtractControlLora", "inputs": options | files},
-        "show": {"class_type": "PreviewAny", "inputs": {"source": ["extract", 1]}},
+        "show": {"class_type": "PreviewAny", "inputs": {"source": ["extract", 2]}},
     }
     shown = json.dumps(server.run(prompt))
     try:

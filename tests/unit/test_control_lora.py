@@ -429,7 +429,7 @@ def test_baking_gives_the_net_again(files, tmp_path):
     tensors = bake_control_lora(lora, base, "float32")
     assert tensors.keys() == net_tensors().keys()
     assert all(torch.allclose(tensors[name], expected, atol=1e-5) for name, expected in net_tensors().items())
-    report = write_baked(tmp_path / "full.safetensors", tensors, lora, [])
+    report = write_baked(tmp_path / "full.safetensors", tensors, lora, [], dict)
     assert "bit for bit" in report and load_file(tmp_path / "full.safetensors").keys() == tensors.keys()
 
 
@@ -470,8 +470,8 @@ def test_errors_of_outputs_by_block_and_step():
     assert error.blocks == pytest.approx({"input.0": 0.1 / math.sqrt(2), "middle": 0.0}, rel=1e-4)
     assert error.steps == pytest.approx([0.1 / math.sqrt(5), 0.0], rel=1e-4)
     assert error.total == pytest.approx(0.1 / math.sqrt(10), rel=1e-4)
-    text = error_report(error, "a", "b", ["one", "two"])
-    assert text.startswith("a against b") and "  two: 0" in text and error_picture(error).dim() == 4
+    text = error_report(error, "a", "b", [0.25, 0.75])
+    assert text.startswith("a against b") and "| 0.75     | 0 " in text and error_picture(error, "a", "b").dim() == 4
 
 
 def test_outputs_of_other_nets_cannot_be_compared():

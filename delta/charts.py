@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -35,11 +36,11 @@ class Spectra(NamedTuple):
         return plots.spectra(self.series, self.cut, self.title)
 
     def data(self) -> dict[str, Any]:
-        series = []
-        for name, points in plots.visible_values(self.series).items():
-            rank = self.cut.get(name)
-            line = _line(name, points, () if rank is None else (rank, rank + 1))
-            series.append(line if rank is None else line | {"cut": rank})
+        kept = [rank + behind for rank in self.cut.values() for behind in (0, 1)]
+        series = [_line(name, points) for name, points in _thinned(plots.visible_values(self.series), kept).items()]
+        for line in series:
+            if line["name"] in self.cut:
+                line["cut"] = self.cut[line["name"]]
         return _lines(self.tab, self.title, plots.INDEX, plots.SINGULAR_VALUE, series, log=True)
 
 
@@ -106,7 +107,7 @@ class Curves(NamedTuple):
 
     def data(self) -> dict[str, Any]:
         kept = () if self.mark is None else self.mark[:1]
-        series = [_line(name, sorted(points), kept) for name, points in self.series.items()]
+        series = [_line(name, points) for name, points in _thinned(self.series, kept).items()]
         chart = _lines(self.tab, self.title, self.x_label, self.y_label, series, log=False)
         return chart if self.mark is None else chart | {"mark": [_short(value) for value in self.mark]}
 
@@ -174,14 +175,35 @@ def _lines(tab: str, title: str, x_label: str, y_label: str, series: list[dict[s
     }
 
 
-def _line(name: str, points: Sequence[tuple[float, float]], kept: Collection[float]) -> dict[str, Any]:
-    """One line, thinned out evenly where it is long; its ends and the points at the x in `kept` stay."""
-    chosen = range(len(points))
-    if len(points) > MOST_POINTS:
-        evenly = {round(i * (len(points) - 1) / (MOST_POINTS - 1)) for i in range(MOST_POINTS)}
-        chosen = sorted(evenly | {i for i, (x, _) in enumerate(points) if x in kept})
-    x, y = ([_short(points[i][axis]) for i in chosen] for axis in (0, 1))
+def _line(name: str, points: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    x, y = ([_short(point[axis]) for point in points] for axis in (0, 1))
     return {"name": name, "x": x, "y": y}
+
+
+def _thinned(
+    lines: Mapping[str, Sequence[tuple[float, float]]], kept: Collection[float]
+) -> dict[str, list[tuple[float, float]]]:
+    """Lines in the order of x; where one is long, the points of each nearest to MOST_POINTS even steps of x.
+
+    One grid for all, so that lines over the same x keep the same points. The ends of a line and x in `kept` stay.
+    """
+    lines = {name: sorted(points) for name, points in lines.items()}
+    if max(map(len, lines.values())) <= MOST_POINTS:
+        return lines
+    ends = [points[end][0] for points in lines.values() if points for end in (0, -1)]
+    low, high = min(ends), max(ends)
+    grid = [low + (high - low) * i / (MOST_POINTS - 1) for i in range(MOST_POINTS)]
+    return {name: [points[i] for i in _nearest(points, [*grid, *kept])] for name, points in lines.items()}
+
+
+def _nearest(points: Sequence[tuple[float, float]], wanted: Sequence[float]) -> list[int]:
+    """The indices of the points whose x are nearest to those wanted, each once, ascending."""
+    found = set()
+    for x in wanted if points else ():
+        after = bisect_left(points, x, key=lambda point: point[0])
+        around = range(max(after - 1, 0), min(after + 1, len(points)))
+        found.add(min(around, key=lambda i: abs(points[i][0] - x)))
+    return sorted(found)
 
 
 def _short(value: float) -> float:

@@ -144,12 +144,18 @@ export function chartView(chart) {
     for (const [name, value] of Object.entries(attributes)) drawn.element.setAttribute(name, value)
     drawn.element.addEventListener('keydown', onKey)
     plot.replaceChildren(drawn.element)
+    plot.dataset.captureWheel = scrolls(plot)
     if (focused) drawn.element.focus()
     moveTo(cursor && cursor[0] < drawn.rows && cursor[1] < drawn.columns ? cursor : null)
   }
 
   moveTo(null)
   return { element, draw }
+}
+
+/** Whether there is more of an element than its box shows. */
+export function scrolls(element) {
+  return element.scrollHeight > element.clientHeight || element.scrollWidth > element.clientWidth
 }
 
 function within(index, count) {

@@ -84,6 +84,8 @@ function panelOf(node) {
 }
 
 function heighten(node) {
+  // In Nodes 2.0 the style sheet's least height does it.
+  if (LiteGraph.vueNodesMode) return
   const [, height] = node.computeSize()
   if (height > node.size[1]) node.setSize([node.size[0], height])
   node.setDirtyCanvas(true, true)

@@ -10,7 +10,7 @@ const NOTICE = 1500
 /** A report as text that opens and closes, with a button that copies it. Returns {element, isOpen()}; onToggle() is called after each. */
 export function reportText(content, open, onToggle) {
   const texts = translate(TEXTS)
-  const body = html('pre', { textContent: content, tabIndex: 0, attributes: { 'aria-label': texts.report } })
+  const body = html('pre', { textContent: content, tabIndex: 0, attributes: { 'aria-label': texts.report, 'data-capture-wheel': true } })
   const toggle = html('button', { type: 'button', className: 'sd-toggle', textContent: texts.report })
   const copy = html('button', { type: 'button', className: 'sd-copy', textContent: texts.copy })
   const element = html('div', { className: 'sd-text' }, html('div', { className: 'sd-text-head' }, toggle, copy), body)

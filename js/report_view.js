@@ -1,4 +1,4 @@
-import { chartView } from './chart_view.js'
+import { chartView, scrolls } from './chart_view.js'
 import { html } from './elements.js'
 import { reportText } from './report_text.js'
 import { translate } from './text.js'
@@ -107,16 +107,17 @@ function quiet(text) {
   return html('div', { className: 'sd-quiet', textContent: text })
 }
 
-/** What is done in the panel is not done to the graph: nodes are not dragged, and what scrolls here does not zoom there. */
+/**
+ * What is done in the panel is not done to the graph: nodes are not dragged, and what scrolls here does not zoom there.
+ *
+ * Nodes 2.0 hears the wheel before the panel does, and spares elements with `data-capture-wheel`.
+ */
 function keepEvents(element) {
   for (const name of ['pointerdown', 'pointermove', 'pointerup', 'dblclick']) {
     element.addEventListener(name, (event) => event.stopPropagation())
   }
   element.addEventListener('wheel', (event) => {
-    if (!event.ctrlKey && event.target.closest('.sd-plot, pre') && scrolls(event.target.closest('.sd-plot, pre'))) event.stopPropagation()
+    const scroller = event.target.closest('.sd-plot, pre')
+    if (!event.ctrlKey && scroller && scrolls(scroller)) event.stopPropagation()
   })
-}
-
-function scrolls(element) {
-  return element.scrollHeight > element.clientHeight || element.scrollWidth > element.clientWidth
 }

@@ -308,7 +308,9 @@ def test_results_come_back_with_the_workflows_tab(editor, report):
     editor.element(".workflow-tabs-container .new-blank-workflow-button").click()
     editor.page.wait_for_timeout(1000)
     assert editor.element(".styledelta-panel").count() == 0
-    editor.element(".workflow-tabs .p-togglebutton").first.click()
+    # The new workflow's tab is the last one.
+    tabs = editor.element(".workflow-tabs .p-togglebutton")
+    tabs.nth(tabs.count() - 2).click()
     editor.page.wait_for_timeout(1500)
     assert panel_of(editor).locator(".series").count() == 5
 
@@ -329,6 +331,8 @@ def test_undo_keeps_the_result(editor, report):
 def test_the_panel_speaks_chinese(editor):
     setting = "(value) => app.extensionManager.setting.set('Comfy.Locale', value)"
     editor.page.evaluate(setting, "zh")
+    # The editor loads the workflow anew, with its texts in the other language.
+    editor.page.wait_for_timeout(1500)
     try:
         node = add_report(editor)
         assert panel_of(editor).inner_text().strip() == "运行后在此显示报告。"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
-
-from . import plots
+from .charts import Charts, Curves
 from .control_schedule import ControlSchedule
 from .control_weights import by_weight
 from .text_table import text_table
@@ -19,17 +17,17 @@ def evenly(steps: int) -> list[float]:
     return [step / steps for step in range(steps)]
 
 
-def schedule_plot(
+def schedule_charts(
     schedule: ControlSchedule, strength: float, weights: Mapping[str, float] | None, progresses: Sequence[float]
-) -> Tensor:
-    """Strength times schedule times block weight at each step, a curve for blocks of one weight, [1, H, W, 3] in 0..1."""
+) -> Charts:
+    """Strength times schedule times block weight at each step, a curve for blocks of one weight."""
     groups = by_weight(weights) if weights else {ALL: 1.0}
     series = {
         name: [(progress, strength * schedule.strength(progress) * weight) for progress in progresses]
         for name, weight in groups.items()
     }
     title = f"Control strength over {len(progresses)} steps"
-    return plots.curves(series, title, "progress of the sampling, from noise to picture", "strength")
+    return [[Curves("Strength", title, series, "progress of the sampling, from noise to picture", "strength")]]
 
 
 def schedule_report(schedule: ControlSchedule, strength: float, progresses: Sequence[float]) -> str:

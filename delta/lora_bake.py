@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from . import plots
 from .block_weights import block_of, block_order, count_by_block
+from .charts import Bars, Charts
 from .lora_file import Bake, LoraModel, merged_metadata, write_layers
 from .lora_merge import BYTES_PER_NUMBER, Merged, SourceLayer, Step, merge_loras
 from .lora_merge_job import Job, MergeInput, read_sources, source_recipe
@@ -44,7 +43,7 @@ def bake_job(
     model = LoraModel(tensors, merged_metadata([row.model], recipe), f"{row.model.name} baked")
     notes = [f"the rule {rule} matches nothing" for rule in read.unused]
     notes += [f"not a LoRA tensor, left out: {name}" for name in read.foreign]
-    return Job(model, _report(row, layers, model, notes), _picture(layers, merged))
+    return Job(model, _report(row, layers, model, notes), _charts(layers, merged))
 
 
 def _report(row: MergeInput, layers: Sequence[SourceLayer], model: LoraModel, notes: Sequence[str]) -> str:
@@ -69,10 +68,10 @@ def _report(row: MergeInput, layers: Sequence[SourceLayer], model: LoraModel, no
     return "\n".join(lines)
 
 
-def _picture(layers: Sequence[SourceLayer], merged: Merged) -> Tensor:
+def _charts(layers: Sequence[SourceLayer], merged: Merged) -> Charts:
     """How much of its norm each block keeps, above the energy of the result by block; low-rank updates only."""
     if not merged.costs:
-        return plots.bars({"no low-rank layer": 0.0}, "Energy by block", "%")
+        return [[Bars("Energy", "Energy by block", {"no low-rank layer": 0.0}, "%")]]
     before: dict[str, float] = {}
     after: dict[str, float] = {}
     for layer in layers:
@@ -83,9 +82,8 @@ def _picture(layers: Sequence[SourceLayer], merged: Merged) -> Tensor:
     total = math.hypot(*after.values()) or 1.0
     blocks = sorted(before, key=block_order)
     left = {block: 100 * after[block] / before[block] if before[block] else 0.0 for block in blocks}
-    return plots.stack(
-        [
-            plots.bars(left, "Strength left, by block", "% of the LoRA's own"),
-            plots.bars({block: 100 * (after[block] / total) ** 2 for block in blocks}, "Energy by block", "%"),
-        ]
-    )
+    energies = {block: 100 * (after[block] / total) ** 2 for block in blocks}
+    return [
+        [Bars("Strength", "Strength left, by block", left, "% of the LoRA's own")],
+        [Bars("Energy", "Energy by block", energies, "%")],
+    ]

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import plots
 from .block_weights import block_of, block_order, count_by_block
+from .charts import Charts, Heatmap, Note
 from .factors import LowRank, small_problems
 from .lora_merge import Source, Step, alike
 from .lora_merge_job import MergeInput, read_sources
@@ -105,10 +105,10 @@ class Pair(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """report: plain text; picture: [1, height, width, 3] in 0..1; pairs: the figures."""
+    """report: plain text; charts: heat-maps; pairs: the figures."""
 
     report: str
-    picture: Tensor
+    charts: Charts
     pairs: list[Pair]
 
 
@@ -135,7 +135,7 @@ def compare_loras(
     with small_problems():
         meetings = _meetings(updates, on_step)
     pairs = [_pair(updates, i, j, meetings[i, j]) for i, j in combinations(range(len(inputs)), 2)]
-    return Comparison(_report(inputs, sources, updates, pairs), _picture(inputs, pairs), pairs)
+    return Comparison(_report(inputs, sources, updates, pairs), _charts(inputs, pairs), pairs)
 
 
 def overlap(one: Tensor, two: Tensor) -> Overlap:
@@ -320,12 +320,12 @@ def _cosine(relation: Relation) -> str:
     return f"{round(relation.cosine, 2) + 0.0:.2f}"
 
 
-def _picture(inputs: Sequence[MergeInput], pairs: Sequence[Pair]) -> Tensor:
+def _charts(inputs: Sequence[MergeInput], pairs: Sequence[Pair]) -> Charts:
     """Overlap of outputs and inputs and the cosine, blocks by pairs, above the names of the LoRAs."""
-    names = plots.caption([f"{letter}: {row.model.name}" for letter, row in zip(ascii_uppercase, inputs)])
+    names = Note([f"{letter}: {row.model.name}" for letter, row in zip(ascii_uppercase, inputs)])
     blocks = sorted({block for pair in pairs for block in pair.blocks}, key=block_order)
     if not blocks:
-        return plots.stack([plots.caption(["no layer in common"]), names])
+        return [[Note(["no layer in common"])], [names]]
     columns = ["-".join(pair.names) for pair in pairs]
     maps = []
     for title, figure, signed in (
@@ -333,8 +333,8 @@ def _picture(inputs: Sequence[MergeInput], pairs: Sequence[Pair]) -> Tensor:
         ("Inputs shared", lambda relation: relation.inputs.shared, False),
         ("Cosine", lambda relation: relation.cosine, True),
     ):
-        rows = [
+        table = [
             [figure(pair.blocks[block]) if block in pair.blocks else math.nan for pair in pairs] for block in blocks
         ]
-        maps.append(plots.heatmap(torch.tensor(rows), blocks, columns, title, signed))
-    return plots.stack([plots.beside(maps), names])
+        maps.append(Heatmap(title, blocks, columns, table, signed))
+    return [maps, [names]]

@@ -1,4 +1,4 @@
-"""A whole extraction: from two models and the user's settings to a LORA_MODEL, a report and a picture."""
+"""A whole extraction: from two models and the user's settings to a LORA_MODEL, a report and its charts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import plots
 from .block_weights import block_of, block_order
+from .charts import Bars, Charts, Spectra, draw
 from .lora_extract import (
     Difference,
     Extracted,
@@ -70,7 +70,7 @@ def extract_job(
         *noise_lines(found.differences),
         cost_report(costs(found.differences | found.lost)),
     ]
-    return Job(model, "\n".join(lines), picture(found.differences | found.lost))
+    return Job(model, "\n".join(lines), difference_charts(found.differences | found.lost))
 
 
 def settings_key(settings: Settings) -> dict[str, Any]:
@@ -122,10 +122,15 @@ def noise_lines(differences: Mapping[str, Difference]) -> list[str]:
 
 
 def picture(differences: Mapping[str, Difference]) -> Tensor:
+    """The charts of `difference_charts` as [1, height, width, 3] in 0..1."""
+    return draw(difference_charts(differences))
+
+
+def difference_charts(differences: Mapping[str, Difference]) -> Charts:
     """Spectra of the blocks that change most, each by its strongest layer, with the cut; and the error by block."""
     matrices = {name: d for name, d in differences.items() if d.low_rank is not None}
     if not matrices:
-        return plots.bars({"no low-rank layer": 0.0}, "Relative error by block", "%")
+        return [[Bars("Error", "Relative error by block", {"no low-rank layer": 0.0}, "%")]]
     strongest: dict[str, str] = {}
     norms: dict[str, float] = {}
     errors: dict[str, float] = {}
@@ -137,17 +142,15 @@ def picture(differences: Mapping[str, Difference]) -> Tensor:
             strongest[block] = name
     drawn = sorted(strongest, key=lambda block: -norms[block])[:DRAWN]
     curves = {f"{block}: {'.'.join(path_of(strongest[block])[-3:])}": matrices[strongest[block]] for block in drawn}
-    return plots.stack(
+    relative = {block: 100 * errors[block] / norms[block] for block in sorted(norms, key=block_order)}
+    return [
         [
-            plots.spectra(
+            Spectra(
+                "Spectra",
+                "Singular values of the blocks that change most",
                 {label: d.values.tolist() for label, d in curves.items()},
                 {label: d.low_rank.rank for label, d in curves.items()},
-                "Singular values of the blocks that change most",
-            ),
-            plots.bars(
-                {block: 100 * errors[block] / norms[block] for block in sorted(norms, key=block_order)},
-                "Relative error by block",
-                "%",
-            ),
-        ]
-    )
+            )
+        ],
+        [Bars("Error", "Relative error by block", relative, "%")],
+    ]

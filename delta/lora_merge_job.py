@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import plots
 from .adapters import Layer
 from .block_weights import block_of, parse_block_weights, weight_path
+from .charts import Bars, Charts
 from .lora_file import RECIPE, Bake, LoraModel, merged_metadata, read_layers, write_layers
 from .lora_layers import layer_id, layer_path
 from .lora_merge import Merged, Source, SourceLayer, Step, cost_report, merge_loras
@@ -41,11 +41,11 @@ class SourceRead(NamedTuple):
 
 
 class Job(NamedTuple):
-    """model: the result in float32; report: plain text; picture: [1, height, width, 3] in 0..1."""
+    """model: the result in float32; report: plain text; charts: what it cost, in rows."""
 
     model: LoraModel
     report: str
-    picture: Tensor
+    charts: Charts
 
 
 def merge_job(
@@ -228,13 +228,14 @@ def _finish(merged: Merged, sources: Sequence[LoraModel], recipe: dict[str, Any]
     report = "\n".join(
         [head, f"{numbers * 2 / 1e6:.2f} MB at 2 bytes a number", cost_report(list(merged.costs.values()))]
     )
-    return Job(model, report, _picture(merged))
+    return Job(model, report, _charts(merged))
 
 
-def _picture(merged: Merged) -> Tensor:
+def _charts(merged: Merged) -> Charts:
     """Error against the exact sum and energy, by block."""
+    title = "Relative error against the exact sum, by block"
     if not merged.costs:
-        return plots.bars({"no low-rank layer": 0.0}, "Relative error against the exact sum, by block", "%")
+        return [[Bars("Error", title, {"no low-rank layer": 0.0}, "%")]]
     errors: dict[str, float] = {}
     norms: dict[str, float] = {}
     for cost in merged.costs.values():
@@ -242,13 +243,6 @@ def _picture(merged: Merged) -> Tensor:
         errors[block] = math.hypot(errors.get(block, 0.0), cost.error)
         norms[block] = math.hypot(norms.get(block, 0.0), cost.norm)
     total = math.hypot(*norms.values()) or 1.0
-    return plots.stack(
-        [
-            plots.bars(
-                {block: 100 * errors[block] / norm if norm else 0.0 for block, norm in norms.items()},
-                "Relative error against the exact sum, by block",
-                "%",
-            ),
-            plots.bars({block: 100 * (norm / total) ** 2 for block, norm in norms.items()}, "Energy by block", "%"),
-        ]
-    )
+    relative = {block: 100 * errors[block] / norm if norm else 0.0 for block, norm in norms.items()}
+    energies = {block: 100 * (norm / total) ** 2 for block, norm in norms.items()}
+    return [[Bars("Error", title, relative, "%")], [Bars("Energy", "Energy by block", energies, "%")]]

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import plots
 from .block_weights import block_of
+from .charts import Bars, Charts, Report, Spectra
 from .factors import small_problems
 from .lora_file import LoraModel, group, read_layers
 from .lora_layers import layer_id, layer_path
@@ -62,13 +62,13 @@ def count_parameters(model: LoraModel) -> ParameterCount:
     return ParameterCount(total, diffusion)
 
 
-def lora_report(model: LoraModel, base_parameters: int | None = None) -> tuple[str, Tensor]:
-    """The report as text and as a picture. base_parameters: of the diffusion model that the LoRA is for.
+def lora_report(model: LoraModel, base_parameters: int | None = None) -> Report:
+    """The report as text and charts. base_parameters: of the diffusion model that the LoRA is for.
 
     Raises ValueError as read_layers does.
     """
     spectra = spectra_of(model)
-    return _text(model, spectra, base_parameters), _picture(model, spectra)
+    return Report(_text(model, spectra, base_parameters), _charts(model, spectra))
 
 
 def _text(model: LoraModel, spectra: Mapping[tuple[str, ...], Tensor], base_parameters: int | None) -> str:
@@ -102,15 +102,14 @@ def _parameters(count: ParameterCount, base: int | None) -> str:
     return ", ".join(parts)
 
 
-def _picture(model: LoraModel, spectra: Mapping[tuple[str, ...], Tensor]) -> Tensor:
-    """Singular values of the strongest layers above the energy of each block, [1, height, width, 3] in 0..1."""
+def _charts(model: LoraModel, spectra: Mapping[tuple[str, ...], Tensor]) -> Charts:
+    """Singular values of the strongest layers above the energy of each block."""
     if not spectra:
-        return plots.bars({"no low-rank layer": 0.0}, "Energy by block", "%")
+        return [[Bars("Energy", "Energy by block", {"no low-rank layer": 0.0}, "%")]]
     strongest = sorted(spectra.items(), key=lambda row: -float(row[1].square().sum()))[:STRONGEST]
     curves = {".".join(path): values.tolist() for path, values in strongest}
-    return plots.stack(
-        [
-            plots.spectra(curves, None, f"Singular values of the strongest layers of {model.name}"),
-            plots.bars({b: 100 * share for b, share in energy_by_block(spectra).items()}, "Energy by block", "%"),
-        ]
-    )
+    energies = {block: 100 * share for block, share in energy_by_block(spectra).items()}
+    return [
+        [Spectra("Spectra", f"Singular values of the strongest layers of {model.name}", curves)],
+        [Bars("Energy", "Energy by block", energies, "%")],
+    ]

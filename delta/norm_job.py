@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from . import plots
 from .block_weights import BlockWeights, block_of, block_order, weight_path
+from .charts import Bars, Charts
 from .lora_extract import Source, Step
 from .lora_file import merged_metadata
 from .lora_merge_job import Job
@@ -41,7 +40,7 @@ def extract_norms_job(
     model = to_lora(found.deltas, base.shapes, merged_metadata([], recipe), title)
     numbers = sum(tensor.numel() for tensor in model.values())
     lines = [title, f"{numbers} numbers, {numbers * 2 / 1e3:.0f} KB at 2 bytes a number", norm_report(found)]
-    return Job(model, "\n".join(lines), norm_picture(found))
+    return Job(model, "\n".join(lines), norm_charts(found))
 
 
 def norm_report(found: NormDelta) -> str:
@@ -62,7 +61,7 @@ def norm_report(found: NormDelta) -> str:
     return "\n".join([*lines, *found.notes])
 
 
-def norm_picture(found: NormDelta) -> Tensor:
+def norm_charts(found: NormDelta) -> Charts:
     """How far the parameters of each block moved, one chart for each kind."""
     charts = []
     for tier in TIERS:
@@ -72,8 +71,8 @@ def norm_picture(found: NormDelta) -> Tensor:
                 blocks.setdefault(block_of(weight_path(name)), []).append(name)
         shares = {block: 100 * _share(found, blocks[block]) for block in sorted(blocks, key=block_order)}
         if shares:
-            charts.append(plots.bars(shares, f"How far {tier} moved, by block", "% of their size"))
-    return plots.stack(charts or [plots.bars({"nothing moved": 0.0}, "How far norms moved, by block", "%")])
+            charts.append([Bars(tier, f"How far {tier} moved, by block", shares, "% of their size")])
+    return charts or [[Bars("norms", "How far norms moved, by block", {"nothing moved": 0.0}, "%")]]
 
 
 def _share(found: NormDelta, names: Sequence[str]) -> float:

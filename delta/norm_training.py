@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import plots
+from .charts import Charts, Curves
 from .lora_file import LoraModel, merged_metadata
 from .norm_delta import Deltas, to_lora
 from .norms import PREFIX
@@ -213,13 +213,13 @@ def describe(training: NormTraining, family: str) -> str:
     return "\n".join(lines)
 
 
-def picture(training: NormTraining) -> Tensor:
-    """The loss against the step: of the fixed draws, with the best marked, and of the training. See `plots.curves`."""
+def loss_charts(training: NormTraining) -> Charts:
+    """The loss against the step: of the fixed draws, with the best marked, and of the training."""
     trained = [(float(step), loss) for step, loss in enumerate(training.losses, start=1) if math.isfinite(loss)]
     fixed = [(float(step), loss) for step, loss in training.evaluations if math.isfinite(loss)]
     series = {"fixed draws": fixed, "training, mean of its last steps": _smooth(trained, training.interval)}
     mark = (float(training.best_step), training.best_loss)
-    return plots.curves(series, "Loss of the norm training", "step", "loss", mark)
+    return [[Curves("Loss", "Loss of the norm training", series, "step", "loss", mark)]]
 
 
 def _smooth(points: Sequence[tuple[float, float]], width: int) -> list[tuple[float, float]]:

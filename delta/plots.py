@@ -37,6 +37,7 @@ MOST_COLUMNS_WITH_NUMBERS = 16
 OVERDRAW = 2
 # Singular values below this part of the greatest are rounding; an axis that reached them would flatten all others.
 FAINTEST_VALUE = 1e-6
+INDEX, SINGULAR_VALUE = "index of the singular value", "singular value"
 Colour = tuple[int, int, int]
 
 
@@ -73,17 +74,12 @@ def spectra(series: Mapping[str, Sequence[float]], cut: Mapping[str, int] | None
     cut = cut or {}
     if unknown := sorted(set(cut) - set(series)):
         raise ValueError(f"There is a cut but no spectrum for {', '.join(unknown)}.")
-    lines = {name: np.asarray(values, dtype=np.float64) for name, values in series.items()}
-    _require_finite("spectra", np.concatenate([*lines.values(), np.zeros(0)]))
-    greatest = max(values.max(initial=0) for values in lines.values())
-    if greatest <= 0:
-        raise ValueError("A plot of spectra needs a singular value above 0.")
-    floor = FAINTEST_VALUE * greatest
-    drawn = {name: [(i + 1, v) for i, v in enumerate(values) if v > floor] for name, values in lines.items()}
+    drawn = visible_values(series)
+    greatest = max(v for points in drawn.values() for _, v in points)
     lowest = min(v for points in drawn.values() for _, v in points)
-    count = max(len(values) for values in lines.values())
-    x_axis = _Axis("index of the singular value", 0.5, count + 0.5, _whole_ticks(count))
-    y_axis = _log_axis("singular value", lowest, greatest)
+    count = max(len(values) for values in series.values())
+    x_axis = _Axis(INDEX, 0.5, count + 0.5, _whole_ticks(count))
+    y_axis = _log_axis(SINGULAR_VALUE, lowest, greatest)
     legend = {name + (f" (rank {cut[name]})" if name in cut else ""): style for name, style in _styles(series).items()}
     sheet, frame = _plot(title, x_axis, y_axis, legend if len(series) > 1 else {})
     _draw_cuts(sheet, frame, cut, _styles(series))
@@ -94,6 +90,20 @@ def spectra(series: Mapping[str, Sequence[float]], cut: Mapping[str, int] | None
             for place in places:
                 sheet.dot(*place, 2.5, colour)
     return sheet.picture()
+
+
+def visible_values(series: Mapping[str, Sequence[float]]) -> dict[str, list[tuple[int, float]]]:
+    """The singular values that a plot of spectra shows, each with its index from 1: those above rounding.
+
+    Raises ValueError where there are none, and for infinite or NaN ones.
+    """
+    lines = {name: np.asarray(values, dtype=np.float64) for name, values in series.items()}
+    _require_finite("spectra", np.concatenate([*lines.values(), np.zeros(0)]))
+    greatest = max(values.max(initial=0) for values in lines.values())
+    if greatest <= 0:
+        raise ValueError("A plot of spectra needs a singular value above 0.")
+    floor = FAINTEST_VALUE * greatest
+    return {name: [(i + 1, float(v)) for i, v in enumerate(values) if v > floor] for name, values in lines.items()}
 
 
 def bars(values: Mapping[str, float], title: str, unit: str) -> Tensor:
@@ -163,17 +173,6 @@ def heatmap(
             _draw_cell(sheet, corner, (width, height), scale.colour(table[row, column]), number)
     _draw_heat_scale(sheet, right + MARGIN, top, max(bottom - top, 120), scale)
     return sheet.picture()
-
-
-def curve(
-    points: Sequence[tuple[float, float]],
-    title: str,
-    x_label: str,
-    y_label: str,
-    mark: tuple[float, float] | None = None,
-) -> Tensor:
-    """One quantity against another. See `curves`."""
-    return curves({"": points}, title, x_label, y_label, mark)
 
 
 def curves(

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from . import plots
+from .charts import Charts, Curves
 from .factors import small_problems
 from .lora_file import LoraModel, read_layers
 from .lora_merge import BYTES_PER_NUMBER, Step
@@ -34,10 +33,10 @@ class Preview(NamedTuple):
 
 
 class SizePreview(NamedTuple):
-    """report: plain text; picture: [1, height, width, 3] in 0..1; rows: from the smallest size to the file's."""
+    """report: plain text; charts: error against size; rows: from the smallest size to the file's."""
 
     report: str
-    picture: Tensor
+    charts: Charts
     rows: list[Preview]
 
 
@@ -51,7 +50,7 @@ def size_preview(model: LoraModel, on_step: Step = lambda done, total: None) -> 
     if not any(len(spectrum.values) for spectrum in spectra.values()):
         raise ValueError(f"{model.name} has no low-rank layer, so no rank makes it smaller. Choose another LoRA.")
     rows = [_preview(spectra, rank) for rank in ranks_up_to(max(len(s.values) for s in spectra.values()))]
-    return SizePreview(_report(model, spectra, fixed, rows), _picture(model, fixed, rows), rows)
+    return SizePreview(_report(model, spectra, fixed, rows), _charts(model, fixed, rows), rows)
 
 
 def ranks_up_to(highest: int) -> list[int]:
@@ -104,14 +103,11 @@ def _report(model: LoraModel, spectra: Mapping[str, Spectrum], fixed: Fixed, row
     return "\n".join(lines)
 
 
-def _picture(model: LoraModel, fixed: Fixed, rows: Sequence[Preview]) -> Tensor:
+def _charts(model: LoraModel, fixed: Fixed, rows: Sequence[Preview]) -> Charts:
     sizes = [(row.bytes + sum(fixed)) / 1e6 for row in rows]
-    return plots.curves(
-        {
-            "one rank in all layers": [(size, 100 * row.uniform) for size, row in zip(sizes, rows)],
-            "spread over the layers": [(size, 100 * row.spread) for size, row in zip(sizes, rows)],
-        },
-        f"Size and error of {model.name}",
-        "size (MB at 2 bytes a number)",
-        "relative error (%)",
-    )
+    series = {
+        "one rank in all layers": [(size, 100 * row.uniform) for size, row in zip(sizes, rows)],
+        "spread over the layers": [(size, 100 * row.spread) for size, row in zip(sizes, rows)],
+    }
+    title = f"Size and error of {model.name}"
+    return [[Curves("Size", title, series, "size (MB at 2 bytes a number)", "relative error (%)")]]

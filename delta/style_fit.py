@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .charts import Charts, Curves
 from .feature_rows import EPS
 from .style_network import StyleNetwork, checked_planes
 from .style_params import StyleComponent, StyleParams
@@ -66,6 +67,10 @@ class StyleFit:
     def style(self, network: StyleNetwork) -> StyleParams:
         """The style, for the network that it was learned for."""
         return StyleParams(network.fingerprint, (StyleComponent("fitted style", self.gamma, self.beta),))
+
+    def charts(self) -> Charts:
+        """The error against the steps done, with the best marked."""
+        return [[Curves("Error", "Fit Style", {"": self.errors}, "step", "error", self.best)]]
 
     def report(self, network: StyleNetwork) -> str:
         """What was reached, for people."""

@@ -8,12 +8,13 @@ import torch
 from comfy_api.latest import io
 
 from ..delta.control_hint import read_hint
-from ..delta.control_report import evenly, schedule_plot, schedule_report
+from ..delta.control_report import evenly, schedule_charts, schedule_report
 from ..delta.control_schedule import INTERPOLATIONS, SHAPES, ControlSchedule, parse_schedule, shaped_schedule
 from ..delta.control_union import AUTO, TYPES, type_numbers
 from ..delta.control_weights import ControlWeights, weights_report
 from . import host, host_control, host_control_nets, host_sampling
 from .inputs import ControlScheduleType, ControlWeightsType, control_inputs, control_option_inputs
+from .report import plot, report_ui
 
 CATEGORY = "StyleDelta/ControlNet"
 
@@ -260,8 +261,9 @@ class ControlNetSchedule(io.ComfyNode):
             schedule = shaped_schedule(shape, shape_start, shape_end, interpolation)
         progresses = evenly(plot_steps) if sigmas is None else host_sampling.progresses(model, sigmas)
         factors = None if weights is None else host_control_nets.block_factors(control_net, weights)
-        plot = schedule_plot(schedule, plot_strength, factors, progresses)
-        return io.NodeOutput(schedule, host.to_output(plot), schedule_report(schedule, plot_strength, progresses))
+        charts = schedule_charts(schedule, plot_strength, factors, progresses)
+        report = schedule_report(schedule, plot_strength, progresses)
+        return io.NodeOutput(schedule, plot(charts), report, ui=report_ui(report, charts))
 
 
 class UnionType(io.ComfyNode):

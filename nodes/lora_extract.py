@@ -14,6 +14,7 @@ from ..delta.rank import RankChoice
 from . import host
 from .inputs import extraction_settings, noise_and_device_inputs, rank_policy_input
 from .lora_stack import CATEGORY
+from .report import plot, report_ui
 
 
 def _settings_inputs() -> list[io.Input]:
@@ -95,7 +96,7 @@ class ExtractLora(io.ComfyNode):
         settings = extraction_settings(rank, conv_rank, biases_and_norms, ignore_noise, device, rank_policy)
         pair = host.loaded_pair(model, base_model, clip, base_clip)
         job = extract_job(pair, settings, on_step=host.progress(cls.hidden and cls.hidden.unique_id))
-        return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
+        return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
 class ExtractLoraFiles(io.ComfyNode):
@@ -160,7 +161,7 @@ class ExtractLoraFiles(io.ComfyNode):
             store.remove()
             raise
         store.remove()
-        return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
+        return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
 NODES = [ExtractLora, ExtractLoraFiles]

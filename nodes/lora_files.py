@@ -14,6 +14,7 @@ from ..delta.lora_stack import StackEntry, format_report
 from . import host
 from .inputs import MODELS, StackType, filename_prefix_input, gather_loras, lora_name_input, strength_input
 from .lora_stack import CATEGORY, Target
+from .report import plot, report_ui
 
 
 class LoadLora(io.ComfyNode):
@@ -135,13 +136,14 @@ class LoraReport(io.ComfyNode):
                 io.Image.Output(display_name="plot", tooltip="Singular values and energy per block."),
                 io.String.Output(display_name="report", tooltip="The figures as text."),
             ],
+            is_output_node=True,
         )
 
     @classmethod
     def execute(cls, lora_model: dict, model: Any | None = None) -> io.NodeOutput:
         parameters = None if model is None else host.parameter_count(model)
-        text, picture = lora_report(host.as_lora_model(lora_model), parameters)
-        return io.NodeOutput(host.to_output(picture), text)
+        text, charts = lora_report(host.as_lora_model(lora_model), parameters)
+        return io.NodeOutput(plot(charts), text, ui=report_ui(text, charts))
 
 
 class CompareLoras(io.ComfyNode):
@@ -184,6 +186,7 @@ class CompareLoras(io.ComfyNode):
                     display_name="report", tooltip="Which LoRAs fight, where and why, and what to do; then all figures."
                 ),
             ],
+            is_output_node=True,
         )
 
     @classmethod
@@ -192,7 +195,8 @@ class CompareLoras(io.ComfyNode):
     ) -> io.NodeOutput:
         key_map = host.lora_key_map(model, clip)
         comparison = compare_loras(gather_loras(lora_stack, models), key_map, host.progress())
-        return io.NodeOutput(host.to_output(comparison.picture), comparison.report)
+        report, charts = comparison.report, comparison.charts
+        return io.NodeOutput(plot(charts), report, ui=report_ui(report, charts))
 
 
 NODES = [LoadLora, ApplyLora, SaveLora, LoraReport, CompareLoras]

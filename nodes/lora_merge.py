@@ -25,6 +25,7 @@ from .inputs import (
     strength_input,
 )
 from .lora_stack import CATEGORY
+from .report import plot, report_ui
 
 
 def _rank_input(full: str) -> io.Input:
@@ -177,7 +178,7 @@ class MergeLoras(io.ComfyNode):
         job = merge_job(
             inputs, method, parameters, rank_choice(rank, rank_policy), seed, key_map, bake, host.progress()
         )
-        return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
+        return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
 class ResizeLora(io.ComfyNode):
@@ -200,7 +201,7 @@ class ResizeLora(io.ComfyNode):
     def execute(cls, lora_model: dict, rank: int, rank_policy: RankChoice | None = None) -> io.NodeOutput:
         model: LoraModel = host.as_lora_model(lora_model)
         job = resize_job(model, rank_choice(rank, rank_policy), host.progress())
-        return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
+        return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
 class SizePreview(io.ComfyNode):
@@ -221,12 +222,14 @@ class SizePreview(io.ComfyNode):
                     display_name="plot", tooltip="Error against size, with one rank in all layers and spread over them."
                 ),
             ],
+            is_output_node=True,
         )
 
     @classmethod
     def execute(cls, lora_model: dict) -> io.NodeOutput:
         preview = size_preview(host.as_lora_model(lora_model), host.progress())
-        return io.NodeOutput(preview.report, host.to_output(preview.picture))
+        report, charts = preview.report, preview.charts
+        return io.NodeOutput(report, plot(charts), ui=report_ui(report, charts))
 
 
 class BakeBlockWeights(io.ComfyNode):
@@ -280,7 +283,7 @@ class BakeBlockWeights(io.ComfyNode):
         row = MergeInput(host.as_lora_model(lora_model), strength_model, strength_clip, rules)
         key_map = host.lora_key_map(model, clip)
         job = bake_job(row, key_map, host.baker(model, clip, key_map), host.progress())
-        return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
+        return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
 NODES = [MergeLoras, ResizeLora, RankPolicy, SizePreview, BakeBlockWeights]

@@ -12,9 +12,10 @@ from ..delta.block_weights import parse_block_weights
 from ..delta.checkpoint import Checkpoint, common
 from ..delta.lora_file import merged_metadata
 from ..delta.norm_delta import NormDelta, choose_norms, explained_share, extract_norms, mix, to_lora
-from ..delta.norm_job import extract_norms_job, norm_picture, norm_report, recipe_of_mix, share_lines
+from ..delta.norm_job import extract_norms_job, norm_charts, norm_report, recipe_of_mix, share_lines
 from . import host, host_patches, host_sampling
 from .inputs import MODELS, amount_input, chosen_tiers, tier_inputs
+from .report import plot, report_ui
 
 CATEGORY = "StyleDelta/norms"
 BASE = "base model"
@@ -71,7 +72,7 @@ class ExtractNorms(io.ComfyNode):
         styled, base = host.LoadedWeights("styled model", model, None), host.LoadedWeights(BASE, base_model, None)
         tiers, blocks = chosen_tiers(norms, modulation, qk_norms), parse_block_weights(block_weights)
         job = extract_norms_job(styled, base, tiers, blocks, block_weights, host.progress())
-        return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
+        return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
 class ExtractNormsFiles(io.ComfyNode):
@@ -109,7 +110,7 @@ class ExtractNormsFiles(io.ComfyNode):
         files = Checkpoint(host.model_path(tuned)), Checkpoint(host.model_path(base))
         tiers, blocks = chosen_tiers(norms, modulation, qk_norms), parse_block_weights(block_weights)
         job = extract_norms_job(*files, tiers, blocks, block_weights, host.progress())
-        return io.NodeOutput(job.model, job.report, host.to_output(job.picture))
+        return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
 def _style_inputs() -> list[io.Input]:
@@ -184,7 +185,8 @@ class NormSwap(io.ComfyNode):
             styled = host.LoadedWeights("style model", style_model, None)
             found = extract_norms(styled, base, tiers, parse_block_weights(block_weights), host.progress())
         report = f"applied {len(found.deltas)} parameters times {amount:g}\n{norm_report(found)}"
-        return io.NodeOutput(_apply(model, found.deltas, amount), report, host.to_output(norm_picture(found)))
+        charts = norm_charts(found)
+        return io.NodeOutput(_apply(model, found.deltas, amount), report, plot(charts), ui=report_ui(report, charts))
 
 
 class MixNorms(io.ComfyNode):
@@ -253,7 +255,8 @@ class MixNorms(io.ComfyNode):
             f"{weight:g} {name}: {len(style.deltas)} parameters" for weight, name, style in zip(weights, names, found)
         ]
         report = "\n".join([*lines, norm_report(whole)])
-        return io.NodeOutput(_apply(model, mixed, 1.0), lora, report, host.to_output(norm_picture(whole)))
+        charts = norm_charts(whole)
+        return io.NodeOutput(_apply(model, mixed, 1.0), lora, report, plot(charts), ui=report_ui(report, charts))
 
 
 class NormReport(io.ComfyNode):
@@ -291,6 +294,7 @@ class NormReport(io.ComfyNode):
                     tooltip="Parameters by kind, what moved most, what was left out, and the share.",
                 ),
             ],
+            is_output_node=True,
         )
 
     @classmethod
@@ -326,7 +330,8 @@ class NormReport(io.ComfyNode):
                 outputs.append(host_sampling.denoise_once(model, positive, latent))
                 step(len(outputs), 3)
             lines += share_lines(explained_share(*outputs))
-        return io.NodeOutput(host.to_output(norm_picture(found)), "\n".join(lines))
+        report, charts = "\n".join(lines), norm_charts(found)
+        return io.NodeOutput(plot(charts), report, ui=report_ui(report, charts))
 
 
 NODES = [ExtractNorms, ExtractNormsFiles, NormSwap, MixNorms, NormReport]

@@ -9,10 +9,11 @@ from comfy_api.latest import io
 
 from ..delta.lora_file import LoraModel
 from ..delta.lora_save import save_lora
-from ..delta.norm_training import NormTraining, Settings, describe, picture, trained_lora
+from ..delta.norm_training import NormTraining, Settings, describe, loss_charts, trained_lora
 from ..delta.norms import find_sites
 from . import host, host_training
 from .inputs import chosen_tiers, tier_inputs
+from .report import plot, report_ui
 
 CATEGORY = "StyleDelta/norms"
 INTERRUPTED = "loras/styledelta_norms_interrupted"
@@ -114,8 +115,12 @@ class TrainNorms(io.ComfyNode):
             if training.best is not None:
                 _keep(trained_lora(training, shapes, recipe), training.best_step)
             raise
-        report, plot = describe(training, sites.family), host.to_output(picture(training))
-        return io.NodeOutput(trained_lora(training, shapes, recipe), report, plot)
+        lora, report, charts = (
+            trained_lora(training, shapes, recipe),
+            describe(training, sites.family),
+            loss_charts(training),
+        )
+        return io.NodeOutput(lora, report, plot(charts), ui=report_ui(report, charts))
 
 
 def _keep(best: LoraModel, step: int) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..delta.plots import curve
 from ..delta.style_fit import fit_style, picture_teacher
 from ..delta.style_network import StyleNetwork
 from . import host
+from .report import plot, report_ui
 from .style_network import CATEGORY, NetworkType, StyleType
 
 # Room for the feature maps of a few small squares and their gradients.
@@ -92,8 +92,8 @@ class FitStyle(io.ComfyNode):
         paint = picture_teacher(style_network, teacher, painting.cpu(), device)
         step = host.progress(cls.hidden and cls.hidden.unique_id)
         fit = fit_style(style_network, paint, photos.cpu(), steps, learning_rate, seed, device, step)
-        plot = curve(fit.errors, "Fit Style", "step", "error", fit.best)
-        return io.NodeOutput(fit.style(style_network), host.to_output(plot), fit.report(style_network))
+        report, charts = fit.report(style_network), fit.charts()
+        return io.NodeOutput(fit.style(style_network), plot(charts), report, ui=report_ui(report, charts))
 
 
 NODES = [FitStyle]

@@ -67,9 +67,9 @@ class Editor:
         self.page.wait_for_timeout(1500)
 
     def clear(self) -> None:
-        """An empty graph, without errors so far."""
+        """An empty graph, without results and errors so far."""
         self.page.keyboard.press("Escape")
-        self.page.evaluate("app.graph.clear()")
+        self.page.evaluate("app.clean()")
         self.page.evaluate("app.extensionManager.toast.removeAll()")
         self.errors.clear()
 

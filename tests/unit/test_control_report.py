@@ -2,7 +2,8 @@
 
 import pytest
 
-from delta.control_report import evenly, schedule_plot, schedule_report
+from delta.charts import draw
+from delta.control_report import evenly, schedule_charts, schedule_report
 from delta.control_schedule import parse_schedule
 
 
@@ -21,10 +22,10 @@ def test_the_report_multiplies_strength_and_schedule():
     "weights", [None, {}, {"input.0": 0.5, "middle": 1.0}, {f"input.{i}": 0.8**i for i in range(13)}]
 )
 def test_the_plot_is_a_picture_for_any_weights(weights):
-    plot = schedule_plot(parse_schedule("1@0.2, 0@0.8"), 1.5, weights, evenly(20))
+    plot = draw(schedule_charts(parse_schedule("1@0.2, 0@0.8"), 1.5, weights, evenly(20)))
     assert plot.shape[0] == 1 and plot.shape[-1] == 3 and 0 <= plot.min() < plot.max() <= 1
 
 
 def test_a_single_step_and_a_flat_schedule_can_be_drawn():
     for strength in (0.0, 1.0):
-        assert schedule_plot(parse_schedule("1@0"), strength, None, evenly(1)).numel()
+        assert draw(schedule_charts(parse_schedule("1@0"), strength, None, evenly(1))).numel()

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from delta.charts import draw
 from delta.lora_bake import bake_job
 from delta.lora_file import LoraModel, read_layers
 from delta.lora_merge_job import MergeInput
@@ -81,7 +82,7 @@ def test_a_replaced_weight_can_be_switched_off_but_not_scaled():
 def test_a_lora_without_low_rank_layers_is_baked_too():
     model = LoraModel({"lora_unet_conv_in.diff": torch.ones(2, 2)})
     job = baked("", 0.5, model=model)
-    assert torch.equal(job.model["lora_unet_conv_in.diff"], torch.full((2, 2), 0.5)) and job.picture.dim() == 4
+    assert torch.equal(job.model["lora_unet_conv_in.diff"], torch.full((2, 2), 0.5)) and draw(job.charts).dim() == 4
 
 
 @pytest.mark.parametrize(

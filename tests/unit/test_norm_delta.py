@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from delta.block_weights import BlockWeights, parse_block_weights
+from delta.charts import draw
 from delta.checkpoint import StoredWeight
 from delta.norm_delta import choose_norms, explained_share, extract_norms, mix, to_lora
-from delta.norm_job import extract_norms_job, norm_picture, norm_report
+from delta.norm_job import extract_norms_job, norm_charts, norm_report
 from delta.norms import MODULATION, NORMS
 
 P = "diffusion_model."
@@ -135,7 +136,7 @@ def test_the_report_counts_by_kind_and_names_what_moved_most():
     assert "norms: 2 of 3 parameters change, moved by 50.00% of their size" in text
     assert "modulation: 1 of 1 parameters change, moved by 400.00% of their size" in text
     assert text.index("most: input.1.0.emb_layers.1 400.0%") < text.index("most: input.1.0.in_layers.0 50.0%")
-    assert norm_picture(found).shape[0] == 1
+    assert draw(norm_charts(found)).shape[0] == 1
     job = extract_norms_job(styled(), Model("base"), [NORMS, MODULATION], BlockWeights())
     assert "5 numbers" in job.report and len(job.model) == 3
 

@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from delta.norm_training import LOSS_SCALE, Draw, NormTraining, Settings, describe, picture, trained_lora
+from delta.charts import draw
+from delta.norm_training import LOSS_SCALE, Draw, NormTraining, Settings, describe, loss_charts, trained_lora
 
 SHAPES = {"diffusion_model.a.weight": (3,), "diffusion_model.a.bias": (3,), "diffusion_model.b.table": (1, 2)}
 TARGET = {name: torch.full(shape, 0.5) for name, shape in SHAPES.items()}
@@ -147,7 +148,7 @@ def test_a_loss_that_is_not_finite_ends_it_with_the_best():
     job.run(bursting)
     assert job.best_step == 20 and len(job.losses) == 26
     assert "ended at step 26: the loss was no longer finite" in describe(job, "Test")
-    assert picture(job).isfinite().all()
+    assert draw(loss_charts(job)).isfinite().all()
 
 
 def test_a_model_whose_loss_is_not_finite_is_an_error():
@@ -191,4 +192,4 @@ def test_the_report_and_the_picture():
     assert lines[1].startswith("50 steps of 1 at 0.01, ")
     percent = 100 * (1 - job.best_loss / 0.25)
     assert lines[2] == f"loss on 8 fixed draws: 0.25 before, {job.best_loss:.6g} after step 50, {percent:.1f} % less"
-    assert len(lines) == 3 and picture(job).shape[-1] == 3
+    assert len(lines) == 3 and draw(loss_charts(job)).shape[-1] == 3

@@ -17,7 +17,6 @@ from delta.plots import (
     bars,
     beside,
     caption,
-    curve,
     curves,
     heatmap,
     spectra,
@@ -49,6 +48,10 @@ PICTURES = {
     "long heatmap": lambda: heatmap(TABLE, [LONG, "b"], ["a", LONG], LONG),
     "long curve": lambda: curve([(1, 5), (2e5, 3)], LONG, LONG, LONG, (2e5, 5)),
 }
+
+
+def curve(points, title, x_label, y_label, mark=None) -> torch.Tensor:
+    return curves({"": points}, title, x_label, y_label, mark)
 
 
 def covered(picture: torch.Tensor, colour: tuple[int, int, int]) -> torch.Tensor:

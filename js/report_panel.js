@@ -1,0 +1,117 @@
+import { app } from '../../scripts/app.js'
+import { html } from './elements.js'
+import { reportView } from './report_view.js'
+
+const WIDGET = 'styledelta_report'
+const STYLES = 'styledelta-report-styles'
+// Nodes that have a panel from the beginning. Others get one when a run gives them text to show.
+const REPORT_NODES = new Set([
+  'StyleDeltaBakeBlockWeights',
+  'StyleDeltaCompareLoras',
+  'StyleDeltaControlSchedule',
+  'StyleDeltaExtractLora',
+  'StyleDeltaExtractLoraFiles',
+  'StyleDeltaExtractNorms',
+  'StyleDeltaExtractNormsFiles',
+  'StyleDeltaFitStyle',
+  'StyleDeltaLoraReport',
+  'StyleDeltaMergeLoras',
+  'StyleDeltaMixNorms',
+  'StyleDeltaNormReport',
+  'StyleDeltaNormSwap',
+  'StyleDeltaResizeLora',
+  'StyleDeltaSizePreview',
+  'StyleDeltaTrainNorms'
+])
+// In the units of the graph.
+const CHART_WIDTH = 400
+
+/** Parts of the extension: a panel that shows a run's report and charts on its node. */
+export const reportPanel = {
+  nodeCreated(node) {
+    if (!node.comfyClass?.startsWith('StyleDelta')) return
+    loadStyles()
+    if (REPORT_NODES.has(node.comfyClass)) panelOf(node)
+    const previous = node.onExecuted
+    node.onExecuted = function (output) {
+      previous?.apply(this, arguments)
+      show(this, output)
+    }
+  },
+
+  // Undo makes nodes anew, while the results stay.
+  loadedGraphNode(node) {
+    show(node, app.nodeOutputs[outputKey(node)])
+  },
+
+  // The editor brings results back when another workflow's tab is opened.
+  onNodeOutputsUpdated(outputs) {
+    for (const node of allNodes()) show(node, outputs[outputKey(node)])
+  }
+}
+
+const panels = new WeakMap()
+
+function show(node, output) {
+  if (!node.comfyClass?.startsWith('StyleDelta') || !(output?.text || output?.styledelta_charts)) return
+  const panel = panelOf(node)
+  if (panel.shown === output) return
+  panel.shown = output
+  panel.view.show(output)
+  if (output.styledelta_charts?.length) widen(node, CHART_WIDTH)
+}
+
+/** The panel of a node, made where it has none. */
+function panelOf(node) {
+  if (panels.has(node)) return panels.get(node)
+  const panel = { view: reportView(() => heighten(node)), shown: null }
+  panels.set(node, panel)
+  const widget = node.addDOMWidget(WIDGET, 'STYLEDELTA_REPORT', panel.view.element, {
+    getValue: () => '',
+    setValue: () => {},
+    getMinHeight: () => panel.view.height(),
+    hideOnZoom: false,
+    serialize: false
+  })
+  // The option keeps it out of the prompt, the property out of the saved workflow.
+  widget.serialize = false
+  const previous = node.onRemoved
+  node.onRemoved = function () {
+    previous?.apply(this, arguments)
+    panel.view.remove()
+  }
+  return panel
+}
+
+function heighten(node) {
+  // In Nodes 2.0 the style sheet's least height does it.
+  if (LiteGraph.vueNodesMode) return
+  const [, height] = node.computeSize()
+  if (height > node.size[1]) node.setSize([node.size[0], height])
+  node.setDirtyCanvas(true, true)
+}
+
+function widen(node, width) {
+  if (node.size[0] >= width) return
+  node.setSize([width, node.size[1]])
+  // Nodes 2.0 of older front ends take a node's size from its element alone, as when its corner is dragged.
+  requestAnimationFrame(() => {
+    const element = panels.get(node).view.element.closest('[data-node-id]')
+    if (element && element.offsetWidth < width) element.style.setProperty('--node-width', `${width}px`)
+  })
+}
+
+/** The name under which the editor keeps a node's results: its number, behind that of the subgraph it is in. */
+function outputKey(node) {
+  return node.graph && node.graph.isRootGraph === false ? `${node.graph.id}:${node.id}` : String(node.id)
+}
+
+function allNodes() {
+  const root = app.rootGraph ?? app.graph
+  return [root, ...(root?.subgraphs?.values() ?? [])].flatMap((graph) => graph?.nodes ?? [])
+}
+
+function loadStyles() {
+  if (document.getElementById(STYLES)) return
+  document.head.append(html('link', { id: STYLES, rel: 'stylesheet', href: new URL('./report_panel.css', import.meta.url).href }))
+}

@@ -1,0 +1,123 @@
+import { chartView, scrolls } from './chart_view.js'
+import { html } from './elements.js'
+import { reportText } from './report_text.js'
+import { translate } from './text.js'
+
+const TEXTS = {
+  en: { empty: 'Run to see the report.', unreadable: 'The charts could not be read.', charts: 'Charts' },
+  zh: { empty: '运行后在此显示报告。', unreadable: '无法读取图表。', charts: '图表' }
+}
+
+// Heights in the units of the graph.
+const EMPTY_HEIGHT = 34
+const TEXT_HEIGHT = 150
+const CHART_HEIGHT = 360
+
+/**
+ * The panel of a node: tabs of charts, notes, and the report as text.
+ *
+ * Returns {element, height(), show(output), remove()}: height is what it needs, show takes the `ui` of a node's output.
+ * onHeight() is called when it needs more or less.
+ */
+export function reportView(onHeight) {
+  const texts = translate(TEXTS)
+  const element = html('div', { className: 'styledelta-panel widget-expands' }, quiet(texts.empty))
+  let views = []
+  let active = 0
+  let text = null
+  const drawActive = () => views[active]?.draw()
+  const observer = new ResizeObserver(drawActive)
+  observer.observe(element)
+  keepEvents(element)
+  element.style.setProperty('--sd-height', `${height()}px`)
+
+  function height() {
+    if (!text) return EMPTY_HEIGHT
+    return (views.length ? CHART_HEIGHT : 0) + (text.isOpen() ? TEXT_HEIGHT : EMPTY_HEIGHT)
+  }
+
+  function show({ text: lines = [], styledelta_charts: charts = [] }) {
+    const { data, notes } = read(charts, texts)
+    const open = text ? text.isOpen() : !data.length
+    views = data.map(chartView)
+    active = active < views.length ? active : 0
+    text = reportText(lines.join('\n'), open, layOut)
+    const panels = views.map((view, index) => tabPanel(view, index === active))
+    const parts = []
+    if (views.length > 1) parts.push(tabList(data, panels))
+    parts.push(...panels)
+    if (notes.length) parts.push(html('div', { className: 'sd-notes', textContent: notes.join('\n') }))
+    if (lines.length) parts.push(text.element)
+    element.replaceChildren(...parts)
+    layOut()
+  }
+
+  function layOut() {
+    element.style.setProperty('--sd-height', `${height()}px`)
+    onHeight()
+    drawActive()
+  }
+
+  function tabPanel(view, visible) {
+    view.element.hidden = !visible
+    view.element.setAttribute('role', 'tabpanel')
+    return view.element
+  }
+
+  function tabList(data, panels) {
+    const tabs = data.map((chart, index) =>
+      html('button', { type: 'button', textContent: chart.tab, title: chart.title, attributes: { role: 'tab' }, onclick: () => choose(index) })
+    )
+    function choose(index) {
+      active = index
+      tabs.forEach((tab, i) => {
+        tab.setAttribute('aria-selected', String(i === index))
+        tab.tabIndex = i === index ? 0 : -1
+        panels[i].hidden = i !== index
+      })
+      drawActive()
+    }
+    choose(active)
+    const list = html('div', { className: 'sd-tabs', attributes: { role: 'tablist', 'aria-label': texts.charts } }, ...tabs)
+    list.addEventListener('keydown', (event) => {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key]
+      if (!step) return
+      event.stopPropagation()
+      choose((active + step + tabs.length) % tabs.length)
+      tabs[active].focus()
+    })
+    return list
+  }
+
+  return { element, height, show, remove: () => observer.disconnect() }
+}
+
+/** The charts that are drawn, and the lines of those that are text. A chart that cannot be read is named, not swallowed. */
+function read(charts, texts) {
+  try {
+    const all = charts.map((chart) => JSON.parse(chart))
+    const notes = all.filter((chart) => chart.kind === 'note').flatMap((chart) => chart.lines)
+    return { data: all.filter((chart) => chart.kind !== 'note'), notes }
+  } catch (error) {
+    return { data: [], notes: [`${texts.unreadable} ${error.message}`] }
+  }
+}
+
+function quiet(text) {
+  return html('div', { className: 'sd-quiet', textContent: text })
+}
+
+/**
+ * What is done in the panel is not done to the graph: nodes are not dragged, and what scrolls here does not zoom there.
+ *
+ * Nodes 2.0 hears the wheel before the panel does, and spares elements with `data-capture-wheel`.
+ */
+function keepEvents(element) {
+  for (const name of ['pointerdown', 'pointermove', 'pointerup', 'dblclick']) {
+    element.addEventListener(name, (event) => event.stopPropagation())
+  }
+  element.addEventListener('wheel', (event) => {
+    const scroller = event.target.closest('.sd-plot, pre')
+    if (!event.ctrlKey && scroller && scrolls(scroller)) event.stopPropagation()
+  })
+}

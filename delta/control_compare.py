@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import plots
+from .charts import Bars, Charts
 from .control_weights import ControlLayout
 from .text_table import text_table
 
@@ -57,10 +57,10 @@ def error_report(error: ControlError, ours: str, reference: str, progresses: Seq
     return "\n".join([*head, "", *text_table(by_step), "", *text_table(by_block)])
 
 
-def error_picture(error: ControlError, ours: str, reference: str) -> Tensor:
-    """The difference of every block, and of all, in percent, [1, H, W, 3] in 0..1."""
+def error_charts(error: ControlError, ours: str, reference: str) -> Charts:
+    """The difference of every block, and of all, in percent."""
     percent = {name: 100 * value for name, value in error.blocks.items()} | {"all": 100 * error.total}
-    return plots.bars(percent, f"Difference of the control outputs, {ours} against {reference}", "%")
+    return [[Bars("Difference", f"Difference of the control outputs, {ours} against {reference}", percent, "%")]]
 
 
 def _tensors(outputs: Outputs, slot: str) -> list[Tensor]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
+from .charts import Charts
 from .checkpoint import DENOISER, Checkpoint
 from .control_lora import (
     FIRST,
@@ -25,7 +25,7 @@ from .control_lora import (
 from .control_net_file import ControlNetFile
 from .factors import LowRank
 from .lora_extract import Difference, Extracted, Pair, Settings, Step, Store, extract
-from .lora_extract_job import costs, counts, noise_lines, picture, settings_key
+from .lora_extract_job import costs, counts, difference_charts, noise_lines, settings_key
 from .lora_file import RECIPE
 from .lora_merge import BYTES_PER_NUMBER, cost_report
 from .rank import RankChoice, parameters_per_rank
@@ -41,11 +41,11 @@ FLAT = 1.3
 
 
 class ControlLoraJob(NamedTuple):
-    """lora: the result in float32; report: plain text; picture: [1, height, width, 3] in 0..1."""
+    """lora: the result in float32; report: plain text; charts: of the report."""
 
     lora: ControlLora
     report: str
-    picture: Tensor
+    charts: Charts
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ def extract_control_lora(
             part = difference.low_rank
             lora.factors[_bare(name).removesuffix(".weight")] = LowRank(part.up, part.down, base.shapes[name])
     lora.metadata = _metadata(net, lora, found, settings, provenance)
-    return ControlLoraJob(lora, _report(net, base, lora, found, settings), picture(found.differences | found.lost))
+    charts = difference_charts(found.differences | found.lost)
+    return ControlLoraJob(lora, _report(net, base, lora, found, settings), charts)
 
 
 def size_mb(lora: ControlLora, bytes_per_number: int) -> float:

@@ -8,10 +8,9 @@ from collections.abc import Collection
 from dataclasses import asdict
 
 import torch
-from torch import Tensor
 
-from . import plots
 from .block_weights import block_of, block_order, weight_path
+from .charts import Bars, Charts, Report
 from .checkpoint import DENOISER
 from .control_lora import OWN_LAYERS, ControlLora, family, listed
 from .control_lora_extract import SUMMARY, ControlLoraJob, rank_summary, room_for_factors, size_mb
@@ -67,11 +66,11 @@ def resize_control_lora(
         *lora.notes,
         cost_report(costs),
     ]
-    return ControlLoraJob(found, "\n".join(lines), ranks_picture(found))
+    return ControlLoraJob(found, "\n".join(lines), ranks_charts(found))
 
 
-def control_lora_report(lora: ControlLora, file_bytes: int) -> tuple[str, Tensor]:
-    """What a file holds, as text, and a picture of how many layers have which rank."""
+def control_lora_report(lora: ControlLora, file_bytes: int) -> Report:
+    """What a file holds, and how many layers have which rank."""
     metadata = json.loads(lora.metadata.get(SUMMARY, "{}"))
     ranks = rank_summary(lora.factors)
     own = [name for name in lora.whole if name.startswith(OWN_LAYERS)]
@@ -94,11 +93,11 @@ def control_lora_report(lora: ControlLora, file_bytes: int) -> tuple[str, Tensor
         lines.append(f"  {block}: rank {_span({part.rank for part in parts})}, {len(parts)} layers, change {norm:.3g}")
     if wholes := _wholes(lora):
         lines.append(f"whole: {listed(wholes)}")
-    return "\n".join(lines), ranks_picture(lora)
+    return Report("\n".join(lines), ranks_charts(lora))
 
 
-def ranks_picture(lora: ControlLora) -> Tensor:
-    """How many layers have which rank, [1, H, W, 3] in 0..1."""
+def ranks_charts(lora: ControlLora) -> Charts:
+    """How many layers have which rank."""
     counts = rank_summary(lora.factors)
     if len(counts) > MOST_BARS:
         width = -(-(max(counts) + 1) // MOST_BARS)
@@ -110,7 +109,7 @@ def ranks_picture(lora: ControlLora) -> Tensor:
     else:
         ranges = {f"rank {rank}": count for rank, count in counts.items()}
     whole = len(_wholes(lora))
-    return plots.bars(ranges | {"whole": whole}, "Layers by rank", "layers")
+    return [[Bars("Ranks", "Layers by rank", ranges | {"whole": whole}, "layers")]]
 
 
 def _ranks(lora: ControlLora, choice: RankChoice, bytes_per_number: int, steps: int, on_step: Step) -> dict[str, int]:

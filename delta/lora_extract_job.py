@@ -10,10 +10,9 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .block_weights import block_of, block_order
-from .charts import Bars, Charts, Spectra, draw
+from .charts import Bars, Charts, Spectra
 from .lora_extract import (
     Difference,
     Extracted,
@@ -119,11 +118,6 @@ def noise_lines(differences: Mapping[str, Difference]) -> list[str]:
             f"{len(noisy)} layers are more rounding than signal; worst {'.'.join(path_of(worst))} with {signals[worst]:.2g}"
         )
     return lines
-
-
-def picture(differences: Mapping[str, Difference]) -> Tensor:
-    """The charts of `difference_charts` as [1, height, width, 3] in 0..1."""
-    return draw(difference_charts(differences))
 
 
 def difference_charts(differences: Mapping[str, Difference]) -> Charts:

@@ -7,8 +7,12 @@ const STYLES = 'styledelta-report-styles'
 // Nodes that have a panel from the beginning. Others get one when a run gives them text to show.
 const REPORT_NODES = new Set([
   'StyleDeltaBakeBlockWeights',
+  'StyleDeltaBakeControlLora',
+  'StyleDeltaCompareControl',
   'StyleDeltaCompareLoras',
+  'StyleDeltaControlLoraReport',
   'StyleDeltaControlSchedule',
+  'StyleDeltaExtractControlLora',
   'StyleDeltaExtractLora',
   'StyleDeltaExtractLoraFiles',
   'StyleDeltaExtractNorms',
@@ -19,6 +23,7 @@ const REPORT_NODES = new Set([
   'StyleDeltaMixNorms',
   'StyleDeltaNormReport',
   'StyleDeltaNormSwap',
+  'StyleDeltaResizeControlLora',
   'StyleDeltaResizeLora',
   'StyleDeltaSizePreview',
   'StyleDeltaTrainNorms'

@@ -6,10 +6,10 @@ import os
 from typing import Any
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..delta.checkpoint import Checkpoint
-from ..delta.control_compare import compare_outputs, error_picture, error_report
+from ..delta.control_compare import compare_outputs, error_charts, error_report
 from ..delta.control_lora import ControlLora, read_control_lora
 from ..delta.control_lora_bake import bake_control_lora, write_baked
 from ..delta.control_lora_extract import ControlLoraJob, extract_control_lora
@@ -23,6 +23,7 @@ from ..delta.rank import RankChoice
 from . import host, host_control_compare, host_control_nets
 from .controlnet import CATEGORY
 from .inputs import extraction_settings, filename_prefix_input, noise_and_device_inputs, rank_choice, rank_policy_input
+from .report import plot, report_ui
 
 
 def _rank_input(zero: str) -> io.Input:
@@ -82,7 +83,7 @@ def _save(job: ControlLoraJob, filename_prefix: str, precision: str) -> io.NodeO
     compared = save_control_lora(job.lora, path, precision, host_control_compare.loaded_control_lora)
     report = f"saved {path}, {os.path.getsize(path) / 1e6:.2f} MB\n{compared}\n{job.report}"
     net, _ = host_control_nets.load_net_file(path)
-    return io.NodeOutput(net, path, report, host.to_output(job.picture), ui=ui.PreviewText(report))
+    return io.NodeOutput(net, path, report, plot(job.charts), ui=report_ui(report, job.charts))
 
 
 class ExtractControlLora(io.ComfyNode):
@@ -185,6 +186,7 @@ class ControlLoraReport(io.ComfyNode):
                 io.Image.Output(display_name="plot", tooltip="How many layers have which rank."),
                 io.String.Output(display_name="report", tooltip="The figures as text."),
             ],
+            is_output_node=True,
         )
 
     @classmethod
@@ -194,8 +196,8 @@ class ControlLoraReport(io.ComfyNode):
     @classmethod
     def execute(cls, control_lora: str) -> io.NodeOutput:
         size = os.path.getsize(host.file_path(host.CONTROL_NETS, control_lora))
-        report, picture = control_lora_report(_read(control_lora), size)
-        return io.NodeOutput(host.to_output(picture), report)
+        report, charts = control_lora_report(_read(control_lora), size)
+        return io.NodeOutput(plot(charts), report, ui=report_ui(report, charts))
 
 
 class ResizeControlLora(io.ComfyNode):
@@ -276,7 +278,7 @@ class BakeControlLora(io.ComfyNode):
         # Before the new file is loaded, which takes as much memory.
         del tensors
         net, _ = host_control_nets.load_net_file(path)
-        return io.NodeOutput(net, path, report, ui=ui.PreviewText(report))
+        return io.NodeOutput(net, path, report, ui=report_ui(report))
 
 
 class CompareControl(io.ComfyNode):
@@ -303,6 +305,7 @@ class CompareControl(io.ComfyNode):
                 io.Image.Output(display_name="plot", tooltip="The relative difference of every block."),
                 io.String.Output(display_name="report", tooltip="The differences in all, by step and by block."),
             ],
+            is_output_node=True,
         )
 
     @classmethod
@@ -315,7 +318,8 @@ class CompareControl(io.ComfyNode):
         error = compare_outputs([sent.control for sent in ours], [sent.control for sent in theirs], layout)
         names = [host_control_nets.kind_of_net(net) for net in nets]
         report = error_report(error, *names, [sent.progress for sent in theirs])
-        return io.NodeOutput(host.to_output(error_picture(error, *names)), report)
+        charts = error_charts(error, *names)
+        return io.NodeOutput(plot(charts), report, ui=report_ui(report, charts))
 
 
 NODES = [ExtractControlLora, ControlLoraReport, ResizeControlLora, BakeControlLora, CompareControl]

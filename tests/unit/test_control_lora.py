@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from delta.checkpoint import Checkpoint
-from delta.control_compare import compare_outputs, error_picture, error_report
+from delta.control_compare import compare_outputs, error_charts, error_report
 from delta.control_lora import (
     FIRST,
     MARKER,
@@ -24,7 +24,7 @@ from delta.control_lora import (
 )
 from delta.control_lora_bake import bake_control_lora, write_baked
 from delta.control_lora_extract import BaseMatch, extract_control_lora
-from delta.control_lora_resize import control_lora_report, ranks_picture, resize_control_lora
+from delta.control_lora_resize import control_lora_report, ranks_charts, resize_control_lora
 from delta.control_lora_save import cast, save_control_lora
 from delta.control_net_file import ControlNetFile
 from delta.control_weights import ControlBlock, ControlLayout
@@ -416,11 +416,11 @@ def test_resizing_meets_a_size_and_can_be_cancelled(files, tmp_path):
 
 def test_the_report_of_a_file(files):
     lora = extracted(files)
-    text, picture = control_lora_report(lora, 1_000_000)
+    text, charts = control_lora_report(lora, 1_000_000)
     assert "for SD 1.x, 1.00 MB" in text and "5 layers by factors of rank 3" in text and "input.1: rank 3" in text
-    assert picture.dim() == 4
+    assert charts[0][0].values == {"rank 3": 5, "whole": 1}
     many = {str(n): LowRank(torch.ones(60, n), torch.ones(n, 60), (60, 60)) for n in range(1, 41)}
-    assert ranks_picture(ControlLora("x", many, {})).dim() == 4
+    assert ranks_charts(ControlLora("x", many, {}))[0][0].values["rank 3 to 5"] == 3
 
 
 def test_baking_gives_the_net_again(files, tmp_path):
@@ -471,7 +471,12 @@ def test_errors_of_outputs_by_block_and_step():
     assert error.steps == pytest.approx([0.1 / math.sqrt(5), 0.0], rel=1e-4)
     assert error.total == pytest.approx(0.1 / math.sqrt(10), rel=1e-4)
     text = error_report(error, "a", "b", [0.25, 0.75])
-    assert text.startswith("a against b") and "| 0.75     | 0 " in text and error_picture(error, "a", "b").dim() == 4
+    assert (
+        text.startswith("a against b")
+        and "| 0.75     | 0 " in text
+        and error_charts(error, "a", "b")[0][0].values
+        == {**{n: 100 * v for n, v in error.blocks.items()}, "all": 100 * error.total}
+    )
 
 
 def test_outputs_of_other_nets_cannot_be_compared():

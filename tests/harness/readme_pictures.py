@@ -40,8 +40,8 @@ def main(out_dir: Path) -> Path:
     folder = out_dir / "readme"
     folder.mkdir(parents=True, exist_ok=True)
     row = in_a_row([plot_of(out_dir, *report) for report in REPORTS], REPORT_HEIGHT)
-    # Plots have few colours.
-    row.quantize(128, dither=Image.Dither.NONE).save(folder / "reports.png", optimize=True)
+
+    row.save(folder / "reports.png", optimize=True)
     return folder
 
 

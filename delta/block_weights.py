@@ -26,7 +26,7 @@ BLOCK_NAMES = {
     "layers": "layer",
     "block": "layer",
 }
-FULL_WIDTH = str.maketrans("，；＝＊．", ",;=*.")
+FULL_WIDTH = str.maketrans("\uff0c\uff1b\uff1d\uff0a\uff0e", ",;=*.")
 TEXT_ENCODER_WRAPPERS = ("transformer", "text_model", "encoder", "model")
 
 # The text encoder has its own strength, so presets for parts of the diffusion model leave it alone.

@@ -22,7 +22,7 @@ SHAPES: dict[str, tuple[tuple[float, float], ...]] = {
 }
 LARGEST = 100.0
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
-FULL_WIDTH = str.maketrans("，；＠．％－", ",;@.%-")
+FULL_WIDTH = str.maketrans("\uff0c\uff1b\uff20\uff0e\uff05\uff0d", ",;@.%-")
 BISECTIONS = 40
 # Finer than any step, coarser than what the float32 noise levels of samplers round: a step right on a keyframe belongs to it.
 DIGITS = 5

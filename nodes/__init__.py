@@ -23,6 +23,7 @@ from . import (
     style_library,
     style_network,
 )
+from .aliases import with_aliases
 
 STYLE_NETWORKS = (style_network, style_fit)
 LORAS = (lora_stack, lora_files, lora_merge, lora_extract)
@@ -36,4 +37,4 @@ class StyleDeltaExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register_model_folders()
         families = (*STYLE_NETWORKS, *LORAS, *NORMS, *STATISTICS, *CONTROLS, *HINTS)
-        return [node for family in families for node in family.NODES]
+        return [with_aliases(node) for family in families for node in family.NODES]

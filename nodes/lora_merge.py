@@ -73,7 +73,7 @@ class RankPolicy(io.ComfyNode):
                     min=0.0,
                     max=100000.0,
                     step=0.01,
-                    tooltip="The rank, the share or error from 0 to 1, or the size in MB at 2 bytes a number; see mode.",
+                    tooltip="The rank, the share or error from 0 to 1, or the size from 0 to 100000 MB at 2 bytes a number; see mode.",
                 ),
                 io.Float.Input(
                     "text_encoder_mb",
@@ -81,7 +81,7 @@ class RankPolicy(io.ComfyNode):
                     min=0.0,
                     max=100000.0,
                     step=0.1,
-                    tooltip="For size: megabytes for the text encoder, apart from value. 0 shares one budget.",
+                    tooltip="For size: 0 to 100000 MB for the text encoder, apart from value. 0 shares one budget.",
                 ),
             ],
             outputs=[

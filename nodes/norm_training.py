@@ -70,7 +70,7 @@ class TrainNorms(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=False,
-                    tooltip="Chooses the picture and the noise of each step. The same seed gives the same result.",
+                    tooltip="Chooses the picture and the noise of each step, any whole number from 0. The same seed gives the same result.",
                 ),
                 *tier_inputs(),
             ],

@@ -30,7 +30,7 @@ def _side_input(name: str, other: str) -> io.Input:
         min=0,
         max=LONGEST_SIDE,
         step=8,
-        tooltip=f"In pixels. 0 takes that of the pose's canvas, or follows from the {other} where that is set. A canvas of "
+        tooltip=f"From 0 to 8192 pixels. 0 takes that of the pose's canvas, or follows from the {other} where that is set. A canvas of "
         "other proportions is fitted in whole and centred.",
     )
 
@@ -48,7 +48,9 @@ class DrawPose(io.ComfyNode):
                 _pose_input(),
                 _side_input("width", "height"),
                 _side_input("height", "width"),
-                io.Boolean.Input("body", default=True, tooltip="Draw limbs and joints."),
+                io.Boolean.Input(
+                    "body", default=True, tooltip="Draw limbs and joints. Off, only hands and faces are drawn."
+                ),
                 io.Boolean.Input(
                     "hands",
                     default=True,
@@ -66,7 +68,7 @@ class DrawPose(io.ComfyNode):
                     min=0.5,
                     max=32.0,
                     step=0.5,
-                    tooltip="Half the width of limbs and the radius of joints, in pixels for a shorter side of 512; it grows "
+                    tooltip="Half the width of limbs and the radius of joints, 0.5 to 32 pixels for a shorter side of 512; it grows "
                     "with the picture. 4 is usual; xinsir's SDXL models were trained with 6 at 1024 pixels.",
                 ),
                 io.Float.Input(

@@ -40,7 +40,7 @@ class StyleLibrary(io.ComfyNode):
                     min=0,
                     max=99999,
                     control_after_generate=True,
-                    tooltip="The number of the style, from 0, in the order of names. After the last one it begins again, so that a "
+                    tooltip="The number of the style, from 0 to 99999, in the order of names. After the last one it begins again, so that a "
                     "batch can walk through them.",
                 ),
                 io.String.Input(

@@ -115,7 +115,7 @@ class StylePick(io.ComfyNode):
                     default=0,
                     min=0,
                     max=9999,
-                    tooltip="The number of the style, from 0. Style Sheet shows all of them; the bundled network has 0 to 25.",
+                    tooltip="The number of the style, 0 to 9999. Style Sheet shows all of them; the bundled network has 0 to 25.",
                 ),
                 *_mix_inputs(),
             ],
@@ -278,7 +278,7 @@ class Stylize(io.ComfyNode):
                     min=0.1,
                     max=256.0,
                     step=0.1,
-                    tooltip="In megapixels. Larger pictures are painted with about half the memory. The result is the same, "
+                    tooltip="From 0.1 to 256 megapixels. Larger pictures are painted with about half the memory. The result is the same, "
                     "without seams.",
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="White is painted in the style. Resized to the picture."),

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+import readme_pictures
 from comfy_server import ComfyServer, Progress, Prompt, PromptError, ServerError
 
 HARNESS = Path(__file__).resolve().parent
@@ -170,6 +171,8 @@ def main(host_dir: Path, base_dir: Path, out_dir: Path) -> int:
     failed = [result.name for result in results if result.error]
     if failed:
         print(f"{len(failed)} of {len(results)} workflows failed: {', '.join(failed)}")
+    else:
+        readme_pictures.main(out_dir)
     print(f"Gallery: {gallery}")
     return 1 if failed else 0
 

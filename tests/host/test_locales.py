@@ -1,10 +1,16 @@
 """What the host shows of every node is explained, translated, and the same as in the schema."""
 
+import json
+import re
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 LANGUAGES = ("en", "zh")
+# A seed may be any whole number: its largest says nothing.
+LARGEST_SEED = 2**64 - 1
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +72,39 @@ def test_the_host_serves_the_help_pages(server, nodes, page):
         address = f"http://127.0.0.1:{server.port}/extensions/{folder}/docs/{page.format(node=node_id)}"
         with urlopen(address, timeout=60) as answer:
             assert answer.read(2) == b"# ", node_id
+
+
+def numbers(text: str) -> set[float]:
+    """The numbers in a text; `sd15` holds none."""
+    return {float(number) for number in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w])", text)}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_text_is_a_full_sentence(nodes, texts, language):
+    end = {"en": ".", "zh": "\u3002"}[language]
+    for node_id in nodes:
+        text = texts[language]["nodeDefs"][node_id]
+        parts = [
+            text["description"],
+            *(part["tooltip"] for kind in ("inputs", "outputs") for part in text[kind].values()),
+        ]
+        assert not [part for part in parts if not part.endswith(end)], node_id
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_tooltip_of_a_number_names_its_range(nodes, texts, language):
+    for node_id, info in nodes.items():
+        for name, spec in (info["input"].get("required", {}) | info["input"].get("optional", {})).items():
+            if spec[0] in ("INT", "FLOAT"):
+                ends = {float(spec[1]["min"]), float(spec[1]["max"])} - {float(LARGEST_SEED)}
+                missing = ends - numbers(texts[language]["nodeDefs"][node_id]["inputs"][name]["tooltip"])
+                assert not missing, (node_id, name, missing)
+
+
+def test_the_search_knows_other_words_where_the_host_has_aliases(nodes, host_dir):
+    """Hosts without aliases leave the field out of their description of a node."""
+    host_has_aliases = "search_aliases" in (host_dir / "comfy_api/latest/_io.py").read_text(encoding="utf-8")
+    given = {node_id: info["search_aliases"] for node_id, info in nodes.items() if "search_aliases" in info}
+    table = json.loads((ROOT / "nodes/aliases.json").read_text(encoding="utf-8"))
+    assert sorted(table) == sorted(nodes)
+    assert given == (table if host_has_aliases else {})

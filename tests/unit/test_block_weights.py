@@ -62,7 +62,7 @@ def test_paths_name_the_block_first(key, path, block):
         ("text=0", CLIP, 0.0),
         ("text=0", UNET, 1.0),
         ("text.clip_l.layer.2-4=0.5", CLIP, 0.5),
-        ("*＝0；input.4＝0.5，attn1=2", UNET, 0.5),  # as a Chinese keyboard types it
+        ("*\uff1d0\uff1binput.4\uff1d0.5\uff0cattn1=2", UNET, 0.5),  # as a Chinese keyboard types it
     ],
 )
 def test_rules(rules, key, factor):

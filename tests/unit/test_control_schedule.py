@@ -11,7 +11,7 @@ from delta.control_schedule import ControlSchedule, Keyframe, parse_schedule, pr
 def test_a_text_gives_keyframes():
     schedule = parse_schedule("1.0@0, 0.6@0.3; 0@80%\n-1@1")
     assert schedule.keyframes == ((0.0, 1.0), (0.3, 0.6), (0.8, 0.0), (1.0, -1.0))
-    assert parse_schedule("１@0，.5＠５0％".replace("１", "1").replace("５", "5")).keyframes == ((0.0, 1.0), (0.5, 0.5))
+    assert parse_schedule("1@0\uff0c.5\uff2050\uff05").keyframes == ((0.0, 1.0), (0.5, 0.5))
 
 
 @pytest.mark.parametrize(

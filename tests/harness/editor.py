@@ -79,18 +79,27 @@ class Editor:
 
     def add(self, node_type: str, x: float = 0, y: float = 0, **widgets: Any) -> int:
         """Place a node, set widgets by name, and return its id."""
-        script = """([type, x, y, widgets]) => {
+        script = """([type, x, y]) => {
             const node = LiteGraph.createNode(type)
             node.pos = [x, y]
             app.graph.add(node)
+            return node.id
+        }"""
+        node = self.page.evaluate(script, [node_type, x, y])
+        self.set(node, **widgets)
+        return node
+
+    def set(self, node: int, **widgets: Any) -> None:
+        """Set widgets of a node by name, as a script would."""
+        script = """([id, widgets]) => {
+            const node = app.graph.getNodeById(id)
             for (const [name, value] of Object.entries(widgets)) {
                 const widget = node.widgets.find((widget) => widget.name === name)
                 widget.value = value
                 widget.callback?.(value)
             }
-            return node.id
         }"""
-        return self.page.evaluate(script, [node_type, x, y, widgets])
+        self.page.evaluate(script, [node, widgets])
 
     def link(self, source: int, output: int, target: int, name: str) -> None:
         """Connect an output to the input of that name."""
@@ -122,6 +131,24 @@ class Editor:
         }"""
         self.page.evaluate(script, [list(nodes), scale, LEFT, TOP, MARGIN])
         self.page.wait_for_timeout(400)
+
+    def boxes(self) -> list[dict[str, Any]]:
+        """Where each node is drawn: title, left, top, right, bottom in the units of the graph, title bar and contents."""
+        script = """() => app.graph.nodes.map((node) => {
+            const { scale, offset } = app.canvas.ds
+            const element = document.querySelector(`[data-node-id="${node.id}"]`)
+            if (!element) {
+                const [x, y] = node.pos, [width, height] = node.size
+                const needed = Math.max(height, node.computeSize()[1])
+                return { title: node.title, left: x, top: y - 30, right: x + width, bottom: y + needed }
+            }
+            const box = element.getBoundingClientRect()
+            return {
+                title: node.title, left: box.left / scale - offset[0], right: box.right / scale - offset[0],
+                top: box.top / scale - offset[1], bottom: box.bottom / scale - offset[1],
+            }
+        })"""
+        return self.page.evaluate(script)
 
     def load(self, workflow: dict[str, Any]) -> None:
         """Open a workflow as a user would open its file."""

@@ -349,4 +349,6 @@ def set_locale(editor, name: str) -> None:
     """Change the language. The editor then opens the workflow anew and says that it did, so that the graph is emptied."""
     editor.page.evaluate("(name) => app.extensionManager.setting.set('Comfy.Locale', name)", name)
     editor.element(".p-toast-message-success").first.wait_for()
+    # Further notices follow the first.
+    editor.page.wait_for_timeout(2500)
     editor.clear()

@@ -7,7 +7,7 @@ const TOP = 8
 const RIGHT = 10
 const MOST_DOTS = 64
 
-/** The colour of a series, told apart from the text of the theme by style sheets, and its dash. */
+/** The colour of a series, which the style sheet gives for light and dark themes, and its dash. */
 export function seriesStyle(index) {
   const colour = `var(--sd-series-${index % COLOURS})`
   return { colour, dash: DASHES[Math.floor(index / COLOURS) % DASHES.length] }

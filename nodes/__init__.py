@@ -9,6 +9,7 @@ from . import (
     controlnet,
     hints,
     host,
+    host_palette,
     layer_swap,
     lora_extract,
     lora_files,
@@ -22,9 +23,10 @@ from . import (
     style_fit,
     style_library,
     style_network,
+    style_palette,
 )
 
-STYLE_NETWORKS = (style_network, style_fit)
+STYLE_NETWORKS = (style_network, style_palette, style_fit)
 LORAS = (lora_stack, lora_files, lora_merge, lora_extract)
 NORMS = (norm_swap, norm_training, layer_swap, style_library)
 STATISTICS = (adain, reference_adain)
@@ -35,5 +37,6 @@ HINTS = (hints, pose)
 class StyleDeltaExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register_model_folders()
+        host_palette.register_routes()
         families = (*STYLE_NETWORKS, *LORAS, *NORMS, *STATISTICS, *CONTROLS, *HINTS)
         return [node for family in families for node in family.NODES]

@@ -1,0 +1,70 @@
+/** Weights of up to four styles and the point of the pad that stands for them. Points are [x, y] in 0..1, y downwards. */
+
+export const MAX_STYLES = 4
+
+const CORNERS = [
+  [],
+  [[0.5, 0.5]],
+  [[0, 0.5], [1, 0.5]],
+  [[0.5, 0], [0, 1], [1, 1]],
+  [[0, 0], [1, 0], [0, 1], [1, 1]]
+]
+
+/** Where each of so many styles lies on the pad: on a line, a triangle or a square. */
+export function cornersOf(count) {
+  return CORNERS[count]
+}
+
+/** The weights at a point: shares of a line, barycentric in the triangle, bilinear in the square. Points outside are moved in. */
+export function weightsAt(count, x, y) {
+  const u = clamp(x)
+  const v = clamp(y)
+  if (count === 1) return [1]
+  if (count === 2) return rounded([1 - u, u])
+  if (count === 4) return rounded([(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v])
+  const top = 1 - v
+  const right = u - 0.5 * top
+  const raw = [top, 1 - top - right, right].map((weight) => Math.max(weight, 0))
+  return rounded(shares(raw))
+}
+
+/** The point that stands for weights. Four weights have more freedom than a point: the nearest one then. */
+export function pointOf(weights) {
+  const parts = shares(weights)
+  let x = 0
+  let y = 0
+  cornersOf(weights.length).forEach((corner, index) => {
+    x += parts[index] * corner[0]
+    y += parts[index] * corner[1]
+  })
+  return [clamp(x), clamp(y)]
+}
+
+/** Weights divided by their sum; equal ones where they add up to zero. */
+export function shares(weights) {
+  const total = weights.reduce((sum, weight) => sum + weight, 0)
+  return weights.map((weight) => (Math.abs(total) < 1e-6 ? 1 / weights.length : weight / total))
+}
+
+/** Weights with one of them set to a share in 0..1: the others share the rest as they did. */
+export function withWeight(weights, index, share) {
+  if (weights.length === 1) return [1]
+  const wanted = clamp(share)
+  const others = shares(weights.filter((_, other) => other !== index))
+  const rest = others.map((weight) => weight * (1 - wanted))
+  rest.splice(index, 0, wanted)
+  return rounded(rest, index)
+}
+
+/** Weights in hundredths that add up to 1. What rounding leaves goes to the largest, but not to the one that was set. */
+function rounded(weights, fixed = -1) {
+  const cents = weights.map((weight) => Math.round(weight * 100))
+  const rest = 100 - cents.reduce((sum, part) => sum + part, 0)
+  const free = cents.map((part, index) => (index === fixed ? -1 : part))
+  cents[free.indexOf(Math.max(...free))] += rest
+  return cents.map((part) => part / 100)
+}
+
+function clamp(value) {
+  return Math.min(Math.max(value, 0), 1)
+}

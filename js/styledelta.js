@@ -1,0 +1,7 @@
+import { app } from '../../scripts/app.js'
+import { stylePalettes } from './style_palette.js'
+
+app.registerExtension({
+  name: 'StyleDelta',
+  getCustomWidgets: () => ({ ...stylePalettes })
+})

@@ -65,7 +65,7 @@ export function stylePad(texts, onWeights) {
       place(mark, corner)
       return mark
     })
-    field.replaceChildren(drawing, ...marks, ...(count ? [point] : []))
+    field.replaceChildren(...(count ? [drawing, ...marks, point] : [element('div', 'sd-nothing', {}, texts.empty)]))
     root.classList.toggle('sd-still', count < 2)
     root.setAttribute('aria-disabled', String(count < 2))
     root.setAttribute('aria-valuenow', String(count ? Math.round(weights[0] * 100) : 0))

@@ -181,17 +181,20 @@ async def _thumbnails(turns: _Turns, request: web.Request) -> web.StreamResponse
     count = min(len(names), MAX_THUMBNAILS)
     response = web.StreamResponse(headers={"Cache-Control": "no-store", "Content-Type": "application/x-ndjson"})
     await response.prepare(request)
-    await response.write(_line({"names": names, "count": count}))
-    painted = _thumbnails_of(network)
-    for index in range(count):
-        if index not in painted:
-            try:
+    try:
+        await response.write(_line({"names": names, "count": count}))
+        painted = _thumbnails_of(network)
+        for index in range(count):
+            if index not in painted:
                 # In turns, so that a preview need not wait for all of them.
                 await turns.run(f"thumbnail {id(request)}", partial(_paint_thumbnail, network, index, painted))
-            except (_Busy, _Superseded, ValueError):
-                break
-        await response.write(_line({"picture": painted[index]}))
-    await response.write_eof()
+            await response.write(_line({"picture": painted[index]}))
+        await response.write_eof()
+    except (_Busy, ValueError):
+        await response.write_eof()
+    except ConnectionResetError:
+        # The page has been closed or has no use for them any more.
+        pass
     return response
 
 

@@ -46,6 +46,8 @@ class StylePalette(io.ComfyNode):
             ],
             outputs=[StyleType.Output(display_name="style", tooltip="The mix, for Stylize and the other style nodes.")],
             hidden=[io.Hidden.unique_id],
+            # The host is not to answer for one palette with what another of equal inputs gave: each shows its own picture.
+            not_idempotent=True,
         )
 
     @classmethod

@@ -26,10 +26,12 @@ MAX_NAME = 500
 
 
 class PreviewRequest(NamedTuple):
-    """A mix to be shown. node: the id of the palette's node; network: a name of the loader's list, or empty."""
+    """A mix to be shown. node: the id of the palette's node; network: a name of the loader's list, or empty; demo: on the
+    demo photo, even where the node's last picture is known."""
 
     node: str
     network: str
+    demo: bool
     styles: list[PaletteStyle]
     strength: float
 
@@ -46,11 +48,14 @@ def read_request(body: bytes) -> PreviewRequest:
     for name, text, limit in (("node", node, 64), ("network", network, MAX_NAME), ("palette", palette, len(body))):
         if not isinstance(text, str) or len(text) > limit:
             raise ValueError(f"The request's {name} is no text of up to {limit} characters.")
+    demo = value.get("demo", False)
+    if not isinstance(demo, bool):
+        raise ValueError("The request's demo is neither true nor false.")
     strength = value.get("strength", 1.0)
     is_number = isinstance(strength, (int, float)) and not isinstance(strength, bool) and math.isfinite(strength)
     if not is_number or not MIN_STRENGTH <= strength <= MAX_STRENGTH:
         raise ValueError(f"The request's strength is no number from {MIN_STRENGTH} to {MAX_STRENGTH}.")
-    return PreviewRequest(node, network, read_palette(palette), float(strength))
+    return PreviewRequest(node, network, demo, read_palette(palette), float(strength))
 
 
 def is_same_origin(headers: Mapping[str, str]) -> bool:

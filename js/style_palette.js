@@ -55,7 +55,7 @@ const TEXTS = {
 }
 const NOTHING = { names: [], pictures: [] }
 const START = { network: { styles: [{ style: 19, weight: 0.6 }, { style: 5, weight: 0.4 }] }, files: { styles: [] } }
-const HEIGHT = { network: 470, files: 400 }
+const HEIGHT = { network: 490, files: 400 }
 const WIDTH = 400
 
 /** The widgets of the two palette nodes. Their value is the JSON text that delta/style_palette.py reads. */
@@ -225,8 +225,7 @@ class Palette {
     this.shownRows = rows
     styles.forEach((row, index) => {
       const input = this.chosen.children[index].querySelector('input')
-      const figure = String(Math.round(row.weight * 1000) / 1000)
-      if (Number(input.value) !== Number(figure) || input.value === '') input.value = figure
+      input.value = row.weight.toFixed(2)
     })
   }
 

@@ -51,7 +51,9 @@ async function* linesOf(body) {
 
 /** The mix as a picture: {blob, isDemo}. Throws an Error, whose `isBusy` tells that asking again later may help. */
 export async function paintedMix(node, palette, strength) {
-  const body = JSON.stringify({ node: String(node.id), network: networkOf(node), palette, strength })
+  // An older picture of this node, or of another workflow's, is not meant where none is connected.
+  const demo = !node.inputs?.find((input) => input.name === 'image')?.link
+  const body = JSON.stringify({ node: String(node.id), network: networkOf(node), demo, palette, strength })
   const headers = { 'Content-Type': 'application/json' }
   const answer = await api.fetchApi(`${ROUTES}/preview`, { method: 'POST', body, headers })
   if (!answer.ok) throw await failure(answer)

@@ -56,12 +56,17 @@ export function withWeight(weights, index, share) {
   return rounded(rest, index)
 }
 
-/** Weights in hundredths that add up to 1. What rounding leaves goes to the largest, but not to the one that was set. */
+/** Weights of sum 1 in hundredths of sum 1, by largest remainders. The one that was set is rounded by itself. */
 function rounded(weights, fixed = -1) {
-  const cents = weights.map((weight) => Math.round(weight * 100))
-  const rest = 100 - cents.reduce((sum, part) => sum + part, 0)
-  const free = cents.map((part, index) => (index === fixed ? -1 : part))
-  cents[free.indexOf(Math.max(...free))] += rest
+  const exact = weights.map((weight, index) => (index === fixed ? Math.round(weight * 100) : weight * 100))
+  // What is a whole number but for the error of its last digits is one.
+  const cents = exact.map((part) => Math.floor(part + 1e-9))
+  const order = cents.map((_, index) => index).filter((index) => index !== fixed)
+  order.sort((one, other) => exact[other] - cents[other] - (exact[one] - cents[one]))
+  let rest = 100 - cents.reduce((sum, part) => sum + part, 0)
+  for (let turn = 0; rest > 0; turn++, rest--) cents[order[turn % order.length]] += 1
+  // Rounding up the one that was set may leave one too many.
+  if (rest < 0) cents[order.reduce((most, index) => (cents[index] > cents[most] ? index : most))] += rest
   return cents.map((part) => part / 100)
 }
 

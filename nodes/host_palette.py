@@ -163,7 +163,7 @@ async def _small_body(request: web.Request) -> bytes | None:
 def _paint(wanted: PreviewRequest) -> tuple[bytes, str]:
     shown = _last_run(wanted.node)
     network = _network(wanted.network, shown)
-    if shown is None or shown.picture is None:
+    if wanted.demo or shown is None or shown.picture is None:
         picture, source = demo_photo(), "demo"
     else:
         picture, source = shown.picture, "input"

@@ -102,6 +102,7 @@ def test_the_preview_is_what_the_node_makes_of_the_small_picture(server, portrai
     assert (status, headers["Content-Type"], headers["X-StyleDelta-Picture"]) == (200, "image/png", "input")
     assert pixels(png).shape == (256, 256, 3)
     assert np.abs(pixels(png) - expected).max() < STEP
+    assert preview(server, "palette", demo=True)[1]["X-StyleDelta-Picture"] == "demo"
     other = pixels(preview(server, "palette", palette=palette((7, 1)))[2])
     assert np.abs(other - expected).mean() > 0.05
 

@@ -27,7 +27,7 @@ def body(**changes: object) -> bytes:
 
 def test_a_request_is_read():
     request = read_request(body())
-    assert (request.node, request.network, request.strength) == ("5", "net", 0.5)
+    assert (request.node, request.network, request.demo, request.strength) == ("5", "net", False, 0.5)
     assert [tuple(row) for row in request.styles] == [(19, 1.0)]
 
 
@@ -41,6 +41,7 @@ def test_a_request_is_read():
         (body(network="n" * 501), "network is no text of up to 500"),
         (body(palette=None), "palette is no text"),
         (body(palette="{}"), "no list of styles"),
+        (body(demo=1), "demo is neither"),
         (body(strength="1"), "strength is no number"),
         (body(strength=True), "strength is no number"),
         (body(strength=2), "strength is no number from -0.5 to 1.5"),

@@ -15,17 +15,33 @@ export function cornersOf(count) {
   return CORNERS[count]
 }
 
-/** The weights at a point: shares of a line, barycentric in the triangle, bilinear in the square. Points outside are moved in. */
+/** The weights at a point: shares of a line, barycentric in the triangle, bilinear in the square. Outside the nearest point counts. */
 export function weightsAt(count, x, y) {
+  if (count === 1) return [1]
+  if (count === 3) return rounded(barycentric(x, y))
   const u = clamp(x)
   const v = clamp(y)
-  if (count === 1) return [1]
-  if (count === 2) return rounded([1 - u, u])
-  if (count === 4) return rounded([(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v])
-  const top = 1 - v
-  const right = u - 0.5 * top
-  const raw = [top, 1 - top - right, right].map((weight) => Math.max(weight, 0))
-  return rounded(shares(raw))
+  return rounded(count === 2 ? [1 - u, u] : [(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v])
+}
+
+function barycentric(x, y) {
+  const top = 1 - y
+  const right = x - 0.5 * top
+  const inside = [top, 1 - top - right, right]
+  if (Math.min(...inside) >= 0) return inside
+  const sides = [[0, 1], [1, 2], [2, 0]].map(([from, to]) => alongSide(x, y, from, to))
+  return sides.reduce((best, side) => (side.gap < best.gap ? side : best)).weights
+}
+
+/** The weights of the point of a triangle's side that is nearest to a point, and how far that is. */
+function alongSide(x, y, from, to) {
+  const [[x1, y1], [x2, y2]] = [CORNERS[3][from], CORNERS[3][to]]
+  const [dx, dy] = [x2 - x1, y2 - y1]
+  const share = clamp(((x - x1) * dx + (y - y1) * dy) / (dx * dx + dy * dy))
+  const weights = [0, 0, 0]
+  weights[from] = 1 - share
+  weights[to] = share
+  return { weights, gap: Math.hypot(x1 + share * dx - x, y1 + share * dy - y) }
 }
 
 /** The point that stands for weights. Four weights have more freedom than a point: the nearest one then. */

@@ -7,7 +7,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from editor import PromptError
+from editor import Editor, PromptError
 from PIL import Image
 
 MODULE = "/extensions/ComfyUI-StyleDelta/style_weights.js"
@@ -122,7 +122,7 @@ def test_points_and_weights_belong_together(editor):
             })
         })
         const shapes = [weightsAt(2, 0.25, 0.9), weightsAt(3, 0.5, 0), weightsAt(3, 0.5, 2 / 3), weightsAt(4, 0.25, 0.5)]
-        const outside = [weightsAt(2, -3, 7), weightsAt(3, -1, -1), weightsAt(4, 9, 9)]
+        const outside = [weightsAt(2, -3, 7), weightsAt(3, -1, -1), weightsAt(3, 0, 0), weightsAt(3, 0.5, 9), weightsAt(4, 9, 9)]
         const typed = [withWeight([0.6, 0.4], 1, 0.7), withWeight([1, 0, 0], 0, 0.4), withWeight([0.2, 0.3, 0.5], 2, 3)]
         return { back, shapes, outside, typed, shares: [shares([3, 1]), shares([1, -1])] }
     }"""
@@ -132,7 +132,7 @@ def test_points_and_weights_belong_together(editor):
             assert sum(weights) == pytest.approx(1) and min(weights) >= 0 and gap <= 0.011
     assert found["back"][2][1][0] == [0, 1, 0] and found["back"][3][3][0] == [0, 0, 0, 1]
     assert found["shapes"] == [[0.75, 0.25], [1, 0, 0], [0.34, 0.33, 0.33], [0.38, 0.13, 0.37, 0.12]]
-    assert found["outside"] == [[1, 0], [1, 0, 0], [0, 0, 0, 1]]
+    assert found["outside"] == [[1, 0], [1, 0, 0], [0.8, 0.2, 0], [0, 0.5, 0.5], [0, 0, 0, 1]]
     assert found["typed"] == [[0.3, 0.7], [0.4, 0.3, 0.3], [0, 0, 1]]
     assert found["shares"] == [[0.75, 0.25], [0.5, 0.5]]
 
@@ -256,7 +256,7 @@ def test_what_cannot_be_read_stays(editor, palette):
     palette.picture()
     broken = '{"styles": [{"style": "ink", "weight": 1}]}'
     saved = editor.serialize()
-    node = next(node for node in saved["nodes"] if node["id"] == palette.node)
+    node = next(node for node in saved["nodes"] if node["type"] == "StyleDeltaStylePalette")
     node["widgets_values"] = [1, broken]
     editor.load(saved)
     assert editor.value(palette.node, "palette") == broken
@@ -284,18 +284,18 @@ def test_other_networks(editor, palette):
     assert palette.root.get_by_role("option").count() == 0
 
 
-def test_its_texts_are_chinese_where_the_editor_is(editor):
-    choose = "(locale) => app.extensionManager.setting.set('Comfy.Locale', locale)"
-    editor.page.evaluate(choose, "zh")
+def test_its_texts_are_chinese_where_the_editor_is(server, browser, opened):
     try:
-        palette = PaletteNode(editor, editor.add("StyleDeltaStylePalette", 340, 0, palette='{"styles": []}'))
-        editor.show(scale=1.0)
-        palette.wait_for_thumbnails()
-        assert palette.pad.get_attribute("aria-label") == "各风格的权重"
-        palette.root.locator(".sd-status", has_text="请在下方选择最多 4 种风格").wait_for()
-        editor.screenshot("style_palette_zh")
+        with Editor(server, browser, opened.renderer, opened.folder, locale="zh") as editor:
+            editor.clear()
+            palette = PaletteNode(editor, editor.add("StyleDeltaStylePalette", 340, 0, palette='{"styles": []}'))
+            editor.show(scale=1.0)
+            palette.wait_for_thumbnails()
+            assert palette.pad.get_attribute("aria-label") == "各风格的权重"
+            palette.root.locator(".sd-status", has_text="请在下方选择最多 4 种风格").wait_for()
+            editor.screenshot("style_palette_zh")
     finally:
-        editor.page.evaluate(choose, "en")
+        server.post("/settings/Comfy.Locale", "en")
 
 
 def test_norm_styles_are_mixed_and_run(editor, base_dir):

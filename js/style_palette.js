@@ -55,7 +55,7 @@ const TEXTS = {
 }
 const NOTHING = { names: [], pictures: [] }
 const START = { network: { styles: [{ style: 19, weight: 0.6 }, { style: 5, weight: 0.4 }] }, files: { styles: [] } }
-const HEIGHT = { network: 490, files: 400 }
+const HEIGHT = { network: 515, files: 400 }
 const WIDTH = 400
 
 /** The widgets of the two palette nodes. Their value is the JSON text that delta/style_palette.py reads. */
@@ -288,11 +288,13 @@ class Palette {
   async askPreview() {
     if (this.kind !== 'network' || !this.node.graph) return
     this.wanted = true
+    if (this.isBusy) this.complain({ isBusy: true })
     if (this.isAsking || this.isBusy) return
     this.isAsking = true
     while (this.wanted && !this.isBusy && this.node.graph) {
       this.wanted = false
       if (this.styles()?.length) await this.paint()
+      else this.showPicture(null)
     }
     this.isAsking = false
   }
@@ -301,11 +303,7 @@ class Palette {
     try {
       const { blob, isDemo } = await paintedMix(this.node, this.value, this.strengthWidget?.value ?? 1)
       if (!this.node.graph) return
-      if (this.pictureUrl) URL.revokeObjectURL(this.pictureUrl)
-      this.pictureUrl = URL.createObjectURL(blob)
-      this.picture.src = this.pictureUrl
-      this.picture.hidden = false
-      this.caption.textContent = isDemo ? this.texts.demo : this.texts.yours
+      this.showPicture(blob, isDemo ? this.texts.demo : this.texts.yours)
       if (this.isTroubled) this.tell('')
       this.isTroubled = false
     } catch (error) {
@@ -313,8 +311,18 @@ class Palette {
     }
   }
 
+  /** Show a picture's file with a caption, or none. */
+  showPicture(blob, caption = '') {
+    if (this.pictureUrl) URL.revokeObjectURL(this.pictureUrl)
+    this.pictureUrl = blob ? URL.createObjectURL(blob) : undefined
+    if (blob) this.picture.src = this.pictureUrl
+    else this.picture.removeAttribute('src')
+    this.picture.hidden = !blob
+    this.caption.textContent = caption
+  }
+
   queueChanged(isBusy) {
-    const isDone = this.isBusy && !isBusy
+    const isDone = !isBusy && (this.isBusy || this.isTroubled)
     this.isBusy = isBusy
     if (!isDone) return
     // The run may have shown the server another network and another picture.

@@ -31,17 +31,18 @@ def style_sheet(
     network.style(0)
     checked_planes(image, network.min_side, "The picture")
     count = len(network.style_names)
-    picture = _resize(image, min(max(image.shape[1:3]), max(PAINTED_SIDE, tile_size)))
-    tiles, labels = [_resize(picture, tile_size)[0, ..., :3].expand(-1, -1, 3)], ["original", *network.style_names]
+    picture = resize(image, min(max(image.shape[1:3]), max(PAINTED_SIDE, tile_size)))
+    tiles, labels = [resize(picture, tile_size)[0, ..., :3].expand(-1, -1, 3)], ["original", *network.style_names]
     for index in range(count):
         on_step(index, count)
         style = StyleParams(network.fingerprint, (network.style(index),))
-        tiles.append(_resize(stylize(network, picture, style, device=device), tile_size)[0])
+        tiles.append(resize(stylize(network, picture, style, device=device), tile_size)[0])
     on_step(count, count)
     return contact_sheet(tiles, labels, columns)
 
 
-def _resize(image: Tensor, longer_side: int) -> Tensor:
+def resize(image: Tensor, longer_side: int) -> Tensor:
+    """Pictures [batch, height, width, channels] in 0..1, scaled so that the longer side has that many pixels."""
     height, width = image.shape[1:3]
     if longer_side == max(height, width):
         return image

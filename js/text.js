@@ -1,11 +1,11 @@
 import { app } from '../../scripts/app.js'
 
-/** The language of the interface: 'en' or 'zh'. */
+/** The language of the texts in the pack's widgets: 'zh' where ComfyUI is set to Chinese, else 'en'. */
 export function locale() {
-  return String(app.extensionManager.setting.get('Comfy.Locale')).startsWith('zh') ? 'zh' : 'en'
+  return String(app.extensionManager?.setting?.get('Comfy.Locale') ?? 'en').startsWith('zh') ? 'zh' : 'en'
 }
 
-/** The texts of a table {en, zh} in the language of the interface. */
+/** The texts of the language in use, from a table {en: {...}, zh: {...}}. */
 export function translate(table) {
   return table[locale()]
 }

@@ -9,6 +9,7 @@ from . import (
     controlnet,
     hints,
     host,
+    host_palette,
     layer_swap,
     lora_extract,
     lora_files,
@@ -22,10 +23,11 @@ from . import (
     style_fit,
     style_library,
     style_network,
+    style_palette,
 )
 from .aliases import with_aliases
 
-STYLE_NETWORKS = (style_network, style_fit)
+STYLE_NETWORKS = (style_network, style_palette, style_fit)
 LORAS = (lora_stack, lora_files, lora_merge, lora_extract)
 NORMS = (norm_swap, norm_training, layer_swap, style_library)
 STATISTICS = (adain, reference_adain)
@@ -36,5 +38,6 @@ HINTS = (hints, pose)
 class StyleDeltaExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register_model_folders()
+        host_palette.register_routes()
         families = (*STYLE_NETWORKS, *LORAS, *NORMS, *STATISTICS, *CONTROLS, *HINTS)
         return [with_aliases(node) for family in families for node in family.NODES]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,12 +13,14 @@ from ..delta.checkpoint import Checkpoint, common
 from ..delta.lora_file import merged_metadata
 from ..delta.norm_delta import NormDelta, choose_norms, explained_share, extract_norms, mix, to_lora
 from ..delta.norm_job import extract_norms_job, norm_charts, norm_report, recipe_of_mix, share_lines
+from ..delta.style_palette import read_palette, shares
 from . import host, host_patches, host_sampling
 from .inputs import MODELS, amount_input, chosen_tiers, tier_inputs
 from .report import plot, report_ui
 
 CATEGORY = "StyleDelta/norms"
 BASE = "base model"
+PaletteType = io.Custom("STYLEDELTA_NORM_PALETTE")
 
 
 def _rules_input() -> io.Input:
@@ -189,6 +191,14 @@ class NormSwap(io.ComfyNode):
         return io.NodeOutput(_apply(model, found.deltas, amount), report, plot(charts), ui=report_ui(report, charts))
 
 
+def _mix_outputs() -> list[io.Output]:
+    return [
+        io.Model.Output(display_name="model", tooltip="The model in the mixed style."),
+        _lora_output(),
+        *_report_outputs(),
+    ]
+
+
 class MixNorms(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -224,39 +234,80 @@ class MixNorms(io.ComfyNode):
                 *tier_inputs(),
                 *styles,
             ],
-            outputs=[
-                io.Model.Output(display_name="model", tooltip="The model in the mixed style."),
-                _lora_output(),
-                *_report_outputs(),
-            ],
+            outputs=_mix_outputs(),
         )
 
     @classmethod
     def execute(
         cls, model: Any, normalise: bool, norms: bool, modulation: bool, qk_norms: bool, **styles: Any
     ) -> io.NodeOutput:
-        base, tiers = host.LoadedWeights("model", model, None), chosen_tiers(norms, modulation, qk_norms)
         numbers = [number for number in range(1, MODELS + 1) if styles.get(f"lora_{number}") is not None]
         loras = [styles[f"lora_{number}"] for number in numbers]
         weights = [styles.get(f"weight_{number}", 1.0) for number in numbers]
-        found = [_from_lora(lora, model, base, tiers) for lora in loras]
-        mixed = mix([style.deltas for style in found], weights, normalise)
-        sources = [host.as_lora_model(lora) for lora in loras]
-        names = [source.name for source in sources]
-        recipe = recipe_of_mix(list(zip(names, weights)), normalise)
-        lora = to_lora(mixed, base.shapes, merged_metadata(sources, recipe), " + ".join(names))
-        sizes = {name: size for style in found for name, size in style.sizes.items()}
-        whole = found[0]._replace(
-            deltas=mixed,
-            sizes=sizes,
-            notes=[f"{name}: {note}" for name, style in zip(names, found) for note in style.notes],
+        return _mixed(model, loras, weights, normalise, chosen_tiers(norms, modulation, qk_norms))
+
+
+def _mixed(
+    model: Any, loras: Sequence[dict], weights: Sequence[float], normalise: bool, tiers: tuple[str, ...]
+) -> io.NodeOutput:
+    """The model in the mix of norm styles, the mix as a LoRA, the report and the plot."""
+    base = host.LoadedWeights("model", model, None)
+    found = [_from_lora(lora, model, base, tiers) for lora in loras]
+    mixed = mix([style.deltas for style in found], weights, normalise)
+    sources = [host.as_lora_model(lora) for lora in loras]
+    names = [source.name for source in sources]
+    recipe = recipe_of_mix(list(zip(names, weights)), normalise)
+    lora = to_lora(mixed, base.shapes, merged_metadata(sources, recipe), " + ".join(names))
+    sizes = {name: size for style in found for name, size in style.sizes.items()}
+    whole = found[0]._replace(
+        deltas=mixed,
+        sizes=sizes,
+        notes=[f"{name}: {note}" for name, style in zip(names, found) for note in style.notes],
+    )
+    lines = [f"{weight:g} {name}: {len(style.deltas)} parameters" for weight, name, style in zip(weights, names, found)]
+    report = "\n".join([*lines, norm_report(whole)])
+    charts = norm_charts(whole)
+    return io.NodeOutput(_apply(model, mixed, 1.0), lora, report, plot(charts), ui=report_ui(report, charts))
+
+
+class NormPalette(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaNormPalette",
+            display_name="Norm Style Palette",
+            category=CATEGORY,
+            description="Mixes up to four norm style files on a pad and puts the mix on a model, as Mix Norms does with norm "
+            "styles of other nodes.",
+            inputs=[
+                io.Model.Input("model", tooltip="The model that gets the mix."),
+                amount_input("0 is the model, 1 the mix, above 1 exaggerates, below 0 goes away from it."),
+                *tier_inputs(),
+                PaletteType.Input(
+                    "palette",
+                    tooltip="One to 4 norm style files of models/loras by name, with weights from -2 to 2 that are divided by "
+                    "their sum. As text: a JSON object whose `styles` is a list of objects with `style` and `weight`.",
+                ),
+            ],
+            outputs=_mix_outputs(),
         )
-        lines = [
-            f"{weight:g} {name}: {len(style.deltas)} parameters" for weight, name, style in zip(weights, names, found)
-        ]
-        report = "\n".join([*lines, norm_report(whole)])
-        charts = norm_charts(whole)
-        return io.NodeOutput(_apply(model, mixed, 1.0), lora, report, plot(charts), ui=report_ui(report, charts))
+
+    @classmethod
+    def fingerprint_inputs(cls, palette: str = "", **_: object) -> str:
+        try:
+            names = [str(row.style) for row in read_palette(palette, by_name=True)]
+        except ValueError:
+            return palette
+        return " ".join([palette, *(host.file_stamp("loras", name) for name in names)])
+
+    @classmethod
+    def execute(
+        cls, model: Any, amount: float, norms: bool, modulation: bool, qk_norms: bool, palette: str
+    ) -> io.NodeOutput:
+        styles = read_palette(palette, by_name=True)
+        loras = [host.read_adapter(str(row.style)) for row in styles]
+        weights = [share * amount for share in shares(styles)]
+        return _mixed(model, loras, weights, False, chosen_tiers(norms, modulation, qk_norms))
 
 
 class NormReport(io.ComfyNode):
@@ -334,4 +385,4 @@ class NormReport(io.ComfyNode):
         return io.NodeOutput(plot(charts), report, ui=report_ui(report, charts))
 
 
-NODES = [ExtractNorms, ExtractNormsFiles, NormSwap, MixNorms, NormReport]
+NODES = [ExtractNorms, ExtractNormsFiles, NormSwap, MixNorms, NormPalette, NormReport]

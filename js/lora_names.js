@@ -1,8 +1,11 @@
-/**
- * The choices that the host gives to Add LoRA.
- *
- * They are read where they are needed and kept nowhere, so that a refresh of the editor (R) changes them at once.
- */
+let refreshed = null
+
+/** Take over the definitions of a refresh (key R): the editor registers them some time later. */
+export function keepDefinitions(definitions) {
+  refreshed = definitions
+}
+
+/** The choices that the host gives to Add LoRA. */
 export function loraNames() {
   return choices('lora_name')
 }
@@ -12,7 +15,7 @@ export function blockPresets() {
 }
 
 function choices(input) {
-  const definition = LiteGraph.registered_node_types.StyleDeltaAddLora?.nodeData
+  const definition = refreshed?.StyleDeltaAddLora ?? LiteGraph.registered_node_types.StyleDeltaAddLora?.nodeData
   const [type, options] = definition?.input?.required?.[input] ?? []
   return Array.isArray(type) ? type : options?.options ?? []
 }

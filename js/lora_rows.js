@@ -1,7 +1,9 @@
 import { app } from '../../scripts/app.js'
 import { element, icon, loadStyle } from './dom.js'
 import { isOn, loraRow } from './lora_row.js'
+import { keepDefinitions } from './lora_names.js'
 import { pickLora } from './lora_picker.js'
+import { remount } from './remount.js'
 import { translate } from './text.js'
 
 const TYPE = 'STYLEDELTA_LORA_ROWS'
@@ -56,6 +58,7 @@ class LoraRows {
     const refresh = node.refreshComboInNode
     node.refreshComboInNode = (...definitions) => {
       refresh?.apply(node, definitions)
+      keepDefinitions(definitions[0])
       this.render()
     }
     this.render()
@@ -117,6 +120,7 @@ class LoraRows {
     this.text = typeof text === 'string' ? text : JSON.stringify(text ?? [])
     this.rows = readRows(this.text)
     this.render()
+    remount(this.node, this.element, '.styledelta-rows')
     // In Nodes 2.0 the style sheet makes room.
     if (!LiteGraph.vueNodesMode) this.node.expandToFitContent()
   }

@@ -123,6 +123,7 @@ class LoraRows {
     remount(this.node, this.element, '.styledelta-rows')
     // In Nodes 2.0 the style sheet makes room.
     if (!LiteGraph.vueNodesMode) this.node.expandToFitContent()
+    this.node.setDirtyCanvas(true, true)
   }
 
   /** Bring the value up to date with the rows. */

@@ -43,7 +43,7 @@ def read_stack(stack: Sequence | None) -> list[StackEntry]:
         if name and name != "None":
             entries.append(StackEntry(str(name), *numbers, getattr(row, "block_weights", "")))
     if not entries:
-        raise ValueError("The LoRA stack is empty. Add a LoRA with Add LoRA, or bypass Apply LoRA Stack.")
+        raise ValueError("The LoRA stack is empty. Add a LoRA with LoRA Stack or Add LoRA, or bypass Apply LoRA Stack.")
     return entries
 
 

@@ -1,9 +1,12 @@
 import { app } from '../../scripts/app.js'
+import { keepDefinitions } from './lora_names.js'
+import { loraRows } from './lora_rows.js'
 import { reportPanel } from './report_panel.js'
 import { stylePalettes } from './style_palette.js'
 
 app.registerExtension({
   name: 'StyleDelta',
-  getCustomWidgets: () => ({ ...stylePalettes }),
+  getCustomWidgets: () => ({ ...loraRows, ...stylePalettes }),
+  refreshComboInNodes: keepDefinitions,
   ...reportPanel
 })

@@ -17,6 +17,8 @@ from . import host
 
 RankType = io.Custom("RANK_POLICY")
 StackType = io.Custom("LORA_STACK")
+# A text, which js/lora_rows.js shows as a list.
+LoraRowsType = io.Custom("STYLEDELTA_LORA_ROWS")
 ControlStackType = io.Custom("CONTROL_NET_STACK")
 ControlWeightsType = io.Custom("CONTROL_WEIGHTS")
 ControlScheduleType = io.Custom("CONTROL_SCHEDULE")

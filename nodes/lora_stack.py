@@ -1,4 +1,4 @@
-"""LoRA stacks: add a row, apply the stack."""
+"""LoRA stacks: add a row, write many rows, apply the stack."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from comfy_api.latest import io
 
 from ..delta import lora_names
 from ..delta.block_weights import combined_rules, parse_block_weights
+from ..delta.lora_rows import read_rows
 from ..delta.lora_stack import EntryReport, StackEntry, format_report, read_stack
 from . import host, host_patches
-from .inputs import StackType, block_weight_inputs, lora_name_input, strength_input
+from .inputs import LoraRowsType, StackType, block_weight_inputs, lora_name_input, strength_input
 
 CATEGORY = "StyleDelta/LoRA"
 
@@ -53,6 +54,50 @@ class AddLora(io.ComfyNode):
         return io.NodeOutput([*(lora_stack or []), StackEntry(lora_name, strength_model, strength_clip, rules)])
 
 
+class LoraStack(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaLoraStack",
+            display_name="LoRA Stack",
+            category=CATEGORY,
+            description="A list of LoRAs with strengths and block presets. Apply them together with Apply LoRA Stack.",
+            inputs=[
+                LoraRowsType.Input(
+                    "rows",
+                    tooltip="The LoRAs, applied from top to bottom, with strengths from -100 to 100. Scripts write a JSON list as "
+                    "text; the help page shows it.",
+                ),
+                StackType.Input("lora_stack", optional=True, tooltip="An earlier stack, from here or another pack."),
+            ],
+            outputs=[
+                StackType.Output(
+                    display_name="lora_stack",
+                    tooltip="The stack with the LoRAs that are switched on at its end. Without any it is the earlier stack.",
+                )
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, rows: str = "", **_: object) -> str:
+        try:
+            names = [row.entry[0] for row in read_rows(rows)]
+        except ValueError:
+            # Told when the node runs.
+            return ""
+        return "\n".join(host.file_stamp("loras", name) for name in names)
+
+    @classmethod
+    def execute(cls, rows: str, lora_stack: list | None = None) -> io.NodeOutput:
+        added = read_rows(rows)
+        for row in added:
+            try:
+                host.file_path("loras", row.entry[0])
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"Row {row.number} of the LoRA stack: {error}") from error
+        return io.NodeOutput([*(lora_stack or []), *(row.entry for row in added)])
+
+
 class ApplyLoraStack(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -63,7 +108,9 @@ class ApplyLoraStack(io.ComfyNode):
             description="Applies every LoRA of a stack to a model and its text encoder, and reports what matched.",
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model."),
-                StackType.Input("lora_stack", tooltip="A stack from Add LoRA or from another pack's stacker."),
+                StackType.Input(
+                    "lora_stack", tooltip="A stack from LoRA Stack, from Add LoRA or from another pack's stacker."
+                ),
                 io.Clip.Input("clip", optional=True, tooltip="The text encoder. Without it only the model is changed."),
             ],
             outputs=[
@@ -137,4 +184,4 @@ class Target:
             )
 
 
-NODES = [AddLora, ApplyLoraStack]
+NODES = [AddLora, LoraStack, ApplyLoraStack]

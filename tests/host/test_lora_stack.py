@@ -33,6 +33,10 @@ def apply(host, model, stack, clip=None):
     return host.node("StyleDeltaApplyLoraStack").execute(model, stack, clip).result
 
 
+def rows(host, *added, stack=None):
+    return host.node("StyleDeltaLoraStack").execute(json.dumps(added), stack)[0]
+
+
 def patched_weights(patcher) -> dict[str, torch.Tensor]:
     """Every patched weight as the host would compute it."""
     import comfy.lora
@@ -63,6 +67,74 @@ def test_a_stack_equals_chained_lora_loaders(host, checkpoint):
     assert_same(patched_weights(our_clip), patched_weights(core_clip))
     assert not model.patches and not clip.patcher.patches
     assert "matched nothing" not in report and report.count("model: ") == 3
+
+
+def test_rows_equal_a_chain_of_single_nodes(host, checkpoint):
+    first, second, third = LORAS
+    chain = add(host, *first, "decoder half", "output.3=0.5", add(host, *third))
+    chain = add(host, second[0], second[1], second[1], stack=chain)
+    made = rows(
+        host,
+        {"on": True, "name": first[0], "model": first[1], "clip": first[2], "preset": "decoder half", "blocks": "output.3=0.5"},
+        {"on": False, "name": "not/there.safetensors"},
+        {"name": second[0], "model": second[1]},
+        stack=add(host, *third),
+    )  # fmt: skip
+    assert made == chain and [row.block_weights for row in made] == [row.block_weights for row in chain]
+    model, clip = checkpoint
+    ours, theirs = apply(host, model, made, clip), apply(host, model, chain, clip)
+    assert_same(patched_weights(ours[0]), patched_weights(theirs[0]))
+    assert_same(patched_weights(ours[1]), patched_weights(theirs[1]))
+    assert ours[2] == theirs[2]
+
+
+def test_without_rows_the_earlier_stack_comes_through(host, checkpoint):
+    earlier = add(host, *LORAS[0])
+    assert rows(host, stack=earlier) == earlier
+    assert rows(host, {"on": False, "name": LORAS[1][0]}) == []
+    with pytest.raises(ValueError, match="stack is empty.*LoRA Stack"):
+        apply(host, checkpoint[0], rows(host))
+
+
+def test_a_row_without_its_file_is_named(host):
+    message = "Row 2 of the LoRA stack: not/there.safetensors is not in .*loras.*Put the file there"
+    with pytest.raises(FileNotFoundError, match=message):
+        rows(host, {"name": LORAS[0][0]}, {"name": "not/there.safetensors"})
+
+
+def test_changed_files_of_rows_that_are_on_are_noticed(host, loras):
+    node = host.node("StyleDeltaLoraStack")
+    path = loras / "changing.safetensors"
+    save_file(load_file(loras.parent / LORAS[0][0]), path)
+    text = json.dumps([{"name": LORAS[0][0]}, {"name": "from_tests/changing.safetensors"}])
+    off = json.dumps([{"name": LORAS[0][0]}, {"name": "from_tests/changing.safetensors", "on": False}])
+    before, before_off = node.fingerprint_inputs(rows=text), node.fingerprint_inputs(rows=off)
+    assert node.fingerprint_inputs(rows=text) == before
+    save_file(load_file(loras.parent / LORAS[1][0]), path)
+    assert node.fingerprint_inputs(rows=text) != before
+    assert node.fingerprint_inputs(rows=off) == before_off
+    assert node.fingerprint_inputs(rows="[{") == ""
+
+
+def test_rows_are_written_as_text_by_a_script(server):
+    prompt = {
+        "checkpoint": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": CHECKPOINT}},
+        "stack": {"class_type": "StyleDeltaLoraStack", "inputs": {"rows": json.dumps([{"name": LORAS[0][0], "model": 0.5}])}},
+        "apply": {
+            "class_type": "StyleDeltaApplyLoraStack",
+            "inputs": {"model": ["checkpoint", 0], "clip": ["checkpoint", 1], "lora_stack": ["stack", 0]},
+        },
+        "show": {"class_type": "PreviewAny", "inputs": {"source": ["apply", 2]}},
+    }  # fmt: skip
+    assert f"1. {LORAS[0][0]}  model 0.5, clip 0.5" in server.run(prompt)["show"]["text"][0]
+    for text, message in (
+        ("[{", "Node stack .*rows of the LoRA stack are not JSON"),
+        ('[{"name": "lost.safetensors"}]', "Node stack .*Row 1 of the LoRA stack: lost.safetensors is not in"),
+        ('[{"name": "a", "strength": 1}]', "Row 1 of the LoRA stack: the key `strength` is not known"),
+    ):
+        prompt["stack"]["inputs"]["rows"] = text
+        with pytest.raises(PromptError, match=message):
+            server.run(prompt)
 
 
 def sampled(model: list, positive: list, prefix: str) -> dict:

@@ -75,7 +75,7 @@ def write_lines(editor: Editor, node: int, name: str, text: str) -> None:
 
 CASES = {
     "int": ("StyleDeltaStyleSheet", "columns", type_into, "5", 5),
-    "float": ("StyleDeltaAddLora", "strength_model", type_into, "-0.75", -0.75),
+    "float": ("StyleDeltaAddLora", "strength_model", type_into, "0.75", 0.75),
     "combo": ("StyleDeltaAddLora", "preset", choose, "attention only", "attention only"),
     "boolean": ("StyleDeltaDrawPose", "body", lambda editor, node, name, _: toggle(editor, node, name), "", False),
     "string": ("StyleDeltaSaveStyle", "filename_prefix", type_into, "mine/ink", "mine/ink"),
@@ -111,10 +111,12 @@ def chinese(editor):
 def open_help(editor: Editor, node: int) -> str:
     """Select a node, press the button of its toolbox that opens the help, and return what the page says."""
     editor.page.evaluate("app.extensionManager.setting.set('Comfy.Canvas.SelectionToolbox', true)")
+    # The toolbox is above the node: room for it below the menus.
+    editor.page.evaluate("app.canvas.ds.offset[1] += 150")
     editor.page.evaluate("(id) => app.canvas.selectNode(app.graph.getNodeById(id))", node)
-    editor.element("[data-testid=info-button]").click()
+    editor.element("[data-testid=info-button]").click(timeout=10_000)
     page = editor.element(".node-help-content")
-    page.locator("h1").first.wait_for()
+    page.locator("h1").first.wait_for(timeout=10_000)
     text = page.inner_text()
     editor.page.evaluate("app.extensionManager.setting.set('Comfy.Canvas.SelectionToolbox', false)")
     return text

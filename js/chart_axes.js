@@ -1,4 +1,4 @@
-import { svg } from './elements.js'
+import { svg } from './dom.js'
 
 export const FONT = 10
 const CHARACTER = 6

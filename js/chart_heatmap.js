@@ -1,5 +1,5 @@
 import { FONT, fitted, text, textWidth } from './chart_axes.js'
-import { svg } from './elements.js'
+import { svg } from './dom.js'
 
 const STOPS = 5
 const LOWEST_CELL = 16

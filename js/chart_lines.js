@@ -1,5 +1,5 @@
 import { FONT, countAxis, drawXAxis, drawYAxis, line, linearAxis, logAxis, short, textWidth } from './chart_axes.js'
-import { svg } from './elements.js'
+import { svg } from './dom.js'
 
 const COLOURS = 6
 const DASHES = ['', '7 3', '2 3']

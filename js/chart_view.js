@@ -1,7 +1,7 @@
 import { drawBars } from './chart_bars.js'
 import { drawHeatmap } from './chart_heatmap.js'
 import { drawLines, seriesName, seriesStyle } from './chart_lines.js'
-import { html, svg } from './elements.js'
+import { html, svg } from './dom.js'
 import { translate } from './text.js'
 
 const DRAW = { lines: drawLines, bars: drawBars, heatmap: drawHeatmap }

@@ -1,16 +1,26 @@
-/** An element with properties, attributes (in `attributes`), listeners (on...) and children. */
-export function element(tag, { attributes = {}, ...properties } = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties)
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value)
-  made.append(...children)
-  return made
+const SVG = 'http://www.w3.org/2000/svg'
+
+/** An HTML element with properties, listeners (on...), attributes under their own names in `attributes`, and children. */
+export function html(tag, { attributes = {}, ...properties } = {}, ...children) {
+  return fill(Object.assign(document.createElement(tag), properties), attributes, children)
+}
+
+/** An SVG element. */
+export function svg(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children)
+}
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value)
+  element.append(...children)
+  return element
 }
 
 /** Load a style sheet that lies beside the modules, once. */
 export function loadStyle(name) {
   const { href } = new URL(name, import.meta.url)
   if (!document.head.querySelector(`link[href="${href}"]`)) {
-    document.head.append(element('link', { rel: 'stylesheet', href }))
+    document.head.append(html('link', { rel: 'stylesheet', href }))
   }
 }
 
@@ -26,12 +36,6 @@ const SHAPES = {
 
 /** A line drawing of 16 x 16 units in the colour of the text. */
 export function icon(name) {
-  const made = document.createElementNS('http://www.w3.org/2000/svg', 'svg')
-  made.setAttribute('viewBox', '0 0 16 16')
-  made.setAttribute('aria-hidden', 'true')
-  made.classList.add('styledelta-icon')
-  const path = document.createElementNS(made.namespaceURI, 'path')
-  path.setAttribute('d', SHAPES[name])
-  made.append(path)
-  return made
+  const attributes = { viewBox: '0 0 16 16', 'aria-hidden': 'true', class: 'styledelta-icon' }
+  return svg('svg', attributes, svg('path', { d: SHAPES[name] }))
 }

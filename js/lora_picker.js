@@ -1,4 +1,4 @@
-import { element } from './dom.js'
+import { html } from './dom.js'
 import { fuzzySearch } from './fuzzy.js'
 import { loraNames, shownName } from './lora_names.js'
 import { openPopup } from './popup.js'
@@ -26,8 +26,8 @@ const PAGE = 8
 export function pickLora(anchor, current, choose) {
   const text = translate(TEXT)
   const names = loraNames()
-  const list = element('div', { id: 'styledelta-picker-list', className: 'styledelta-picker-list', attributes: { role: 'listbox' } })
-  const search = element('input', {
+  const list = html('div', { id: 'styledelta-picker-list', className: 'styledelta-picker-list', attributes: { role: 'listbox' } })
+  const search = html('input', {
     type: 'text',
     className: 'styledelta-picker-search',
     placeholder: text.search,
@@ -52,7 +52,7 @@ export function pickLora(anchor, current, choose) {
 
   function option({ name, positions }, index) {
     const [folder] = shownName(name)
-    const made = element('div', {
+    const made = html('div', {
       id: `styledelta-picker-${index}`,
       className: 'styledelta-picker-option',
       title: name,
@@ -62,8 +62,8 @@ export function pickLora(anchor, current, choose) {
     })
     if (name === current) made.classList.add('styledelta-current')
     made.append(
-      element('span', { className: 'styledelta-folder' }, ...marked(name, positions, 0, folder.length)),
-      element('span', { className: 'styledelta-file' }, ...marked(name, positions, folder.length, name.length))
+      html('span', { className: 'styledelta-folder' }, ...marked(name, positions, 0, folder.length)),
+      html('span', { className: 'styledelta-file' }, ...marked(name, positions, folder.length, name.length))
     )
     return made
   }
@@ -102,7 +102,7 @@ export function pickLora(anchor, current, choose) {
       mark(target)
     }
   })
-  const content = element('div', { className: 'styledelta-picker' }, search, list)
+  const content = html('div', { className: 'styledelta-picker' }, search, list)
   show()
   const close = openPopup(anchor, content, { label: text.search, minWidth: 320 })
   search.focus({ preventScroll: true })
@@ -110,7 +110,7 @@ export function pickLora(anchor, current, choose) {
 }
 
 function note(words) {
-  return element('div', { className: 'styledelta-picker-note' }, words)
+  return html('div', { className: 'styledelta-picker-note' }, words)
 }
 
 /** The part of a name from `start` to `end`, with the found letters marked. */
@@ -121,5 +121,5 @@ function marked(name, positions, start, end) {
     if (parts.length && parts.at(-1).isFound === isFound) parts.at(-1).letters += name[at]
     else parts.push({ isFound, letters: name[at] })
   }
-  return parts.map(({ isFound, letters }) => (isFound ? element('mark', {}, letters) : letters))
+  return parts.map(({ isFound, letters }) => (isFound ? html('mark', {}, letters) : letters))
 }

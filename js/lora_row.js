@@ -1,4 +1,4 @@
-import { element, icon } from './dom.js'
+import { html, icon } from './dom.js'
 import { blockPresets, isKnown, shownName } from './lora_names.js'
 import { pickLora } from './lora_picker.js'
 import { openMenu } from './menu.js'
@@ -85,18 +85,18 @@ export function loraRow(row, list) {
   toggle.setAttribute('role', 'switch')
   toggle.addEventListener('click', () => change({ on: !isOn(row) }))
 
-  const folder = element('span', { className: 'styledelta-folder' })
-  const file = element('span', { className: 'styledelta-file' })
+  const folder = html('span', { className: 'styledelta-folder' })
+  const file = html('span', { className: 'styledelta-file' })
   const name = button('styledelta-name', text.choose, folder, file)
   name.setAttribute('aria-haspopup', 'listbox')
   name.addEventListener('click', () => pickLora(name, row.name, (chosen) => change({ name: chosen })))
 
-  const strengths = element('div', { className: 'styledelta-strengths' })
+  const strengths = html('div', { className: 'styledelta-strengths' })
   let controls = []
   const link = button('styledelta-link', '')
   link.addEventListener('click', () => change({ clip: isLinked(row) ? modelStrength(row) : undefined }))
 
-  const preset = element('select', {
+  const preset = html('select', {
     className: 'styledelta-preset',
     attributes: { 'aria-label': text.preset },
     onchange: () => change({ preset: preset.value === ALL_BLOCKS ? undefined : preset.value })
@@ -105,7 +105,7 @@ export function loraRow(row, list) {
   more.setAttribute('aria-haspopup', 'menu')
   more.addEventListener('click', () => openRowMenu())
 
-  const root = element(
+  const root = html(
     'div',
     { className: 'styledelta-row', attributes: { role: 'listitem' } },
     handle, toggle, name, strengths, link, preset, more
@@ -139,7 +139,7 @@ export function loraRow(row, list) {
   }
 
   function editBlocks() {
-    const area = element('textarea', {
+    const area = html('textarea', {
       className: 'styledelta-blocks',
       rows: 4,
       spellcheck: false,
@@ -147,9 +147,9 @@ export function loraRow(row, list) {
       placeholder: text.blocksHint,
       attributes: { 'aria-label': text.blocksTitle }
     })
-    const done = element('button', { type: 'button', className: 'styledelta-button', onclick: () => close() }, text.done)
-    const title = element('div', { className: 'styledelta-blocks-title' }, text.blocksTitle, done)
-    const close = openPopup(preset, element('div', {}, title, area), {
+    const done = html('button', { type: 'button', className: 'styledelta-button', onclick: () => close() }, text.done)
+    const title = html('div', { className: 'styledelta-blocks-title' }, text.blocksTitle, done)
+    const close = openPopup(preset, html('div', {}, title, area), {
       label: text.blocksTitle,
       minWidth: 300,
       onClose: (isEscaped) => !isEscaped && change({ blocks: area.value.trim() || undefined })
@@ -208,7 +208,7 @@ export function loraRow(row, list) {
     const chosen = row.preset ?? ALL_BLOCKS
     const known = blockPresets()
     const choices = known.includes(chosen) ? known : [...known, chosen]
-    preset.replaceChildren(...choices.map((choice) => element('option', { value: choice }, choice)))
+    preset.replaceChildren(...choices.map((choice) => html('option', { value: choice }, choice)))
     preset.value = chosen
     preset.title = row.blocks ? `${chosen} ${text.rules}: ${row.blocks}` : `${text.preset}: ${chosen}`
     preset.classList.toggle('styledelta-missing', !known.includes(chosen))
@@ -233,5 +233,5 @@ function modelStrength(row) {
 }
 
 function button(className, label, ...children) {
-  return element('button', { type: 'button', className, title: label, attributes: { 'aria-label': label } }, ...children)
+  return html('button', { type: 'button', className, title: label, attributes: { 'aria-label': label } }, ...children)
 }

@@ -1,10 +1,11 @@
 import { app } from '../../scripts/app.js'
-import { element, icon, loadStyle } from './dom.js'
+import { html, icon, loadStyle } from './dom.js'
 import { isOn, loraRow } from './lora_row.js'
 import { keepDefinitions } from './lora_names.js'
 import { pickLora } from './lora_picker.js'
 import { remount } from './remount.js'
 import { translate } from './text.js'
+import { commit } from './undo.js'
 
 const TYPE = 'STYLEDELTA_LORA_ROWS'
 const TEXT = {
@@ -66,23 +67,23 @@ class LoraRows {
 
   build() {
     const { words } = this
-    this.toggleAll = element('button', {
+    this.toggleAll = html('button', {
       type: 'button',
       className: 'styledelta-switch',
       title: words.all,
       attributes: { role: 'switch', 'aria-label': words.all },
       onclick: () => this.switchAll()
     })
-    this.count = element('span', { className: 'styledelta-count' })
-    this.addButton = element(
+    this.count = html('span', { className: 'styledelta-count' })
+    this.addButton = html(
       'button',
       { type: 'button', className: 'styledelta-button styledelta-add', attributes: { 'aria-haspopup': 'listbox' }, onclick: () => this.add() },
       icon('plus'),
       words.add
     )
-    this.header = element('div', { className: 'styledelta-header' }, this.toggleAll, this.count, this.addButton)
-    this.body = element('div', { className: 'styledelta-body', attributes: { role: 'list', 'aria-label': words.list } })
-    this.element = element('div', { className: 'styledelta-rows' }, this.header, this.body)
+    this.header = html('div', { className: 'styledelta-header' }, this.toggleAll, this.count, this.addButton)
+    this.body = html('div', { className: 'styledelta-body', attributes: { role: 'list', 'aria-label': words.list } })
+    this.element = html('div', { className: 'styledelta-rows' }, this.header, this.body)
     this.listen()
   }
 
@@ -131,12 +132,6 @@ class LoraRows {
     this.text = JSON.stringify(this.rows)
     this.widget.callback?.(this.text)
     this.showCount()
-  }
-
-  /** Tell the editor's undo that a change is over. */
-  commit() {
-    app.canvas.emitBeforeChange()
-    app.canvas.emitAfterChange()
   }
 
   // The rows
@@ -193,7 +188,7 @@ class LoraRows {
     this.write()
     this.render()
     this.grow(this.height() - before)
-    this.commit()
+    commit()
   }
 
   grow(pixels) {
@@ -231,7 +226,7 @@ class LoraRows {
     row.classList.remove('styledelta-dragged')
     this.drag = null
     handle.focus({ preventScroll: true })
-    this.commit()
+    commit()
   }
 
   // The page
@@ -253,7 +248,7 @@ class LoraRows {
       if (!this.rows.includes(row)) this.views.delete(row)
     }
     const wanted = this.rows.map((row) => this.views.get(row).element)
-    if (!wanted.length) wanted.push(element('div', { className: 'styledelta-none' }, this.words.empty))
+    if (!wanted.length) wanted.push(html('div', { className: 'styledelta-none' }, this.words.empty))
     for (const old of [...this.body.children]) if (!wanted.includes(old)) old.remove()
     wanted.forEach((child, at) => {
       if (this.body.children[at] !== child) this.body.insertBefore(child, this.body.children[at] ?? null)
@@ -271,7 +266,7 @@ class LoraRows {
 
   /** A value that cannot be read stays, as text that can be corrected. */
   renderUnreadable() {
-    const area = element('textarea', {
+    const area = html('textarea', {
       className: 'styledelta-unreadable',
       value: this.text,
       spellcheck: false,
@@ -280,11 +275,11 @@ class LoraRows {
         const before = this.height()
         this.load(area.value)
         this.grow(this.height() - before)
-        this.commit()
+        commit()
       }
     })
     this.views.clear()
-    this.body.replaceChildren(element('div', { className: 'styledelta-warning' }, this.words.unreadable), area)
+    this.body.replaceChildren(html('div', { className: 'styledelta-warning' }, this.words.unreadable), area)
   }
 }
 

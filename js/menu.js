@@ -1,10 +1,10 @@
-import { element } from './dom.js'
+import { html } from './dom.js'
 import { openPopup } from './popup.js'
 
 /** Open a menu of [{label, run, isOff}]; arrows, Enter and Escape work. at: see openPopup. */
 export function openMenu(anchor, label, entries, at) {
   const items = entries.map((entry) =>
-    element(
+    html(
       'button',
       {
         type: 'button',
@@ -19,7 +19,7 @@ export function openMenu(anchor, label, entries, at) {
       entry.label
     )
   )
-  const list = element('div', { attributes: { role: 'menu' } }, ...items)
+  const list = html('div', { attributes: { role: 'menu' } }, ...items)
   const usable = items.filter((item) => !item.disabled)
   list.addEventListener('keydown', (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key]

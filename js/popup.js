@@ -1,4 +1,4 @@
-import { element } from './dom.js'
+import { html } from './dom.js'
 
 const GAP = 4
 const EDGE = 8
@@ -14,7 +14,7 @@ let closeOpen = null
  */
 export function openPopup(anchor, content, { label, className = '', minWidth = 0, at, onClose }) {
   closeOpen?.()
-  const box = element('div', { className: `styledelta-popup ${className}`, attributes: { 'aria-label': label } }, content)
+  const box = html('div', { className: `styledelta-popup ${className}`, attributes: { 'aria-label': label } }, content)
   const listening = new AbortController()
   const outside = { signal: listening.signal, capture: true, passive: true }
 

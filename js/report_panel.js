@@ -1,9 +1,8 @@
 import { app } from '../../scripts/app.js'
-import { html } from './elements.js'
+import { loadStyle } from './dom.js'
 import { reportView } from './report_view.js'
 
 const WIDGET = 'styledelta_report'
-const STYLES = 'styledelta-report-styles'
 // Nodes that have a panel from the beginning. Others get one when a run gives them text to show.
 const REPORT_NODES = new Set([
   'StyleDeltaBakeBlockWeights',
@@ -35,7 +34,7 @@ const CHART_WIDTH = 400
 export const reportPanel = {
   nodeCreated(node) {
     if (!node.comfyClass?.startsWith('StyleDelta')) return
-    loadStyles()
+    loadStyle('report_panel.css')
     if (REPORT_NODES.has(node.comfyClass)) panelOf(node)
     const previous = node.onExecuted
     node.onExecuted = function (output) {
@@ -61,15 +60,35 @@ function show(node, output) {
   if (!node.comfyClass?.startsWith('StyleDelta') || !(output?.text || output?.styledelta_charts)) return
   const panel = panelOf(node)
   if (panel.shown === output) return
+  const isFirst = !panel.shown
   panel.shown = output
   panel.view.show(output)
-  if (output.styledelta_charts?.length) widen(node, CHART_WIDTH)
+  // Later it is as the user left it.
+  if (isFirst) panel.view.setOpen(hasRoom(node, panel))
+}
+
+/** Whether the node can show its report without covering a node that it does not cover now. */
+function hasRoom(node, { view, shown }) {
+  const [width, height] = node.size
+  const wide = shown.styledelta_charts?.length ? Math.max(width, CHART_WIDTH) : width
+  const now = box(node, width, height)
+  const then = box(node, wide, height + view.heightOpen() - view.height())
+  const others = node.graph.nodes.filter((other) => other !== node).map((other) => box(other, ...other.size))
+  return !others.some((other) => meet(then, other) && !meet(now, other))
+}
+
+function box({ pos: [x, y] }, width, height) {
+  return { left: x, top: y - LiteGraph.NODE_TITLE_HEIGHT, right: x + width, bottom: y + height }
+}
+
+function meet(a, b) {
+  return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom
 }
 
 /** The panel of a node, made where it has none. */
 function panelOf(node) {
   if (panels.has(node)) return panels.get(node)
-  const panel = { view: reportView(() => heighten(node)), shown: null }
+  const panel = { view: reportView((change) => resize(node, panel, change)), shown: null }
   panels.set(node, panel)
   const widget = node.addDOMWidget(WIDGET, 'STYLEDELTA_REPORT', panel.view.element, {
     getValue: () => '',
@@ -88,11 +107,13 @@ function panelOf(node) {
   return panel
 }
 
-function heighten(node) {
-  // In Nodes 2.0 the style sheet's least height does it.
+function resize(node, { shown }, change) {
+  if (change > 0 && shown?.styledelta_charts?.length) widen(node, CHART_WIDTH)
+  // In Nodes 2.0 the style sheet's least height makes room.
   if (LiteGraph.vueNodesMode) return
-  const [, height] = node.computeSize()
-  if (height > node.size[1]) node.setSize([node.size[0], height])
+  const [, least] = node.computeSize()
+  const height = node.size[1] + Math.min(change, 0)
+  node.setSize([node.size[0], Math.max(least, height)])
   node.setDirtyCanvas(true, true)
 }
 
@@ -114,9 +135,4 @@ function outputKey(node) {
 function allNodes() {
   const root = app.rootGraph ?? app.graph
   return [root, ...(root?.subgraphs?.values() ?? [])].flatMap((graph) => graph?.nodes ?? [])
-}
-
-function loadStyles() {
-  if (document.getElementById(STYLES)) return
-  document.head.append(html('link', { id: STYLES, rel: 'stylesheet', href: new URL('./report_panel.css', import.meta.url).href }))
 }

@@ -1,4 +1,4 @@
-import { html } from './elements.js'
+import { html } from './dom.js'
 import { translate } from './text.js'
 
 const TEXTS = {
@@ -7,13 +7,13 @@ const TEXTS = {
 }
 const NOTICE = 1500
 
-/** A report as text that opens and closes, with a button that copies it. Returns {element, isOpen()}; onToggle() is called after each. */
-export function reportText(content, open, onToggle) {
+/** A report as text that opens and closes, with a button that copies it, and others. Returns {element, isOpen()}; onToggle() is called after each. */
+export function reportText(content, open, onToggle, ...buttons) {
   const texts = translate(TEXTS)
   const body = html('pre', { textContent: content, tabIndex: 0, attributes: { 'aria-label': texts.report, 'data-capture-wheel': true } })
   const toggle = html('button', { type: 'button', className: 'sd-toggle', textContent: texts.report })
   const copy = html('button', { type: 'button', className: 'sd-copy', textContent: texts.copy })
-  const element = html('div', { className: 'sd-text' }, html('div', { className: 'sd-text-head' }, toggle, copy), body)
+  const element = html('div', { className: 'sd-text' }, html('div', { className: 'sd-text-head' }, toggle, copy, ...buttons), body)
 
   function show(opened) {
     open = opened

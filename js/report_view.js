@@ -1,11 +1,17 @@
 import { chartView, scrolls } from './chart_view.js'
-import { html } from './elements.js'
+import { html } from './dom.js'
 import { reportText } from './report_text.js'
 import { translate } from './text.js'
 
 const TEXTS = {
-  en: { empty: 'Run to see the report.', unreadable: 'The charts could not be read.', charts: 'Charts' },
-  zh: { empty: '运行后在此显示报告。', unreadable: '无法读取图表。', charts: '图表' }
+  en: {
+    empty: 'Run to see the report.',
+    open: 'Show the report',
+    close: 'Hide',
+    unreadable: 'The charts could not be read.',
+    charts: 'Charts'
+  },
+  zh: { empty: '运行后在此显示报告。', open: '显示报告', close: '隐藏', unreadable: '无法读取图表。', charts: '图表' }
 }
 
 // Heights in the units of the graph.
@@ -16,8 +22,8 @@ const CHART_HEIGHT = 360
 /**
  * The panel of a node: tabs of charts, notes, and the report as text.
  *
- * Returns {element, height(), show(output), remove()}: height is what it needs, show takes the `ui` of a node's output.
- * onHeight() is called when it needs more or less.
+ * Returns {element, height(), heightOpen(), show(output), setOpen(open), remove()}: heights are what it needs now and when open,
+ * show takes the `ui` of a node's output. It is closed at first. onHeight(change) is called when it needs more or less.
  */
 export function reportView(onHeight) {
   const texts = translate(TEXTS)
@@ -25,14 +31,20 @@ export function reportView(onHeight) {
   let views = []
   let active = 0
   let text = null
-  const drawActive = () => views[active]?.draw()
+  let isOpen = false
+  let parts = []
+  const opener = button(texts.open, 'sd-opener', () => setOpen(true))
+  const drawActive = () => isOpen && views[active]?.draw()
   const observer = new ResizeObserver(drawActive)
   observer.observe(element)
   keepEvents(element)
   element.style.setProperty('--sd-height', `${height()}px`)
 
   function height() {
-    if (!text) return EMPTY_HEIGHT
+    return text && isOpen ? heightOpen() : EMPTY_HEIGHT
+  }
+
+  function heightOpen() {
     return (views.length ? CHART_HEIGHT : 0) + (text.isOpen() ? TEXT_HEIGHT : EMPTY_HEIGHT)
   }
 
@@ -41,20 +53,27 @@ export function reportView(onHeight) {
     const open = text ? text.isOpen() : !data.length
     views = data.map(chartView)
     active = active < views.length ? active : 0
-    text = reportText(lines.join('\n'), open, layOut)
+    text = reportText(lines.join('\n'), open, layOut, button(texts.close, 'sd-closer', () => setOpen(false)))
     const panels = views.map((view, index) => tabPanel(view, index === active))
-    const parts = []
+    parts = []
     if (views.length > 1) parts.push(tabList(data, panels))
     parts.push(...panels)
     if (notes.length) parts.push(html('div', { className: 'sd-notes', textContent: notes.join('\n') }))
     if (lines.length) parts.push(text.element)
-    element.replaceChildren(...parts)
+    setOpen(isOpen)
+  }
+
+  function setOpen(open) {
+    isOpen = open
+    opener.setAttribute('aria-expanded', String(open))
+    element.replaceChildren(...(open ? parts : [opener]))
     layOut()
   }
 
   function layOut() {
+    const before = parseFloat(element.style.getPropertyValue('--sd-height'))
     element.style.setProperty('--sd-height', `${height()}px`)
-    onHeight()
+    onHeight(height() - before)
     drawActive()
   }
 
@@ -89,7 +108,7 @@ export function reportView(onHeight) {
     return list
   }
 
-  return { element, height, show, remove: () => observer.disconnect() }
+  return { element, height, heightOpen, show, setOpen, remove: () => observer.disconnect() }
 }
 
 /** The charts that are drawn, and the lines of those that are text. A chart that cannot be read is named, not swallowed. */
@@ -101,6 +120,10 @@ function read(charts, texts) {
   } catch (error) {
     return { data: [], notes: [`${texts.unreadable} ${error.message}`] }
   }
+}
+
+function button(textContent, className, onclick) {
+  return html('button', { type: 'button', className, textContent, onclick })
 }
 
 function quiet(text) {

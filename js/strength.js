@@ -1,4 +1,4 @@
-import { element, icon } from './dom.js'
+import { html, icon } from './dom.js'
 import { translate } from './text.js'
 
 const TEXT = {
@@ -21,8 +21,8 @@ const PAUSE = 400
  */
 export function strengthControl({ letter, label, get, set, done }) {
   const text = translate(TEXT)
-  const shown = element('span', { className: 'styledelta-strength-value' })
-  const root = element(
+  const shown = html('span', { className: 'styledelta-strength-value' })
+  const root = html(
     'div',
     {
       className: 'styledelta-strength',
@@ -31,7 +31,7 @@ export function strengthControl({ letter, label, get, set, done }) {
       attributes: { role: 'spinbutton', 'aria-label': label, 'aria-valuemin': -LIMIT, 'aria-valuemax': LIMIT }
     },
     arrow('left', text.less, -1),
-    element('span', { className: 'styledelta-strength-letter' }, letter),
+    html('span', { className: 'styledelta-strength-letter' }, letter),
     shown,
     arrow('right', text.more, 1)
   )
@@ -39,7 +39,7 @@ export function strengthControl({ letter, label, get, set, done }) {
   let drag = null
 
   function arrow(name, words, direction) {
-    return element(
+    return html(
       'span',
       {
         className: 'styledelta-strength-arrow',
@@ -79,7 +79,7 @@ export function strengthControl({ letter, label, get, set, done }) {
   }
 
   function edit(first = '') {
-    const input = element('input', {
+    const input = html('input', {
       type: 'text',
       inputMode: 'decimal',
       className: 'styledelta-strength-input',

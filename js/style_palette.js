@@ -1,9 +1,12 @@
+import { loadStyle } from './dom.js'
+import { remount } from './remount.js'
 import { element, shortName, swatch } from './style_elements.js'
 import { styleGallery } from './style_gallery.js'
 import { stylePad } from './style_pad.js'
 import { networkOf, paintedMix, readFileStyles, readNetworkStyles, watchQueue } from './style_sources.js'
 import { MAX_STYLES, withWeight } from './style_weights.js'
 import { translate } from './text.js'
+import { commit } from './undo.js'
 
 const TEXTS = {
   en: {
@@ -57,6 +60,8 @@ const NOTHING = { names: [], pictures: [] }
 const START = { network: { styles: [{ style: 19, weight: 0.6 }, { style: 5, weight: 0.4 }] }, files: { styles: [] } }
 const HEIGHT = { network: 515, files: 400 }
 const WIDTH = 400
+// Milliseconds without a change after which undo is told.
+const SETTLED = 300
 
 /** The widgets of the two palette nodes. Their value is the JSON text that delta/style_palette.py reads. */
 export const stylePalettes = {
@@ -65,7 +70,7 @@ export const stylePalettes = {
 }
 
 function createPalette(node, inputName, kind) {
-  loadStyles()
+  loadStyle('style_palette.css')
   const texts = translate(TEXTS)
   const palette = new Palette(node, kind, texts)
   const type = kind === 'network' ? 'STYLEDELTA_STYLE_PALETTE' : 'STYLEDELTA_NORM_PALETTE'
@@ -129,6 +134,7 @@ class Palette {
   }
 
   close() {
+    clearTimeout(this.settling)
     this.unwatch?.()
     this.unwatch = undefined
     if (this.pictureUrl) URL.revokeObjectURL(this.pictureUrl)
@@ -146,6 +152,7 @@ class Palette {
     this.notice = ''
     this.show()
     this.askPreview()
+    remount(this.node, this.root, '.sd-palette')
   }
 
   /** The chosen styles, or null where the value is not a palette. */
@@ -168,6 +175,9 @@ class Palette {
     this.node.setDirtyCanvas?.(true, true)
     this.show()
     this.askPreview()
+    // A drag is one change.
+    clearTimeout(this.settling)
+    this.settling = setTimeout(commit, SETTLED)
   }
 
   setWeights(weights) {
@@ -339,10 +349,4 @@ function chain(object, name, then) {
     then()
     return result
   }
-}
-
-function loadStyles() {
-  const address = new URL('./style_palette.css', import.meta.url).href
-  if (document.querySelector(`link[href="${address}"]`)) return
-  document.head.append(element('link', '', { rel: 'stylesheet', href: address }))
 }

@@ -5,7 +5,7 @@ import { reportPanel } from './report_panel.js'
 import { stylePalettes } from './style_palette.js'
 
 app.registerExtension({
-  name: 'StyleDelta',
+  name: 'styledelta.widgets',
   getCustomWidgets: () => ({ ...loraRows, ...stylePalettes }),
   refreshComboInNodes: keepDefinitions,
   ...reportPanel

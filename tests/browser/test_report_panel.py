@@ -82,6 +82,25 @@ def test_a_panel_waits_for_the_first_run(editor):
     assert "styledelta_report" not in json.dumps(editor.prompt()) + json.dumps(editor.serialize())
 
 
+def test_a_report_does_not_cover_other_nodes_unasked(editor):
+    node = add_report(editor)
+    editor.add("PreviewAny", 350, 220)
+    panel = panel_of(editor)
+    editor.run()
+    opener = panel.locator(".sd-opener")
+    opener.wait_for()
+    height = "(id) => app.graph.getNodeById(id).size[1]"
+    closed = editor.page.evaluate(height, node)
+    assert closed < 190 and not panel.locator(".sd-chart").count()
+    opener.focus()
+    editor.page.keyboard.press("Enter")
+    panel.locator(".sd-chart:not([hidden])").wait_for()
+    panel.locator(".sd-closer").click()
+    opener.wait_for()
+    if editor.renderer == "classic":
+        assert editor.page.evaluate(height, node) == closed
+
+
 def test_the_mouse_reads_the_numbers_of_spectra(editor, report):
     spectra = report.charts[0]
     assert spectra["kind"] == "lines" and len(spectra["series"]) == 5

@@ -23,7 +23,15 @@ SETTINGS = {
     "Comfy.Minimap.Visible": False,
 }
 # What the front end itself complains of, with any pack.
-NOISE = ("favicon", "user.css", "userdata", "templates", "ERR_INTERNET_DISCONNECTED", "ERR_NAME_NOT_RESOLVED")
+NOISE = (
+    "Version Compatibility Warning",
+    "favicon",
+    "user.css",
+    "userdata",
+    "templates",
+    "ERR_INTERNET_DISCONNECTED",
+    "ERR_NAME_NOT_RESOLVED",
+)
 START_TIMEOUT = 120_000
 # Free room around nodes in pictures, in pixels: the menus are at the top and on the left.
 LEFT, TOP, MARGIN = 100, 130, 40
@@ -75,7 +83,8 @@ class Editor:
 
     def complaints(self) -> list[str]:
         """Errors of the console since `clear`, and messages that the editor shows now: missing nodes, failed loads."""
-        return [*self.errors, *self.page.locator(".p-toast-message, .p-dialog").all_inner_texts()]
+        shown = self.page.locator(".p-toast-message, .p-dialog").all_inner_texts()
+        return [*self.errors, *(text for text in shown if not any(noise in text for noise in NOISE))]
 
     def add(self, node_type: str, x: float = 0, y: float = 0, **widgets: Any) -> int:
         """Place a node, set widgets by name, and return its id."""

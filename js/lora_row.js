@@ -5,6 +5,7 @@ import { openMenu } from './menu.js'
 import { openPopup } from './popup.js'
 import { strengthControl } from './strength.js'
 import { translate } from './text.js'
+import { commit } from './undo.js'
 
 const TEXT = {
   en: {
@@ -63,8 +64,8 @@ const ALL_BLOCKS = 'all blocks'
 /**
  * One row of the list. row: its object of the JSON list, which is changed in place; an absent clip follows model.
  *
- * list: {index(row), length(), move(row, step), duplicate(row), remove(row), startDrag(row, event), write(), commit()}; write is
- * called after every change, commit when one is over. Returns {element, handle, update}.
+ * list: {index(row), length(), move(row, step), duplicate(row), remove(row), startDrag(row, event), write()}; write is
+ * called after every change. Returns {element, handle, update}.
  */
 export function loraRow(row, list) {
   const text = translate(TEXT)
@@ -75,7 +76,7 @@ export function loraRow(row, list) {
       else row[key] = value
     }
     list.write()
-    list.commit()
+    commit()
     update()
   }
 
@@ -162,9 +163,8 @@ export function loraRow(row, list) {
       row[key] = value
       list.write()
     }
-    const done = () => list.commit()
-    const model = { get: () => modelStrength(row), set: set('model'), done }
-    const clip = { letter: 'C', label: text.clip, get: () => Number(row.clip), set: set('clip'), done }
+    const model = { get: () => modelStrength(row), set: set('model'), done: commit }
+    const clip = { letter: 'C', label: text.clip, get: () => Number(row.clip), set: set('clip'), done: commit }
     controls = isLinked(row)
       ? [strengthControl({ letter: '', label: text.both, ...model })]
       : [strengthControl({ letter: 'M', label: text.model, ...model }), strengthControl(clip)]

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+# The widgets of js/, whose values are texts.
+WIDGET_TYPES |= {"STYLEDELTA_LORA_ROWS", "STYLEDELTA_STYLE_PALETTE", "STYLEDELTA_NORM_PALETTE"}
 NOTES = {"Note", "MarkdownNote"}
 
 

@@ -96,10 +96,15 @@ def place(editor, node: int) -> list[float]:
     return editor.page.evaluate("(id) => [...app.graph.getNodeById(id).pos]", node)
 
 
-def undo(editor) -> None:
-    editor.page.evaluate("document.activeElement?.blur()")
-    editor.page.keyboard.press("Control+z")
-    editor.page.wait_for_timeout(800)
+def undo(editor, node: int) -> None:
+    """Take back the last change of the rows. In Nodes 2.0 the new size of a node can be a step of its own."""
+    before = rows(editor, node)
+    for _ in range(2 if editor.renderer == "vue" else 1):
+        editor.page.evaluate("document.activeElement?.blur()")
+        editor.page.keyboard.press("Control+z")
+        editor.page.wait_for_timeout(800)
+        if rows(editor, node) != before:
+            return
 
 
 def test_rows_are_added_by_keyboard_and_by_mouse(editor, node):
@@ -311,11 +316,11 @@ def test_undo_takes_back_one_change_after_the_other(editor, node):
     editor.element(".styledelta-add").click()
     editor.page.keyboard.press("Enter")
     assert len(rows(editor, node)) == 2
-    undo(editor)
+    undo(editor, node)
     assert rows(editor, node) == [{"name": KOHYA, "model": 1.5, "on": False}]
-    undo(editor)
+    undo(editor, node)
     assert rows(editor, node) == [{"name": KOHYA, "model": 1, "on": False}]
-    undo(editor)
+    undo(editor, node)
     assert rows(editor, node) == start
     # What is shown after it is alive.
     expect(editor.element(".styledelta-row")).to_have_count(1)

@@ -1,6 +1,5 @@
 """A real Chromium on the real front end, once in each of its renderers."""
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,21 +10,19 @@ from playwright.sync_api import Browser, sync_playwright
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/harness"))
 
-from editor import RENDERERS, Editor
+from editor import RENDERERS, Editor, launch_chromium
 from server_fixtures import base_dir, host_dir, server
-
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium. Playwright brings none of its own: it is the system's."""
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        pytest.skip("There is no Chromium: install Debian's package chromium to test in the browser.")
+    """Chromium; without one the tests are skipped."""
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=program, args=OPTIONS)
+        try:
+            launched = launch_chromium(playwright)
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+        yield launched
 
 
 @pytest.fixture(scope="session", params=RENDERERS)

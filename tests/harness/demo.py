@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import readme_pictures
+import widget_picture
 from comfy_server import ComfyServer, Progress, Prompt, PromptError, ServerError
 
 HARNESS = Path(__file__).resolve().parent
@@ -172,7 +173,11 @@ def main(host_dir: Path, base_dir: Path, out_dir: Path) -> int:
     if failed:
         print(f"{len(failed)} of {len(results)} workflows failed: {', '.join(failed)}")
     else:
-        readme_pictures.main(out_dir)
+        folder = readme_pictures.main(out_dir)
+        try:
+            widget_picture.main(host_dir, base_dir, folder / "widgets.png")
+        except FileNotFoundError as error:
+            print(f"No picture of the widgets: {error}")
     print(f"Gallery: {gallery}")
     return 1 if failed else 0
 

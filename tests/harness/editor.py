@@ -6,13 +6,17 @@ Playwright keeps an event loop of its own, so that nothing here may call ComfySe
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 from comfy_server import ComfyServer, PromptError, failure
-from playwright.sync_api import Browser, Locator
+from playwright.sync_api import Browser, Locator, Playwright
 
+# Playwright brings no Chromium of its own here: it is the system's.
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 # ComfyUI's canvas, and "Nodes 2.0", whose nodes are Vue components.
 RENDERERS = ("classic", "vue")
 SETTINGS = {
@@ -35,6 +39,14 @@ NOISE = (
 START_TIMEOUT = 120_000
 # Free room around nodes in pictures, in pixels: the menus are at the top and on the left.
 LEFT, TOP, MARGIN = 100, 130, 40
+
+
+def launch_chromium(playwright: Playwright) -> Browser:
+    """Chromium without a window; raise FileNotFoundError with the remedy where there is none."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        raise FileNotFoundError("There is no Chromium: install Debian's package chromium to test in the browser.")
+    return playwright.chromium.launch(executable_path=program, args=CHROMIUM_OPTIONS)
 
 
 class Editor:
@@ -142,19 +154,19 @@ class Editor:
         self.page.wait_for_timeout(400)
 
     def boxes(self) -> list[dict[str, Any]]:
-        """Where each node is drawn: title, left, top, right, bottom in the units of the graph, title bar and contents."""
+        """Where each node is drawn, in pixels of the page: id, title, left, top, right and bottom, with the title bar."""
         script = """() => app.graph.nodes.map((node) => {
-            const { scale, offset } = app.canvas.ds
-            const element = document.querySelector(`[data-node-id="${node.id}"]`)
-            if (!element) {
-                const [x, y] = node.pos, [width, height] = node.size
-                const needed = Math.max(height, node.computeSize()[1])
-                return { title: node.title, left: x, top: y - 30, right: x + width, bottom: y + needed }
+            const { id, title, pos, size } = node
+            const element = document.querySelector(`[data-node-id="${id}"]`)
+            if (element) {
+                const { left, top, right, bottom } = element.getBoundingClientRect()
+                return { id, title, left, top, right, bottom }
             }
-            const box = element.getBoundingClientRect()
+            const { scale, offset } = app.canvas.ds
+            const place = (value, axis) => (value + offset[axis]) * scale
             return {
-                title: node.title, left: box.left / scale - offset[0], right: box.right / scale - offset[0],
-                top: box.top / scale - offset[1], bottom: box.bottom / scale - offset[1],
+                id, title, left: place(pos[0], 0), right: place(pos[0] + size[0], 0),
+                top: place(pos[1] - 30, 1), bottom: place(pos[1] + Math.max(size[1], node.computeSize()[1]), 1),
             }
         })"""
         return self.page.evaluate(script)
@@ -205,4 +217,4 @@ class Editor:
             self.errors.append(line)
 
 
-__all__ = ["RENDERERS", "Editor", "PromptError"]
+__all__ = ["RENDERERS", "Editor", "PromptError", "launch_chromium"]

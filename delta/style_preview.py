@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from functools import cache
 from io import BytesIO
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
@@ -68,7 +67,7 @@ def is_same_origin(headers: Mapping[str, str]) -> bool:
     if site is not None:
         return site in ("same-origin", "none")
     origin = headers.get("Origin")
-    return origin is None or (urlsplit(origin).netloc.lower() == headers.get("Host", "").lower() != "")
+    return origin is None or (origin.partition("://")[2].lower() == headers.get("Host", "").lower() != "")
 
 
 def small_picture(image: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
+import { svg } from './dom.js'
 import { element, swatch } from './style_elements.js'
 import { cornersOf, pointOf, weightsAt } from './style_weights.js'
 
-const SVG = 'http://www.w3.org/2000/svg'
 const STEP = 0.05
 const FINE_STEP = 0.01
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }
@@ -11,9 +11,7 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
  * Returns {root, show}: show({styles, nameOf, pictureOf}) draws it; onWeights(weights) is called with what the user sets.
  */
 export function stylePad(texts, onWeights) {
-  const drawing = document.createElementNS(SVG, 'svg')
-  drawing.setAttribute('viewBox', '0 0 100 100')
-  drawing.setAttribute('preserveAspectRatio', 'none')
+  const drawing = svg('svg', { viewBox: '0 0 100 100', preserveAspectRatio: 'none' })
   const point = element('div', 'sd-point')
   const field = element('div', 'sd-field', {}, drawing)
   const root = element(
@@ -84,15 +82,12 @@ function outline(corners) {
   if (corners.length < 2) return []
   // The square's corners come row by row, its outline goes round.
   const order = corners.length === 4 ? [0, 1, 3, 2] : corners.map((_, index) => index)
-  const shape = document.createElementNS(SVG, 'polygon')
-  shape.setAttribute('points', order.map((index) => corners[index].map((part) => part * 100).join(',')).join(' '))
-  return [shape]
+  return [svg('polygon', { points: order.map((index) => corners[index].map((part) => part * 100).join(',')).join(' ') })]
 }
 
 function ray(corner, position, weight) {
-  const line = document.createElementNS(SVG, 'line')
-  const ends = { x1: corner[0], y1: corner[1], x2: position[0], y2: position[1] }
-  for (const [name, value] of Object.entries(ends)) line.setAttribute(name, value * 100)
+  const [[x1, y1], [x2, y2]] = [corner, position].map((place) => place.map((part) => part * 100))
+  const line = svg('line', { x1, y1, x2, y2 })
   line.style.opacity = Math.min(Math.max(weight, 0), 1)
   return line
 }

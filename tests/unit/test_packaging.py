@@ -107,7 +107,9 @@ def test_sources_can_be_read_on_windows(path):
 
 
 def test_scripts_reach_no_other_origin():
-    found = [(path.name, match) for path in with_ending(".js", ".mjs") for match in BROWSER_NETWORK.findall(read(path))]
+    # The name of a language, which nothing fetches.
+    scripts = {path.name: read(path).replace("'http://www.w3.org/2000/svg'", "") for path in with_ending(".js", ".mjs")}
+    found = [(name, match) for name, script in scripts.items() for match in BROWSER_NETWORK.findall(script)]
     assert not found
 
 

@@ -249,6 +249,8 @@ def test_the_picture_is_painted_in_the_mix_that_was_seen(editor, palette, portra
     assert np.abs(pixels(palette.picture()) - pixels(seen)).mean() > 0.02
     editor.show()
     editor.screenshot("style_palette_run")
+    # The server paints no preview while a prompt runs, and the browser logs its answer.
+    editor.errors[:] = [error for error in editor.errors if "503" not in error]
 
 
 def test_while_a_prompt_runs_the_last_picture_stays(editor, palette):

@@ -10,7 +10,7 @@ CLASSIC_PLACE = """([id, name]) => {
     const node = app.graph.getNodeById(id), widget = node.widgets.find((w) => w.name === name)
     const height = widget.computedHeight ?? LiteGraph.NODE_WIDGET_HEIGHT
     const { scale, offset } = app.canvas.ds, box = app.canvas.canvas.getBoundingClientRect()
-    const x = node.pos[0] + node.size[0] / 2, y = node.pos[1] + widget.last_y + Math.min(height, 20) / 2
+    const x = node.pos[0] + node.size[0] / 2, y = node.pos[1] + (widget.last_y ?? widget.y) + Math.min(height, 20) / 2
     return [box.left + (x + offset[0]) * scale, box.top + (y + offset[1]) * scale]
 }"""
 # In Nodes 2.0 the controls of a node stand in the order of its widgets.
@@ -34,7 +34,7 @@ def click_widget(editor: Editor, node: int, name: str, clicks: int = 1) -> None:
 def type_into(editor: Editor, node: int, name: str, text: str) -> None:
     """Open a number or a text with the mouse, and type another."""
     if editor.renderer == "vue":
-        control(editor, node, name).click()
+        control(editor, node, name).focus()
         editor.page.keyboard.press("Control+A")
         editor.page.keyboard.type(text)
         editor.page.keyboard.press("Tab")
@@ -51,7 +51,7 @@ def step_up(editor: Editor, node: int, name: str, text: str) -> None:
     if editor.renderer == "classic":
         return type_into(editor, node, name, text)
     # Typed fractions are left out: front end 1.32.9 loses the point of what is typed quickly.
-    control(editor, node, name).click()
+    control(editor, node, name).focus()
     editor.page.keyboard.press("ArrowUp")
     editor.page.keyboard.press("Tab")
     editor.page.wait_for_timeout(400)

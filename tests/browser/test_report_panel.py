@@ -235,7 +235,7 @@ def test_what_is_done_in_the_panel_is_not_done_to_the_graph(editor, report):
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     editor.page.mouse.move(x, y)
     editor.page.mouse.down()
-    editor.page.mouse.move(x + 60, y + 20, steps=4)
+    editor.page.mouse.move(x - 60, y - 20, steps=4)
     editor.page.mouse.up()
     editor.page.mouse.wheel(0, 120)
     editor.page.wait_for_timeout(300)

@@ -341,7 +341,7 @@ def test_norm_styles_are_mixed_and_run(editor, base_dir):
         assert palette.styles() == []
         palette.root.get_by_role("option").first.wait_for(timeout=30_000)
         names = [option.get_attribute("aria-label") for option in palette.root.get_by_role("option").all()]
-        palette.root.get_by_role("searchbox").fill("NORMS")
+        palette.root.get_by_role("searchbox").fill("DEMO_NORMS")
         assert palette.root.get_by_role("option").count() == 1
         palette.option("styledelta_demo_norms.safetensors").click()
         assert palette.styles() == [("styledelta_demo_norms.safetensors", 1)]

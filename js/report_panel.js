@@ -1,4 +1,5 @@
 import { app } from '../../scripts/app.js'
+import { chain } from './chain.js'
 import { loadStyle } from './dom.js'
 import { reportView } from './report_view.js'
 
@@ -36,11 +37,7 @@ export const reportPanel = {
     if (!node.comfyClass?.startsWith('StyleDelta')) return
     loadStyle('report_panel.css')
     if (REPORT_NODES.has(node.comfyClass)) panelOf(node)
-    const previous = node.onExecuted
-    node.onExecuted = function (output) {
-      previous?.apply(this, arguments)
-      show(this, output)
-    }
+    chain(node, 'onExecuted', (output) => show(node, output))
   },
 
   // Undo makes nodes anew, while the results stay.
@@ -99,11 +96,7 @@ function panelOf(node) {
   })
   // The option keeps it out of the prompt, the property out of the saved workflow.
   widget.serialize = false
-  const previous = node.onRemoved
-  node.onRemoved = function () {
-    previous?.apply(this, arguments)
-    panel.view.remove()
-  }
+  chain(node, 'onRemoved', () => panel.view.remove())
   return panel
 }
 

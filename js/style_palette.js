@@ -1,3 +1,4 @@
+import { chain } from './chain.js'
 import { loadStyle } from './dom.js'
 import { remount } from './remount.js'
 import { element, shortName, swatch } from './style_elements.js'
@@ -339,14 +340,5 @@ class Palette {
     if (!networkOf(this.node)) this.asked = undefined
     this.refreshStyles()
     this.askPreview()
-  }
-}
-
-function chain(object, name, then) {
-  const previous = object[name]
-  object[name] = function (...parameters) {
-    const result = previous?.apply(this, parameters)
-    then()
-    return result
   }
 }

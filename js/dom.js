@@ -16,6 +16,13 @@ function fill(element, attributes, children) {
   return element
 }
 
+/** Keep the pointer's events from the graph: nodes are not dragged by what is done in the element. */
+export function keepPointer(element) {
+  for (const name of ['pointerdown', 'pointermove', 'pointerup', 'dblclick']) {
+    element.addEventListener(name, (event) => event.stopPropagation())
+  }
+}
+
 /** Load a style sheet that lies beside the modules, once. */
 export function loadStyle(name) {
   const { href } = new URL(name, import.meta.url)

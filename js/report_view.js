@@ -1,5 +1,5 @@
 import { chartView, scrolls } from './chart_view.js'
-import { html } from './dom.js'
+import { html, keepPointer } from './dom.js'
 import { reportText } from './report_text.js'
 import { translate } from './text.js'
 
@@ -136,9 +136,7 @@ function quiet(text) {
  * Nodes 2.0 hears the wheel before the panel does, and spares elements with `data-capture-wheel`.
  */
 function keepEvents(element) {
-  for (const name of ['pointerdown', 'pointermove', 'pointerup', 'dblclick']) {
-    element.addEventListener(name, (event) => event.stopPropagation())
-  }
+  keepPointer(element)
   element.addEventListener('wheel', (event) => {
     const scroller = event.target.closest('.sd-plot, pre')
     if (!event.ctrlKey && scroller && scrolls(scroller)) event.stopPropagation()

@@ -1,15 +1,8 @@
-/** An element with a class, attributes and children; attributes of null are left out. */
-export function element(tag, className, attributes = {}, ...children) {
-  const made = document.createElement(tag)
-  if (className) made.className = className
-  for (const [name, value] of Object.entries(attributes)) if (value !== null) made.setAttribute(name, value)
-  made.append(...children)
-  return made
-}
+import { html } from './dom.js'
 
 /** A small picture of a style, from its address; without one a colour of its own and the beginning of its name. */
 export function swatch(picture, name) {
-  const made = element('span', 'sd-swatch', { 'aria-hidden': 'true' })
+  const made = html('span', { className: 'sd-swatch', attributes: { 'aria-hidden': 'true' } })
   if (picture) {
     made.style.backgroundImage = `url("${picture}")`
     return made

@@ -1,4 +1,5 @@
-import { element, shortName, swatch } from './style_elements.js'
+import { html } from './dom.js'
+import { shortName, swatch } from './style_elements.js'
 
 // Beyond these a list is to be narrowed by typing.
 const MAX_SHOWN = 200
@@ -8,9 +9,12 @@ const MAX_SHOWN = 200
  * Returns {root, show}: show({sheet, chosen, asList}) draws it; onToggle(style) is called with a number, or a name in a list.
  */
 export function styleGallery(texts, onToggle) {
-  const filter = element('input', 'sd-filter', { type: 'search', placeholder: texts.filter, 'aria-label': texts.filter })
-  const list = element('div', 'sd-list', { role: 'listbox', 'aria-multiselectable': 'true', 'aria-label': texts.styles })
-  const root = element('div', 'sd-gallery', { 'data-capture-wheel': 'true' }, filter, list)
+  const filter = html('input', { className: 'sd-filter', type: 'search', placeholder: texts.filter, attributes: { 'aria-label': texts.filter } })
+  const list = html('div', {
+    className: 'sd-list',
+    attributes: { role: 'listbox', 'aria-multiselectable': 'true', 'aria-label': texts.styles }
+  })
+  const root = html('div', { className: 'sd-gallery', attributes: { 'data-capture-wheel': 'true' } }, filter, list)
   let shown = null
   let active = 0
 
@@ -63,7 +67,7 @@ export function styleGallery(texts, onToggle) {
     list.replaceChildren(...visible.map((index) => optionOf(index, sheet, chosen, asList)))
     list.scrollTop = scrolled
     if (focused) list.querySelector('[tabindex="0"]')?.focus({ preventScroll: true })
-    if (indexes.length > MAX_SHOWN) list.append(element('div', 'sd-more', {}, texts.more(indexes.length - MAX_SHOWN)))
+    if (indexes.length > MAX_SHOWN) list.append(html('div', { className: 'sd-more' }, texts.more(indexes.length - MAX_SHOWN)))
   }
 
   function optionOf(index, sheet, chosen, asList) {
@@ -77,9 +81,9 @@ export function styleGallery(texts, onToggle) {
       tabindex: index === active ? '0' : '-1',
       'data-index': index
     }
-    const label = element('span', 'sd-label', {}, asList ? shortName(name) : String(index))
-    const option = element('div', 'sd-option', attributes, swatch(sheet.pictures[index], name), label)
-    if (place >= 0) option.append(element('span', 'sd-badge', { 'aria-hidden': 'true' }, String(place + 1)))
+    const label = html('span', { className: 'sd-label' }, asList ? shortName(name) : String(index))
+    const option = html('div', { className: 'sd-option', attributes }, swatch(sheet.pictures[index], name), label)
+    if (place >= 0) option.append(html('span', { className: 'sd-badge', attributes: { 'aria-hidden': 'true' } }, String(place + 1)))
     return option
   }
 

@@ -1,5 +1,5 @@
-import { svg } from './dom.js'
-import { element, swatch } from './style_elements.js'
+import { html, svg } from './dom.js'
+import { swatch } from './style_elements.js'
 import { cornersOf, pointOf, weightsAt } from './style_weights.js'
 
 const STEP = 0.05
@@ -12,14 +12,10 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
  */
 export function stylePad(texts, onWeights) {
   const drawing = svg('svg', { viewBox: '0 0 100 100', preserveAspectRatio: 'none' })
-  const point = element('div', 'sd-point')
-  const field = element('div', 'sd-field', {}, drawing)
-  const root = element(
-    'div',
-    'sd-pad',
-    { tabindex: '0', role: 'slider', 'aria-label': texts.pad, 'aria-roledescription': texts.padRole, 'aria-valuemin': '0', 'aria-valuemax': '100' },
-    field
-  )
+  const point = html('div', { className: 'sd-point' })
+  const field = html('div', { className: 'sd-field' }, drawing)
+  const attributes = { role: 'slider', 'aria-label': texts.pad, 'aria-roledescription': texts.padRole, 'aria-valuemin': '0', 'aria-valuemax': '100' }
+  const root = html('div', { className: 'sd-pad', tabIndex: 0, attributes }, field)
   let count = 0
   let position = [0.5, 0.5]
 
@@ -59,11 +55,11 @@ export function stylePad(texts, onWeights) {
     place(point, position)
     const marks = corners.map((corner, index) => {
       const { style } = styles[index]
-      const mark = element('div', 'sd-corner', {}, swatch(pictureOf(style), nameOf(style)))
+      const mark = html('div', { className: 'sd-corner' }, swatch(pictureOf(style), nameOf(style)))
       place(mark, corner)
       return mark
     })
-    field.replaceChildren(...(count ? [drawing, ...marks, point] : [element('div', 'sd-nothing', {}, texts.empty)]))
+    field.replaceChildren(...(count ? [drawing, ...marks, point] : [html('div', { className: 'sd-nothing' }, texts.empty)]))
     root.classList.toggle('sd-still', count < 2)
     root.setAttribute('aria-disabled', String(count < 2))
     root.setAttribute('aria-valuenow', String(count ? Math.round(weights[0] * 100) : 0))

@@ -1,7 +1,7 @@
 import { chain } from './chain.js'
-import { loadStyle } from './dom.js'
+import { html, keepPointer, loadStyle } from './dom.js'
 import { remount } from './remount.js'
-import { element, shortName, swatch } from './style_elements.js'
+import { shortName, swatch } from './style_elements.js'
 import { styleGallery } from './style_gallery.js'
 import { stylePad } from './style_pad.js'
 import { networkOf, paintedMix, readFileStyles, readNetworkStyles, watchQueue } from './style_sources.js'
@@ -97,16 +97,16 @@ class Palette {
     this.value = JSON.stringify(START[kind])
     this.pad = stylePad(texts, (weights) => this.setWeights(weights))
     this.gallery = styleGallery(texts, (style) => this.toggle(style))
-    this.chosen = element('div', 'sd-chosen')
-    this.status = element('div', 'sd-status', { role: 'status' })
-    this.top = element('div', 'sd-top', {}, this.pad.root)
+    this.chosen = html('div', { className: 'sd-chosen' })
+    this.status = html('div', { className: 'sd-status', attributes: { role: 'status' } })
+    this.top = html('div', { className: 'sd-top' }, this.pad.root)
     if (kind === 'network') {
-      this.picture = element('img', 'sd-picture', { alt: texts.preview, hidden: '', draggable: 'false' })
-      this.caption = element('div', 'sd-caption')
-      this.top.append(element('div', 'sd-preview', {}, this.picture, this.caption))
+      this.picture = html('img', { className: 'sd-picture', alt: texts.preview, hidden: true, draggable: false })
+      this.caption = html('div', { className: 'sd-caption' })
+      this.top.append(html('div', { className: 'sd-preview' }, this.picture, this.caption))
     }
     const parts = [this.top, this.chosen, this.gallery.root, this.status]
-    this.root = element('div', `sd-palette sd-${kind}`, { role: 'group', 'aria-label': texts.palette }, ...parts)
+    this.root = html('div', { className: `sd-palette sd-${kind}`, attributes: { role: 'group', 'aria-label': texts.palette } }, ...parts)
     this.keepToItself()
     this.root.addEventListener('pointerenter', () => this.refreshStyles())
     this.show()
@@ -114,9 +114,8 @@ class Palette {
 
   /** The graph is not to be dragged, zoomed or edited by what is meant for the palette. */
   keepToItself() {
-    for (const kind of ['pointerdown', 'pointermove', 'pointerup', 'dblclick', 'contextmenu']) {
-      this.root.addEventListener(kind, (event) => event.stopPropagation())
-    }
+    keepPointer(this.root)
+    this.root.addEventListener('contextmenu', (event) => event.stopPropagation())
     this.root.addEventListener('keydown', (event) => {
       if (!event.ctrlKey && !event.metaKey) event.stopPropagation()
     })
@@ -225,10 +224,9 @@ class Palette {
   showChosen(styles) {
     if (!styles) {
       this.shownRows = null
-      const button = element('button', 'sd-anew', { type: 'button' }, this.texts.anew)
-      button.addEventListener('click', () => this.choose([]))
-      const kept = element('code', 'sd-kept', { title: this.value }, this.value.slice(0, 200))
-      return this.chosen.replaceChildren(element('div', 'sd-unreadable', {}, kept, button))
+      const button = html('button', { className: 'sd-anew', type: 'button', onclick: () => this.choose([]) }, this.texts.anew)
+      const kept = html('code', { className: 'sd-kept', title: this.value }, this.value.slice(0, 200))
+      return this.chosen.replaceChildren(html('div', { className: 'sd-unreadable' }, kept, button))
     }
     // While one is typed into, a row is to stay where it is.
     const rows = styles.map(({ style }) => `${style}\n${this.nameOf(style)}\n${this.pictureOf(style)}`).join('\n')
@@ -242,16 +240,21 @@ class Palette {
 
   chosenRow({ style }, index) {
     const name = this.nameOf(style)
-    const input = element('input', 'sd-weight', { type: 'number', min: '0', max: '1', step: '0.05', 'aria-label': this.texts.weightOf(name) })
+    const attributes = { 'aria-label': this.texts.weightOf(name) }
+    const input = html('input', { className: 'sd-weight', type: 'number', min: '0', max: '1', step: '0.05', attributes })
     input.addEventListener('change', () => {
       const weights = this.styles().map((row) => row.weight)
       if (Number.isFinite(input.valueAsNumber)) this.setWeights(withWeight(weights, index, input.valueAsNumber))
       else this.show()
     })
-    const remove = element('button', 'sd-remove', { type: 'button', title: this.texts.remove(name), 'aria-label': this.texts.remove(name) }, '×')
-    remove.addEventListener('click', () => this.remove(index))
-    const label = element('span', 'sd-name', { title: name }, shortName(name))
-    return element('div', 'sd-row', {}, swatch(this.pictureOf(style), name), label, input, remove)
+    const title = this.texts.remove(name)
+    const remove = html(
+      'button',
+      { className: 'sd-remove', type: 'button', title, attributes: { 'aria-label': title }, onclick: () => this.remove(index) },
+      '×'
+    )
+    const label = html('span', { className: 'sd-name', title: name }, shortName(name))
+    return html('div', { className: 'sd-row' }, swatch(this.pictureOf(style), name), label, input, remove)
   }
 
   showStatus() {

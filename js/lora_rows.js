@@ -1,5 +1,6 @@
 import { app } from '../../scripts/app.js'
 import { html, icon, loadStyle } from './dom.js'
+import { addDomWidget } from './dom_widget.js'
 import { isOn, loraRow } from './lora_row.js'
 import { keepDefinitions } from './lora_names.js'
 import { pickLora } from './lora_picker.js'
@@ -48,12 +49,11 @@ class LoraRows {
     this.views = new Map()
     this.words = translate(TEXT)
     this.build()
-    this.widget = node.addDOMWidget(name, TYPE, this.element, {
+    this.widget = addDomWidget(node, name, TYPE, this.element, {
       getValue: () => this.text,
       setValue: (text) => this.load(text),
       getMinHeight: () => this.height() + 2 * MARGIN,
-      margin: MARGIN,
-      hideOnZoom: false
+      margin: MARGIN
     })
     // The editor calls this when the user refreshes the lists of files.
     const refresh = node.refreshComboInNode

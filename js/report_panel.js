@@ -1,6 +1,7 @@
 import { app } from '../../scripts/app.js'
 import { chain } from './chain.js'
 import { loadStyle } from './dom.js'
+import { addDomWidget } from './dom_widget.js'
 import { reportView } from './report_view.js'
 
 const WIDGET = 'styledelta_report'
@@ -87,11 +88,10 @@ function panelOf(node) {
   if (panels.has(node)) return panels.get(node)
   const panel = { view: reportView((change) => resize(node, panel, change)), shown: null }
   panels.set(node, panel)
-  const widget = node.addDOMWidget(WIDGET, 'STYLEDELTA_REPORT', panel.view.element, {
+  const widget = addDomWidget(node, WIDGET, 'STYLEDELTA_REPORT', panel.view.element, {
     getValue: () => '',
     setValue: () => {},
     getMinHeight: () => panel.view.height(),
-    hideOnZoom: false,
     serialize: false
   })
   // The option keeps it out of the prompt, the property out of the saved workflow.

@@ -1,5 +1,6 @@
 import { chain } from './chain.js'
 import { html, keepPointer, loadStyle } from './dom.js'
+import { addDomWidget } from './dom_widget.js'
 import { remount } from './remount.js'
 import { shortName, swatch } from './style_elements.js'
 import { styleGallery } from './style_gallery.js'
@@ -75,11 +76,10 @@ function createPalette(node, inputName, kind) {
   const texts = translate(TEXTS)
   const palette = new Palette(node, kind, texts)
   const type = kind === 'network' ? 'STYLEDELTA_STYLE_PALETTE' : 'STYLEDELTA_NORM_PALETTE'
-  const widget = node.addDOMWidget(inputName, type, palette.root, {
+  const widget = addDomWidget(node, inputName, type, palette.root, {
     getValue: () => palette.value,
     setValue: (value) => palette.setValue(value),
     getMinHeight: () => HEIGHT[kind],
-    hideOnZoom: false,
     serialize: true
   })
   palette.onChange = (value) => widget.callback?.(value)

@@ -14,8 +14,8 @@ def inside(editor) -> dict[str, int]:
     loader = editor.add("StyleDeltaLoadLora", 0, 0, lora_name=KOHYA)
     report = editor.add("StyleDeltaLoraReport", 320, 0)
     editor.link(loader, 0, report, "lora_model")
-    stack = editor.add("StyleDeltaLoraStack", 0, 400, rows=json.dumps([{"name": KOHYA, "model": 1}]))
-    shown = editor.add("PreviewAny", 520, 400)
+    stack = editor.add("StyleDeltaLoraStack", 800, 0, rows=json.dumps([{"name": KOHYA, "model": 1}]))
+    shown = editor.add("PreviewAny", 1350, 0)
     editor.link(stack, 0, shown, "source")
     script = """() => {
         const { subgraph, node } = app.graph.convertToSubgraph(new Set(app.graph.nodes))
@@ -24,7 +24,7 @@ def inside(editor) -> dict[str, int]:
     }"""
     ids = editor.page.evaluate(script)
     view = "([scale, x, y]) => Object.assign(app.canvas.ds, { scale, offset: [x, y] }) && app.canvas.setDirty(true, true)"
-    editor.page.evaluate(view, [1, 150, 180])
+    editor.page.evaluate(view, [0.8, 120, 180])
     editor.page.wait_for_timeout(500)
     yield ids
     editor.page.evaluate("app.canvas.setGraph(app.rootGraph ?? app.graph)")

@@ -68,6 +68,8 @@ class Editor:
             self.server.post(f"/settings/{name}", value)
         width, height = self._size
         self.page = self._browser.new_page(viewport={"width": width, "height": height})
+        # The front end's advertisement of Nodes 2.0 above the classic canvas.
+        self.page.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")
         self.page.on(
             "console", lambda message: message.type == "error" and self._complain(message.text, message.location)
         )

@@ -40,13 +40,6 @@ def refresh(editor) -> None:
     expect(editor.element(".p-toast-message")).to_have_count(0)
 
 
-def reload(editor) -> None:
-    """Load the page anew. The editor's own errors while it starts are left aside."""
-    editor.reload()
-    assert not [error for error in editor.errors if "StyleDelta" in error]
-    editor.errors.clear()
-
-
 def rows(editor, node: int) -> list[dict]:
     return json.loads(editor.value(node, "rows"))
 
@@ -344,7 +337,7 @@ def test_rows_survive_saving_a_new_page_and_copying(editor, node):
     fill(editor, node, *content)
     size = editor.page.evaluate("(id) => [...app.graph.getNodeById(id).size]", node)
     saved = editor.serialize()
-    reload(editor)
+    editor.reload()
     editor.load(saved)
     assert rows(editor, node) == content
     if editor.renderer == "classic":
@@ -435,7 +428,7 @@ def test_the_rows_speak_chinese(editor, node):
     editor.server.post("/settings/Comfy.Locale", "zh")
     saved = editor.serialize()
     try:
-        reload(editor)
+        editor.reload()
         editor.load(saved)
         editor.show(node, scale=1.2)
         expect(editor.element(".styledelta-add")).to_have_text("添加 LoRA")
@@ -445,4 +438,4 @@ def test_the_rows_speak_chinese(editor, node):
         editor.page.keyboard.press("Escape")
     finally:
         editor.server.post("/settings/Comfy.Locale", "en")
-        reload(editor)
+        editor.reload()

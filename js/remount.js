@@ -3,8 +3,9 @@ import { app } from '../../scripts/app.js'
 /**
  * Put a widget's element into the page where Nodes 2.0 still shows that of a node which is gone.
  *
- * Undo builds every node anew with its old id. Vue then keeps the node's component, which mounts elements only once: without this
- * the old element stays, and what is done there is lost. selector: of the element among those of its node.
+ * Undo, and moving nodes into a subgraph, build nodes anew with their old ids. Vue then keeps the node's component, which mounts
+ * elements only once: without this the old element stays, and what is done there is lost. selector: of the element among those
+ * of its node.
  */
 export function remount(node, element, selector) {
   requestAnimationFrame(() => {

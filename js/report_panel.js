@@ -2,6 +2,7 @@ import { app } from '../../scripts/app.js'
 import { chain } from './chain.js'
 import { loadStyle } from './dom.js'
 import { addDomWidget } from './dom_widget.js'
+import { remount } from './remount.js'
 import { reportView } from './report_view.js'
 
 const WIDGET = 'styledelta_report'
@@ -61,6 +62,7 @@ function show(node, output) {
   const isFirst = !panel.shown
   panel.shown = output
   panel.view.show(output)
+  remount(node, panel.view.element, '.styledelta-panel')
   // Later it is as the user left it.
   if (isFirst) panel.view.setOpen(hasRoom(node, panel))
 }

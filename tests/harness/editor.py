@@ -94,7 +94,7 @@ class Editor:
         """An empty graph, without results and errors so far."""
         self.page.keyboard.press("Escape")
         self.page.evaluate("app.clean()")
-        self.page.evaluate("app.extensionManager.toast.removeAll()")
+        self.page.evaluate("app.extensionManager.toast.removeAll?.()")
         self.errors.clear()
 
     def complaints(self) -> list[str]:

@@ -36,7 +36,7 @@ def node(editor) -> int:
 def refresh(editor) -> None:
     """What the key R does; the editor's messages about it are taken away."""
     editor.page.evaluate("app.refreshComboInNodes()")
-    editor.page.evaluate("app.extensionManager.toast.removeAll?.()")
+    editor.drop_messages()
     expect(editor.element(".p-toast-message")).to_have_count(0)
 
 

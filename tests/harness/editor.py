@@ -94,8 +94,12 @@ class Editor:
         """An empty graph, without results and errors so far."""
         self.page.keyboard.press("Escape")
         self.page.evaluate("app.clean()")
-        self.page.evaluate("app.extensionManager.toast.removeAll?.()")
+        self.drop_messages()
         self.errors.clear()
+
+    def drop_messages(self) -> None:
+        """Take away the editor's messages in a corner of the page; front end 1.58 has no call for it."""
+        self.page.evaluate("app.extensionManager.toast.removeAll?.()")
 
     def complaints(self) -> list[str]:
         """Errors of the console since `clear`, and messages that the editor shows now: missing nodes, failed loads."""

@@ -49,7 +49,7 @@ def draw(editor: Editor, out: Path) -> None:
     editor.run()
     # The report takes room when it comes, and the preview follows it.
     editor.page.wait_for_timeout(3000)
-    editor.page.evaluate("app.extensionManager.toast.removeAll()")
+    editor.drop_messages()
     editor.show(*seen)
     editor.page.wait_for_timeout(1000)
     picture = Image.open(editor.screenshot("widgets")).convert("RGB")

@@ -23,7 +23,9 @@ def inside(editor) -> dict[str, int]:
         return Object.fromEntries(subgraph.nodes.map(({ type, id }) => [type, id]))
     }"""
     ids = editor.page.evaluate(script)
-    view = "([scale, x, y]) => Object.assign(app.canvas.ds, { scale, offset: [x, y] }) && app.canvas.setDirty(true, true)"
+    view = (
+        "([scale, x, y]) => Object.assign(app.canvas.ds, { scale, offset: [x, y] }) && app.canvas.setDirty(true, true)"
+    )
     editor.page.evaluate(view, [0.8, 120, 180])
     editor.page.wait_for_timeout(500)
     yield ids
@@ -37,7 +39,9 @@ def test_rows_are_edited_and_a_report_is_shown_in_a_subgraph(editor, inside):
     (rows,) = (json.loads(node["inputs"]["rows"]) for node in prompt.values() if "rows" in node["inputs"])
     assert rows == [{"name": KOHYA, "model": 1, "on": False}]
     outputs = editor.run()
-    (text,) = (output["text"][0] for key, output in outputs.items() if key.endswith(f":{inside['StyleDeltaLoraReport']}"))
+    (text,) = (
+        output["text"][0] for key, output in outputs.items() if key.endswith(f":{inside['StyleDeltaLoraReport']}")
+    )
     panel = editor.element(".styledelta-panel")
     panel.locator(".sd-text").wait_for()
     expect(panel.locator(".sd-text")).to_contain_text(text.splitlines()[0])

@@ -92,17 +92,17 @@ def place(editor, node: int) -> list[float]:
 def undo(editor, node: int) -> None:
     """Take back the last change of the rows.
 
-    In Nodes 2.0 the front end measures nodes on the screen: a place that is off by a rounding error is a step of its own.
+    The front end has steps of its own: in Nodes 2.0 it measures nodes on the screen, where a place is off by a rounding error.
     """
     before = rows(editor, node)
-    for _ in range(5 if editor.renderer == "vue" else 1):
+    for _ in range(5):
         editor.page.evaluate("document.activeElement?.blur()")
         editor.page.keyboard.press("Control+z")
-        for _ in range(8):
+        for _ in range(15):
             editor.page.wait_for_timeout(200)
             if rows(editor, node) != before:
-                # The rest of the graph is still being loaded.
-                editor.page.wait_for_timeout(400)
+                # The rest of the graph is still being loaded, and an undo before its end is lost.
+                editor.page.wait_for_timeout(1000)
                 return
 
 

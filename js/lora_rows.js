@@ -1,4 +1,5 @@
 import { app } from '../../scripts/app.js'
+import { chain } from './chain.js'
 import { html, icon, loadStyle } from './dom.js'
 import { addDomWidget } from './dom_widget.js'
 import { isOn, loraRow } from './lora_row.js'
@@ -56,12 +57,10 @@ class LoraRows {
       margin: MARGIN
     })
     // The editor calls this when the user refreshes the lists of files.
-    const refresh = node.refreshComboInNode
-    node.refreshComboInNode = (...definitions) => {
-      refresh?.apply(node, definitions)
-      keepDefinitions(definitions[0])
+    chain(node, 'refreshComboInNode', (definitions) => {
+      keepDefinitions(definitions)
       this.render()
-    }
+    })
     this.render()
   }
 

@@ -92,7 +92,8 @@ def place(editor, node: int) -> list[float]:
 def undo(editor, node: int) -> None:
     """Take back the last change of the rows.
 
-    The front end has steps of its own: in Nodes 2.0 it measures nodes on the screen, where a place is off by a rounding error.
+    Nodes 2.0 has steps of its own: it measures nodes on the screen, where a place is off by a rounding error. On the classic
+    canvas too a step sometimes shows no change, for a reason that is not known; one press should do there.
     """
     before = rows(editor, node)
     for _ in range(5):
@@ -101,7 +102,7 @@ def undo(editor, node: int) -> None:
         for _ in range(15):
             editor.page.wait_for_timeout(200)
             if rows(editor, node) != before:
-                # The rest of the graph is still being loaded, and an undo before its end is lost.
+                # The rest of the graph may still be loading.
                 editor.page.wait_for_timeout(1000)
                 return
 

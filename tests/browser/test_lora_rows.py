@@ -90,21 +90,16 @@ def place(editor, node: int) -> list[float]:
 
 
 def undo(editor, node: int) -> None:
-    """Take back the last change of the rows.
-
-    Nodes 2.0 has steps of its own: it measures nodes on the screen, where a place is off by a rounding error. On the classic
-    canvas too a step sometimes shows no change, for a reason that is not known; one press should do there.
-    """
+    """Press the keys of undo once, and wait for the graph."""
     before = rows(editor, node)
-    for _ in range(5):
-        editor.page.evaluate("document.activeElement?.blur()")
-        editor.page.keyboard.press("Control+z")
-        for _ in range(15):
-            editor.page.wait_for_timeout(200)
-            if rows(editor, node) != before:
-                # The rest of the graph may still be loading.
-                editor.page.wait_for_timeout(1000)
-                return
+    editor.page.evaluate("document.activeElement?.blur()")
+    editor.page.keyboard.press("Control+z")
+    for _ in range(15):
+        editor.page.wait_for_timeout(200)
+        if rows(editor, node) != before:
+            break
+    # The rest of the graph may still be loading.
+    editor.page.wait_for_timeout(300)
 
 
 def test_rows_are_added_by_keyboard_and_by_mouse(editor, node):
@@ -307,6 +302,8 @@ def test_the_node_grows_and_shrinks_with_its_rows(editor, node):
 
 
 def test_undo_takes_back_one_change_after_the_other(editor, node):
+    # Nodes 2.0 measures nodes on the screen. At other scales the place is off by a rounding error, a step for its undo.
+    editor.show(node, scale=1)
     fill(editor, node, {"name": KOHYA, "model": 1})
     start = rows(editor, node)
     row(editor, 0).locator("[role=switch]").click()

@@ -318,7 +318,7 @@ def set_theme(editor, name: str) -> None:
 def test_a_saved_graph_opens_without_the_result_and_runs_again(editor, report):
     saved = editor.serialize()
     assert report.text not in json.dumps(saved)
-    editor.page.evaluate("app.clean()")
+    editor.clear()
     editor.load(saved)
     panel = panel_of(editor)
     assert panel.inner_text().strip() == QUIET
@@ -328,12 +328,15 @@ def test_a_saved_graph_opens_without_the_result_and_runs_again(editor, report):
 
 
 def test_results_come_back_with_the_workflows_tab(editor, report):
+    script = """() => {
+        const { openWorkflows, activeWorkflow } = app.extensionManager.workflow
+        return openWorkflows.indexOf(activeWorkflow)
+    }"""
+    tab = editor.page.evaluate(script)
     editor.element(".workflow-tabs-container .new-blank-workflow-button").click()
     editor.page.wait_for_timeout(1000)
     assert editor.element(".styledelta-panel").count() == 0
-    # The new workflow's tab is the last one.
-    tabs = editor.element(".workflow-tabs .p-togglebutton")
-    tabs.nth(tabs.count() - 2).click()
+    editor.element(".workflow-tabs .p-togglebutton").nth(tab).click()
     editor.page.wait_for_timeout(1500)
     assert panel_of(editor).locator(".series").count() == 5
 

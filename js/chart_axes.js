@@ -13,15 +13,19 @@ export function short(value) {
   return Number(value.toPrecision(3)).toLocaleString('en')
 }
 
-/** The width of a text in pixels, well enough to leave room for it. */
+/** The width of a text in pixels, well enough to leave room for it. Chinese characters are as wide as they are high. */
 export function textWidth(text) {
-  return text.length * CHARACTER
+  let width = 0
+  for (const character of text) width += character < '\u2e80' ? CHARACTER : FONT
+  return width
 }
 
 /** The text, or its end behind dots where it is wider than the room: the ends of layers' names tell them apart. */
 export function fitted(text, room) {
-  const most = Math.max(Math.floor(room / CHARACTER), 2)
-  return text.length <= most ? text : `…${text.slice(1 - most)}`
+  if (textWidth(text) <= room) return text
+  let end = text
+  while (end.length > 1 && textWidth(`…${end}`) > room) end = end.slice(1)
+  return `…${end}`
 }
 
 /** Round numbers at even steps of 1, 2 or 5 that enclose low..high in at most `most` steps. */

@@ -1,6 +1,11 @@
 import { FONT, countAxis, drawXAxis, drawYAxis, line, linearAxis, logAxis, short, textWidth } from './chart_axes.js'
 import { svg } from './dom.js'
+import { translate } from './text.js'
 
+const TEXTS = {
+  en: { kept: (name, rank) => `${name} (rank ${rank})` },
+  zh: { kept: (name, rank) => `${name}（秩 ${rank}）` }
+}
 const COLOURS = 6
 const DASHES = ['', '7 3', '2 3']
 const TOP = 8
@@ -16,7 +21,7 @@ export function seriesStyle(index) {
 /** What a line is called: its name with the rank kept, and what its axis shows where it has no name. */
 export function seriesName(chart, series) {
   const name = series.name || chart.y_label
-  return series.cut === undefined ? name : `${name} (rank ${series.cut})`
+  return series.cut === undefined ? name : translate(TEXTS).kept(name, series.cut)
 }
 
 /** Lines over one axis: spectra and curves. The cursor stands at one of the x of the visible lines. */

@@ -1,4 +1,5 @@
 import { chartView, scrolls } from './chart_view.js'
+import { inLanguage } from './chart_words.js'
 import { html, keepPointer } from './dom.js'
 import { reportText } from './report_text.js'
 import { translate } from './text.js'
@@ -114,7 +115,7 @@ export function reportView(onHeight) {
 /** The charts that are drawn, and the lines of those that are text. A chart that cannot be read is named, not swallowed. */
 function read(charts, texts) {
   try {
-    const all = charts.map((chart) => JSON.parse(chart))
+    const all = charts.map((chart) => inLanguage(JSON.parse(chart)))
     const notes = all.filter((chart) => chart.kind === 'note').flatMap((chart) => chart.lines)
     return { data: all.filter((chart) => chart.kind !== 'note'), notes }
   } catch (error) {

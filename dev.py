@@ -33,6 +33,8 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "installed.sha256"
 WORK = ROOT / ".dev"
 BASE = WORK / "base"
+# Test processes at a time, each with memory for a ComfyUI and a server.
+WORKERS = min(4, os.cpu_count() or 1)
 PACK_NAME = "ComfyUI-StyleDelta"
 
 COMFYUI_REPOSITORY = "https://github.com/comfyanonymous/ComfyUI.git"
@@ -240,11 +242,11 @@ def check_sha256(file: Path, expected: str) -> None:
 # ComfyUI's base directory
 
 
-def ensure_base() -> None:
+def ensure_base(base: Path = BASE) -> None:
     """Make the folders that ComfyUI reads and writes, with this checkout linked in as a custom node."""
     for name in ("models", "input", "output", "user", "custom_nodes"):
-        (BASE / name).mkdir(parents=True, exist_ok=True)
-    link_folder(BASE / "custom_nodes" / PACK_NAME, ROOT)
+        (base / name).mkdir(parents=True, exist_ok=True)
+    link_folder(base / "custom_nodes" / PACK_NAME, ROOT)
 
 
 def link_folder(link: Path, target: Path) -> None:
@@ -272,9 +274,9 @@ def set_up(tag: str | None) -> Path:
     return host
 
 
-def call(host: Path, script: Path | str, *arguments: str | Path, cwd: Path = ROOT) -> int:
+def call(host: Path, script: Path | str, *arguments: str | Path, cwd: Path = ROOT, **variables: str) -> int:
     """Run a script, or `-m` and a module, with the virtual environment's Python and return its exit code."""
-    env = os.environ | {"STYLEDELTA_HOST_DIR": str(host), "STYLEDELTA_BASE_DIR": str(BASE)}
+    env = os.environ | {"STYLEDELTA_HOST_DIR": str(host), "STYLEDELTA_BASE_DIR": str(BASE)} | variables
     return subprocess.call([str(part) for part in (venv_python(), script, *arguments)], cwd=cwd, env=env)
 
 
@@ -300,14 +302,19 @@ def bench(host: Path, arguments: list[str]) -> int:
 def test(host: Path, arguments: list[str]) -> int:
     """Run the suites that the arguments name, or all; return 1 when a suite fails.
 
-    Each suite has its own process, because the checkout's package `nodes` and the host's module `nodes` cannot
-    both be importable.
+    Each suite has its own processes, because the checkout's package `nodes` and the host's module `nodes` cannot
+    both be importable. The argument `-n 0` runs it in one process, as a debugger wants it.
     """
     suites, common = split_test_arguments(arguments)
+    for worker in range(WORKERS):
+        ensure_base(BASE.with_name(f"{BASE.name}-gw{worker}"))
+    spread = ["-n", str(WORKERS), "--dist", "loadfile"]
+    # The models of the tests are small: with more threads they wait for each other.
+    threads = {"OMP_NUM_THREADS": "1"}
     # With a selection such as -k, a suite may have no test to run, which pytest reports as 5.
     accepted = {0, 5} if common else {0}
     # pytest puts its working directory on sys.path, so that must not be the checkout.
-    codes = [call(host, "-m", "pytest", *common, *paths, cwd=TESTS) for paths in suites]
+    codes = [call(host, "-m", "pytest", *spread, *common, *paths, cwd=TESTS, **threads) for paths in suites]
     return int(not accepted.issuperset(codes) or set(codes) == {5})
 
 

@@ -65,7 +65,7 @@ const TEMPLATES = Object.entries(CHINESE)
   .filter(([text]) => text.includes('{}'))
   .map(([text, words]) => [new RegExp(`^${text.split('{}').map(escaped).join('(.+)')}$`), words])
 const ONE = ['tab', 'title', 'unit', 'x_label', 'y_label']
-const MANY = ['names', 'rows', 'columns', 'lines']
+const MANY = ['names', 'lines']
 
 /** A chart as Python describes it, with its words in the language in use. */
 export function inLanguage(chart) {

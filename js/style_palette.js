@@ -103,7 +103,8 @@ class Palette {
     if (kind === 'network') {
       this.picture = html('img', { className: 'sd-picture', alt: texts.preview, hidden: true, draggable: false })
       this.caption = html('div', { className: 'sd-caption' })
-      this.top.append(html('div', { className: 'sd-preview' }, this.picture, this.caption))
+      this.preview = html('div', { className: 'sd-preview' }, this.picture, this.caption)
+      this.top.append(this.preview)
     }
     const parts = [this.top, this.chosen, this.gallery.root, this.status]
     this.root = html('div', { className: `sd-palette sd-${kind}`, attributes: { role: 'group', 'aria-label': texts.palette } }, ...parts)
@@ -302,6 +303,7 @@ class Palette {
   async askPreview() {
     if (this.kind !== 'network' || !this.node.graph) return
     this.wanted = true
+    this.preview.setAttribute('aria-busy', 'true')
     if (this.isBusy) this.complain({ isBusy: true })
     if (this.isAsking || this.isBusy) return
     this.isAsking = true
@@ -311,6 +313,7 @@ class Palette {
       else this.showPicture(null)
     }
     this.isAsking = false
+    this.preview.setAttribute('aria-busy', String(this.wanted))
   }
 
   async paint() {

@@ -26,7 +26,6 @@ def folder(base_dir):
 @pytest.fixture
 def node(editor) -> int:
     """An empty LoRA Stack."""
-    editor.page.set_default_timeout(5000)
     refresh(editor)
     node = editor.add("StyleDeltaLoraStack", 0, 0)
     editor.show(node, scale=1.2)
@@ -52,7 +51,8 @@ def fill(editor, node: int, *added: dict) -> None:
         app.canvas.emitAfterChange()
     }"""
     editor.page.evaluate(script, [node, json.dumps(added)])
-    editor.page.wait_for_timeout(300)
+    expect(editor.element(".styledelta-row")).to_have_count(len(added))
+    editor.settle()
 
 
 def row(editor, index: int) -> Locator:
@@ -94,12 +94,9 @@ def undo(editor, node: int) -> None:
     before = rows(editor, node)
     editor.page.evaluate("document.activeElement?.blur()")
     editor.page.keyboard.press("Control+z")
-    for _ in range(15):
-        editor.page.wait_for_timeout(200)
-        if rows(editor, node) != before:
-            break
+    editor.until(lambda: rows(editor, node) != before, True)
     # The rest of the graph may still be loading.
-    editor.page.wait_for_timeout(300)
+    editor.settle()
 
 
 def test_rows_are_added_by_keyboard_and_by_mouse(editor, node):
@@ -178,8 +175,7 @@ def test_strengths_are_dragged_stepped_wheeled_and_typed(editor, node):
     page.mouse.wheel(0, -100)
     page.mouse.wheel(0, -100)
     page.mouse.wheel(0, 100)
-    page.wait_for_timeout(200)
-    assert rows(editor, node)[0]["model"] == 0.71
+    editor.until(lambda: rows(editor, node)[0]["model"], 0.71)
 
     strength.click()
     page.keyboard.type("-1,25")
@@ -286,7 +282,7 @@ def test_rows_are_moved_copied_and_deleted(editor, node):
 
 def test_the_node_grows_and_shrinks_with_its_rows(editor, node):
     def height() -> float:
-        editor.page.wait_for_timeout(400)
+        editor.settle()
         return editor.page.evaluate("(id) => app.graph.getNodeById(id).size[1]", node)
 
     empty = height()
@@ -386,7 +382,6 @@ def test_a_value_that_cannot_be_read_stays_and_can_be_corrected(editor, node):
     script = "([id, text]) => { app.graph.getNodeById(id).widgets.find((w) => w.name === 'rows').value = text }"
     broken = '[{"name": "styledelta_demo_kohya.safetensors", "model": 0.5]'
     editor.page.evaluate(script, [node, broken])
-    editor.page.wait_for_timeout(300)
     area = editor.element(".styledelta-unreadable")
     expect(area).to_have_value(broken)
     assert editor.value(node, "rows") == broken
@@ -423,10 +418,9 @@ def test_the_rows_reach_the_model(editor, node):
 
 def test_the_rows_speak_chinese(editor, node):
     fill(editor, node, {"name": KOHYA}, {"name": INK, "on": False})
-    editor.server.post("/settings/Comfy.Locale", "zh")
     saved = editor.serialize()
     try:
-        editor.reload()
+        editor.speak("zh")
         editor.load(saved)
         editor.show(node, scale=1.2)
         expect(editor.element(".styledelta-add")).to_have_text("添加 LoRA")
@@ -435,5 +429,4 @@ def test_the_rows_speak_chinese(editor, node):
         editor.screenshot("lora_rows_chinese")
         editor.page.keyboard.press("Escape")
     finally:
-        editor.server.post("/settings/Comfy.Locale", "en")
-        editor.reload()
+        editor.speak("en")

@@ -6,7 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 import pytest
-from playwright.sync_api import Locator
+from playwright.sync_api import Locator, expect
 
 KOHYA, DIFFUSERS, LOCON = (f"styledelta_demo_{name}.safetensors" for name in ("kohya", "diffusers", "locon"))
 TUNED, BASE = "checkpoints/styledelta_demo_sd15_tuned.safetensors", "checkpoints/styledelta_demo_sd15.safetensors"
@@ -238,9 +238,8 @@ def test_what_is_done_in_the_panel_is_not_done_to_the_graph(editor, report):
     editor.page.mouse.move(x - 60, y - 20, steps=4)
     editor.page.mouse.up()
     editor.page.mouse.wheel(0, 120)
-    editor.page.wait_for_timeout(300)
+    editor.until(lambda: report.panel.locator("pre").evaluate("(element) => element.scrollTop > 0"), True)
     assert editor.page.evaluate(state, report.node) == before
-    assert report.panel.locator("pre").evaluate("(element) => element.scrollTop") > 0
 
 
 def test_charts_fill_a_node_that_is_made_larger(editor, report):
@@ -268,7 +267,7 @@ def resize(editor, node: int, wider: int, higher: int) -> None:
     editor.page.mouse.down()
     editor.page.mouse.move(x - 3 + wider * scale, y - 3 + higher * scale, steps=6)
     editor.page.mouse.up()
-    editor.page.wait_for_timeout(400)
+    editor.settle()
 
 
 def test_nodes_that_hand_on_a_lora_show_their_report_too(editor):
@@ -312,7 +311,8 @@ def test_both_themes(editor, comparison):
 
 def set_theme(editor, name: str) -> None:
     editor.page.evaluate("(name) => app.extensionManager.setting.set('Comfy.ColorPalette', name)", name)
-    editor.page.wait_for_timeout(500)
+    expect(panel_of(editor)).to_have_css("color-scheme", name)
+    editor.settle()
 
 
 def test_a_saved_graph_opens_without_the_result_and_runs_again(editor, report):
@@ -334,11 +334,9 @@ def test_results_come_back_with_the_workflows_tab(editor, report):
     }"""
     tab = editor.page.evaluate(script)
     editor.element(".workflow-tabs-container .new-blank-workflow-button").click()
-    editor.page.wait_for_timeout(1000)
-    assert editor.element(".styledelta-panel").count() == 0
+    expect(editor.element(".styledelta-panel")).to_have_count(0)
     editor.element(".workflow-tabs .p-togglebutton").nth(tab).click()
-    editor.page.wait_for_timeout(1500)
-    assert panel_of(editor).locator(".series").count() == 5
+    expect(panel_of(editor).locator(".series")).to_have_count(5)
 
 
 def test_undo_keeps_the_result(editor, report):
@@ -350,12 +348,12 @@ def test_undo_keeps_the_result(editor, report):
         return tracker.undo()
     }"""
     editor.page.evaluate(script, report.node)
-    editor.page.wait_for_timeout(500)
-    assert panel_of(editor).locator(".series").count() == 5
+    editor.settle()
+    expect(panel_of(editor).locator(".series")).to_have_count(5)
 
 
 def test_the_panel_speaks_chinese(editor):
-    set_locale(editor, "zh")
+    editor.speak("zh")
     try:
         node = add_report(editor)
         assert panel_of(editor).inner_text().strip() == "运行后在此显示报告。"
@@ -367,13 +365,4 @@ def test_the_panel_speaks_chinese(editor):
         editor.screenshot("report_panel_zh")
         assert not editor.errors
     finally:
-        set_locale(editor, "en")
-
-
-def set_locale(editor, name: str) -> None:
-    """Change the language. The editor then opens the workflow anew and says that it did, so that the graph is emptied."""
-    editor.page.evaluate("(name) => app.extensionManager.setting.set('Comfy.Locale', name)", name)
-    editor.element(".p-toast-message-success").first.wait_for()
-    # Further notices follow the first.
-    editor.page.wait_for_timeout(2500)
-    editor.clear()
+        editor.speak("en")

@@ -3,12 +3,15 @@
 import hashlib
 import json
 import time
+from contextlib import suppress
 from io import BytesIO
 
 import numpy as np
 import pytest
-from editor import Editor, PromptError
+from editor import PromptError
 from PIL import Image
+from playwright.sync_api import TimeoutError as PageTimeoutError
+from playwright.sync_api import expect
 
 MODULE = "/extensions/ComfyUI-StyleDelta/style_weights.js"
 TABLE = "26 styles (Dumoulin 2017)"
@@ -51,22 +54,30 @@ class PaletteNode:
             mouse.move(*place, steps=4)
         mouse.up()
 
-    def picture(self) -> bytes:
-        """The preview's file, when it has been the same for a while."""
+    def file(self) -> bytes:
+        """The preview's file, empty without one."""
         script = """async () => {
             const { src } = document.querySelector('.sd-picture')
             if (!src) return []
             try { return [...new Uint8Array(await (await fetch(src)).arrayBuffer())] } catch { return [] }
         }"""
+        return bytes(self.editor.page.evaluate(script))
+
+    def picture(self) -> bytes:
+        """The preview's file, when it is up to date and has been the same for a while."""
         last, since, deadline = b"", time.monotonic(), time.monotonic() + 60
         while time.monotonic() < deadline:
-            seen = bytes(self.editor.page.evaluate(script))
-            if seen != last:
+            seen = self.file()
+            if seen != last or self.root.locator(".sd-preview").get_attribute("aria-busy") != "false":
                 last, since = seen, time.monotonic()
-            if last and time.monotonic() - since > 1.5:
+            if last and time.monotonic() - since > 1:
                 return last
             self.editor.page.wait_for_timeout(150)
         raise TimeoutError("The preview does not come to rest.")
+
+    @property
+    def caption(self):
+        return self.root.locator(".sd-caption")
 
     def wait_for_thumbnails(self) -> None:
         shown = "document.querySelectorAll('.sd-option .sd-swatch:not(.sd-plain)').length === 26"
@@ -223,7 +234,7 @@ def test_a_workflow_keeps_the_palette(editor, palette):
 
 def test_the_picture_is_painted_in_the_mix_that_was_seen(editor, palette, portrait):
     palette.wait_for_thumbnails()
-    assert "Demo photo" in palette.root.locator(".sd-caption").inner_text()
+    expect(palette.caption).to_contain_text("Demo photo")
     demo = palette.picture()
     shown = painted(editor, palette, portrait)
     palette.drag((0.4, 0.5), (0.7, 0.5))
@@ -234,8 +245,9 @@ def test_the_picture_is_painted_in_the_mix_that_was_seen(editor, palette, portra
         assert palette.weights() == weights
         output = editor.run()[str(shown)]["images"][0]
         results.append(pixels(editor.server.view(**output)))
+        expect(palette.caption).to_have_text("Your picture")
         seen = palette.picture()
-        assert palette.root.locator(".sd-caption").inner_text() == "Your picture" and seen != demo
+        assert seen != demo
         # A PNG of the host cuts off what the preview rounds.
         assert np.abs(pixels(seen) - results[-1]).max() < 1 / 255 + 1e-4
     assert np.abs(results[0] - results[1]).mean() > 0.02
@@ -270,7 +282,7 @@ def test_while_a_prompt_runs_the_last_picture_stays(editor, palette):
     server.submit(prompt)
     palette.drag((0.4, 0.5), (0.8, 0.5))
     palette.root.locator(".sd-status", has_text="A prompt is running").wait_for()
-    assert palette.styles() == [(19, 0.2), (5, 0.8)] and palette.picture() == before
+    assert palette.styles() == [(19, 0.2), (5, 0.8)] and palette.file() == before
     assert server.queue()["queue_running"]
     server.interrupt()
     status = palette.root.locator(".sd-status", has_text="A prompt is running")
@@ -293,9 +305,11 @@ def test_what_cannot_be_read_stays(editor, palette):
     with pytest.raises(PromptError, match="lacks the number of a style"):
         editor.run()
     # Older editors show the error in a dialog.
-    editor.page.wait_for_timeout(1000)
-    editor.page.keyboard.press("Escape")
-    editor.page.wait_for_function("!document.querySelector('.p-dialog')")
+    dialog = editor.element(".p-dialog")
+    with suppress(PageTimeoutError):
+        dialog.wait_for(timeout=5000)
+        editor.page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
 
 
 def test_other_networks(editor, palette):
@@ -312,18 +326,17 @@ def test_other_networks(editor, palette):
     assert palette.root.get_by_role("option").count() == 0
 
 
-def test_its_texts_are_chinese_where_the_editor_is(server, browser, opened):
+def test_its_texts_are_chinese_where_the_editor_is(editor):
     try:
-        with Editor(server, browser, opened.renderer, opened.folder, locale="zh") as editor:
-            editor.clear()
-            palette = PaletteNode(editor, editor.add("StyleDeltaStylePalette", 340, 0, palette='{"styles": []}'))
-            editor.show(scale=1.0)
-            palette.wait_for_thumbnails()
-            assert palette.pad.get_attribute("aria-label") == "各风格的权重"
-            palette.root.locator(".sd-status", has_text="请在下方选择最多 4 种风格").wait_for()
-            editor.screenshot("style_palette_zh")
+        editor.speak("zh")
+        palette = PaletteNode(editor, editor.add("StyleDeltaStylePalette", 340, 0, palette='{"styles": []}'))
+        editor.show(scale=1.0)
+        palette.wait_for_thumbnails()
+        assert palette.pad.get_attribute("aria-label") == "各风格的权重"
+        palette.root.locator(".sd-status", has_text="请在下方选择最多 4 种风格").wait_for()
+        editor.screenshot("style_palette_zh")
     finally:
-        server.post("/settings/Comfy.Locale", "en")
+        editor.speak("en")
 
 
 def test_norm_styles_are_mixed_and_run(editor, base_dir):

@@ -27,7 +27,7 @@ def inside(editor) -> dict[str, int]:
         "([scale, x, y]) => Object.assign(app.canvas.ds, { scale, offset: [x, y] }) && app.canvas.setDirty(true, true)"
     )
     editor.page.evaluate(view, [0.8, 120, 180])
-    editor.page.wait_for_timeout(500)
+    editor.settle()
     return ids
 
 

@@ -1,6 +1,7 @@
 """Each kind of standard widget, changed by mouse and keyboard in the real editor, arrives in the prompt."""
 
 import re
+from itertools import islice
 
 import pytest
 from editor import Editor
@@ -28,7 +29,6 @@ def click_widget(editor: Editor, node: int, name: str, clicks: int = 1) -> None:
     x, y = editor.page.evaluate(CLASSIC_PLACE, [node, name])
     for _ in range(clicks):
         editor.page.mouse.click(x, y)
-    editor.page.wait_for_timeout(400)
 
 
 def type_into(editor: Editor, node: int, name: str, text: str) -> None:
@@ -43,7 +43,6 @@ def type_into(editor: Editor, node: int, name: str, text: str) -> None:
         click_widget(editor, node, name, 2)
         editor.element(".graphdialog input").fill(text)
         editor.page.keyboard.press("Enter")
-    editor.page.wait_for_timeout(400)
 
 
 def step_up(editor: Editor, node: int, name: str, text: str) -> None:
@@ -54,7 +53,6 @@ def step_up(editor: Editor, node: int, name: str, text: str) -> None:
     control(editor, node, name).focus()
     editor.page.keyboard.press("ArrowUp")
     editor.page.keyboard.press("Tab")
-    editor.page.wait_for_timeout(400)
 
 
 def choose(editor: Editor, node: int, name: str, choice: str) -> None:
@@ -65,7 +63,6 @@ def choose(editor: Editor, node: int, name: str, choice: str) -> None:
     else:
         click_widget(editor, node, name)
         editor.element(".litecontextmenu .litemenu-entry").get_by_text(choice, exact=True).click()
-    editor.page.wait_for_timeout(400)
 
 
 def toggle(editor: Editor, node: int, name: str) -> None:
@@ -73,7 +70,6 @@ def toggle(editor: Editor, node: int, name: str) -> None:
         control(editor, node, name).click(force=True)
     else:
         click_widget(editor, node, name)
-    editor.page.wait_for_timeout(400)
 
 
 def write_lines(editor: Editor, node: int, name: str, text: str) -> None:
@@ -81,7 +77,6 @@ def write_lines(editor: Editor, node: int, name: str, text: str) -> None:
     area = control(editor, node, name) if editor.renderer == "vue" else editor.element("textarea.comfy-multiline-input")
     area.click()
     editor.page.keyboard.type(text)
-    editor.page.wait_for_timeout(400)
 
 
 CASES = {
@@ -101,22 +96,15 @@ def test_a_widget_is_edited_by_mouse_and_keyboard(editor, kind):
     editor.show(node, scale=1.2)
     assert editor.value(node, name) != expected
     edit(editor, node, name, given)
-    assert editor.prompt()[str(node)]["inputs"][name] == expected
+    editor.until(lambda: editor.prompt()[str(node)]["inputs"][name], expected)
     editor.screenshot(f"widget_{kind}")
-
-
-def in_language(editor: Editor, language: str) -> Editor:
-    """The same page in another language."""
-    editor.server.post("/settings/Comfy.Locale", language)
-    editor.reload()
-    editor.clear()
-    return editor
 
 
 @pytest.fixture
 def chinese(editor):
-    yield in_language(editor, "zh")
-    in_language(editor, "en")
+    editor.speak("zh")
+    yield editor
+    editor.speak("en")
 
 
 def open_help(editor: Editor, node: int) -> str:
@@ -160,20 +148,23 @@ def front_end(editor: Editor) -> tuple[int, ...]:
     return tuple(map(int, editor.page.evaluate("window.__COMFYUI_FRONTEND_VERSION__").split(".")[:2]))
 
 
-def search(editor: Editor, text: str) -> list[str]:
-    """What the editor's search for nodes offers first for a text."""
+def assert_found(editor: Editor, text: str, name: str) -> None:
+    """The editor's search for nodes offers that node among the first for a text."""
     editor.page.evaluate("app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
     field = editor.element("input[role=combobox]").last
     field.fill(text)
-    editor.page.wait_for_timeout(1000)
-    offered = [option for option in editor.page.get_by_role("option").all_inner_texts() if option]
+
+    def is_offered() -> bool:
+        offered = filter(None, editor.page.get_by_role("option").all_inner_texts())
+        return any(option.startswith(name) for option in islice(offered, 3))
+
+    editor.until(is_offered, True)
     editor.screenshot(f"search_{text.split()[0].lower()}")
     # A dialog that is closed with a text in it is an error in front end 1.32.9, which closes the list first, and then the dialog.
     field.fill("")
     for _ in range(2):
         editor.page.keyboard.press("Escape")
-        editor.page.wait_for_timeout(200)
-    return offered[:3]
+        editor.settle()
 
 
 def test_the_search_finds_nodes_by_name_and_by_alias(editor):
@@ -182,4 +173,4 @@ def test_the_search_finds_nodes_by_name_and_by_alias(editor):
     if len(words) == 1:
         print("This host has no search aliases: they come with ComfyUI 0.10.0.")
     for text in words[:2]:
-        assert any(offered.startswith(info["display_name"]) for offered in search(editor, text)), text
+        assert_found(editor, text, info["display_name"])

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from comfy_server import ComfyServer, PromptError, failure
 from playwright.sync_api import Browser, Locator, Playwright
@@ -42,6 +43,10 @@ BLANK = {"version": 0.4, "last_node_id": 0, "last_link_id": 0, "nodes": [], "lin
 START_TIMEOUT = 120_000
 # Free room around nodes in pictures, in pixels: the menus are at the top and on the left.
 LEFT, TOP, MARGIN = 100, 130, 40
+# Pictures of the screen in a row in which nothing moves, by which the page is taken to be at rest; and after which it is not awaited.
+CALM_FRAMES, MAX_FRAMES = 30, 1800
+
+Value = TypeVar("Value")
 
 
 def launch_chromium(playwright: Playwright) -> Browser:
@@ -90,8 +95,37 @@ class Editor:
         ready = "window.app?.graph && LiteGraph.registered_node_types['StyleDeltaAddLora'] && app.extensionManager"
         self.page.wait_for_function(ready, timeout=START_TIMEOUT)
         # The editor opens its default workflow last.
-        self.page.wait_for_timeout(1500)
+        self.page.wait_for_function("app.extensionManager.workflow.activeWorkflow", timeout=START_TIMEOUT)
+        self.settle()
         self.errors[before:] = [error for error in self.errors[before:] if "StyleDelta" in error]
+
+    def speak(self, language: str) -> None:
+        """Load the page anew in another language, with an empty graph."""
+        self.server.post("/settings/Comfy.Locale", language)
+        self.reload()
+        self.clear()
+
+    def settle(self) -> None:
+        """Wait until what is on the page stays where it is: on a machine that is busy this takes longer."""
+        script = """async ([calm, most]) => {
+            const places = () => [...document.querySelectorAll('[data-node-id], .dom-widget, .p-dialog, .p-toast-message')]
+                .map((element) => element.getBoundingClientRect()).map(({ x, y, width, height }) => [x, y, width, height])
+            const look = () => JSON.stringify([places(), app.graph.nodes.map(({ pos, size }) => [...pos, ...size])])
+            for (let frame = 0, same = 0, last = ''; same < calm && frame < most; frame++) {
+                await new Promise(requestAnimationFrame)
+                const now = look()
+                same = now === last ? same + 1 : 0
+                last = now
+            }
+        }"""
+        self.page.evaluate(script, [CALM_FRAMES, MAX_FRAMES])
+
+    def until(self, read: Callable[[], Value], expected: Value, timeout: float = 30) -> None:
+        """Wait until what is read is as expected; fail with what it was last."""
+        deadline = time.monotonic() + timeout
+        while (found := read()) != expected and time.monotonic() < deadline:
+            self.page.wait_for_timeout(100)
+        assert found == expected
 
     def clear(self) -> None:
         """An empty graph, without results and errors so far."""
@@ -165,7 +199,7 @@ class Editor:
             app.canvas.setDirty(true, true)
         }"""
         self.page.evaluate(script, [list(nodes), scale, LEFT, TOP, MARGIN])
-        self.page.wait_for_timeout(400)
+        self.settle()
 
     def boxes(self) -> list[dict[str, Any]]:
         """Where each node is drawn, in pixels of the page: id, title, left, top, right and bottom, with the title bar."""
@@ -188,7 +222,7 @@ class Editor:
     def load(self, workflow: dict[str, Any]) -> None:
         """Open a workflow as a user would open its file."""
         self.page.evaluate("(workflow) => app.loadGraphData(workflow)", workflow)
-        self.page.wait_for_timeout(800)
+        self.settle()
 
     def serialize(self) -> dict[str, Any]:
         """The workflow as it would be saved."""

@@ -13,7 +13,17 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 MODEL_INPUTS = {"ckpt_name", "lora_name", "control_net_name", "tuned", "base"}
 # What a twin may change: the real files become the demo's, and a picture of noise need not be large.
-REPLACED = MODEL_INPUTS | {"rows", "control_net", "control_lora", "image", "width", "height", "steps"}
+REPLACED = MODEL_INPUTS | {
+    "rows",
+    "palette",
+    "folder",
+    "control_net",
+    "control_lora",
+    "image",
+    "width",
+    "height",
+    "steps",
+}
 OWN_FILES = "styledelta_norms_"
 TITLE_HEIGHT = 30
 

@@ -22,6 +22,8 @@ PREVIEW_SIDE, THUMBNAIL_SIDE = 256, 96
 # Of a network with more styles the others have no thumbnail.
 MAX_THUMBNAILS = 64
 MAX_NAME = 500
+# Of a picture beside a file; larger ones are not opened.
+MAX_PIXELS = 64_000_000
 
 
 class PreviewRequest(NamedTuple):
@@ -117,6 +119,8 @@ def picture_of_file(path: str) -> bytes:
     file = BytesIO()
     try:
         with Image.open(path) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(f"The picture has more than {MAX_PIXELS // 10**6} million pixels.")
             square = ImageOps.fit(picture.convert("RGB"), (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError("The file is no picture that can be read.") from error

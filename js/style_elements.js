@@ -19,7 +19,8 @@ export function shortName(name) {
 }
 
 function initials(name) {
-  const words = shortName(name).split(/[\s_.-]+/).filter(Boolean)
+  // ComfyUI's number at the end of a saved file tells nothing.
+  const words = shortName(name).replace(/_\d{5}_$/, '').split(/[\s_.-]+/).filter(Boolean)
   const last = words.at(-1) ?? '?'
   return /^\d+$/.test(last) ? last : words.slice(-2).map((word) => word[0].toUpperCase()).join('')
 }

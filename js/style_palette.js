@@ -288,7 +288,8 @@ class Palette {
   }
 
   showSheet(sheet) {
-    if (this.kind === 'files' && sheet.names.join() === this.sheet.names.join()) return
+    const isKnown = (part) => sheet[part].join() === this.sheet[part].join()
+    if (this.kind === 'files' && isKnown('names') && isKnown('pictures')) return
     this.sheet = { ...sheet }
     this.show()
     if (this.kind === 'network') this.tell(this.texts.painting)

@@ -120,9 +120,10 @@ def register_routes() -> None:
     if server is None or any(getattr(route, "path", None) == PREVIEW for route in server.routes):
         return
     turns = _Turns()
+    disk = asyncio.Lock()
     server.routes.get(f"{ROUTES}/thumbnails")(partial(_answer, partial(_thumbnails, turns)))
-    server.routes.get(f"{ROUTES}/files")(partial(_answer, _files))
-    server.routes.get(f"{ROUTES}/file_picture")(partial(_answer, _file_picture))
+    server.routes.get(f"{ROUTES}/files")(partial(_answer, partial(_files, disk)))
+    server.routes.get(f"{ROUTES}/file_picture")(partial(_answer, partial(_file_picture, disk)))
     server.routes.post(PREVIEW)(partial(_answer, partial(_preview, turns)))
 
 
@@ -198,9 +199,10 @@ async def _thumbnails(turns: _Turns, request: web.Request) -> web.StreamResponse
     return response
 
 
-async def _files(request: web.Request) -> web.Response:
-    """The names of the LoRA files, and which of them have a picture beside them."""
-    value = await asyncio.to_thread(_named_files)
+async def _files(disk: asyncio.Lock, request: web.Request) -> web.Response:
+    """The names of the LoRA files, and which of them have a picture beside them. disk: held while it is read, by one request at a time."""
+    async with disk:
+        value = await asyncio.to_thread(_named_files)
     return web.json_response(value, headers={"Cache-Control": "no-store"})
 
 
@@ -218,8 +220,9 @@ def _picture_beside(name: str) -> str | None:
     return next((stem + ending for ending in PICTURE_ENDINGS if os.path.isfile(stem + ending)), None)
 
 
-async def _file_picture(request: web.Request) -> web.Response:
-    picture = await asyncio.to_thread(_small_file_picture, request.query.get("name", ""))
+async def _file_picture(disk: asyncio.Lock, request: web.Request) -> web.Response:
+    async with disk:
+        picture = await asyncio.to_thread(_small_file_picture, request.query.get("name", ""))
     if picture is None:
         return web.Response(status=404, text="There is no such picture.")
     return web.Response(body=picture, content_type="image/jpeg", headers={"Cache-Control": "private, max-age=300"})

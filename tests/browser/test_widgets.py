@@ -113,9 +113,9 @@ def open_help(editor: Editor, node: int) -> str:
     # The toolbox is above the node: room for it below the menus.
     editor.page.evaluate("app.canvas.ds.offset[1] += 150")
     editor.page.evaluate("(id) => app.canvas.selectNode(app.graph.getNodeById(id))", node)
-    editor.element("[data-testid=info-button]").click(timeout=10_000)
+    editor.element("[data-testid=info-button]").click()
     page = editor.element(".node-help-content")
-    page.locator("h1").first.wait_for(timeout=10_000)
+    page.locator("h1").first.wait_for()
     text = page.inner_text()
     editor.page.evaluate("app.extensionManager.setting.set('Comfy.Canvas.SelectionToolbox', false)")
     return text

@@ -27,6 +27,15 @@ def read(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def test_a_missing_node_would_be_seen(editor):
+    node = {"id": 1, "type": "NoSuchNode", "pos": [0, 0], "size": [200, 100], "flags": {}, "order": 0, "mode": 0}
+    editor.load({"version": 0.4, "last_node_id": 1, "last_link_id": 0, "nodes": [node], "links": []})
+    editor.until(lambda: any("NoSuchNode" in text for text in editor.complaints()), True)
+    editor.page.keyboard.press("Escape")
+    editor.clear()
+    editor.until(editor.complaints, [])
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_it_opens_and_would_queue_its_twin(editor, path):
     editor.load(read(path))
@@ -44,6 +53,16 @@ def test_it_opens_and_would_queue_its_twin(editor, path):
     editor.screenshot(f"workflow_{path.stem}")
     overlaps = [(a["title"], b["title"]) for a, b in combinations(editor.boxes(), 2) if overlap(a, b)]
     assert not overlaps
+
+
+@pytest.mark.parametrize("name", ["pose_json", "style_library"])
+def test_it_runs_in_the_editor(editor, name):
+    editor.load(read(ROOT / f"workflows/{name}.json"))
+    for node_id, node in read(ROOT / f"tests/prompts/{name}.json")["prompt"].items():
+        editor.set(int(node_id), **{key: value for key, value in node["inputs"].items() if not isinstance(value, list)})
+    outputs = editor.run()
+    assert any(output.get("images") for output in outputs.values())
+    editor.screenshot(f"ran_{name}")
 
 
 def overlap(a: dict, b: dict) -> bool:

@@ -39,8 +39,12 @@ NOISE = (
     # The minimap, when a subgraph of a loaded workflow is opened.
     "Attempted to cleanup event listeners for graph that was never set up",
 )
+# The host's events at the end of a prompt.
+ENDINGS = ["execution_success", "execution_error", "execution_interrupted"]
 BLANK = {"version": 0.4, "last_node_id": 0, "last_link_id": 0, "nodes": [], "links": [], "groups": [], "config": {}}
 START_TIMEOUT = 120_000
+# What the editor's messages are in: those of a corner, dialogs, and the panels of newer front ends.
+MESSAGES = ".p-toast-message, .p-dialog, [data-testid=error-overlay], [data-testid=missing-node-card]"
 # Free room around nodes in pictures, in pixels: the menus are at the top and on the left.
 LEFT, TOP, MARGIN = 100, 130, 40
 # Pictures of the screen in a row in which nothing moves, by which the page is taken to be at rest; and after which it is not awaited.
@@ -143,7 +147,7 @@ class Editor:
 
     def complaints(self) -> list[str]:
         """Errors of the console since `clear`, and messages that the editor shows now: missing nodes, failed loads."""
-        shown = self.page.locator(".p-toast-message, .p-dialog").all_inner_texts()
+        shown = self.page.locator(MESSAGES).all_inner_texts()
         return [*self.errors, *(text for text in shown if not any(noise in text for noise in NOISE))]
 
     def add(self, node_type: str, x: float = 0, y: float = 0, **widgets: Any) -> int:
@@ -236,14 +240,20 @@ class Editor:
     def run(self, timeout: float = 300) -> dict[str, Any]:
         """Queue the graph, wait, and return its outputs by node id; raise PromptError when it fails."""
         known = self.server.get("/history")
-        self.page.evaluate("app.queuePrompt(0, 1)")
+        script = """(endings) => {
+            window.runEnded = false
+            for (const ending of endings) app.api.addEventListener(ending, () => { window.runEnded = true }, { once: true })
+            app.queuePrompt(0, 1)
+        }"""
+        self.page.evaluate(script, ENDINGS)
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             for entry in (entry for key, entry in self.server.get("/history").items() if key not in known):
+                # The page learns of it by its own connection.
+                self.page.wait_for_function("window.runEnded")
+                self.settle()
                 if error := failure(entry["prompt"][2], entry["status"]["messages"]):
                     raise error
-                # The page learns of it by its own connection.
-                self.page.wait_for_timeout(500)
                 return entry["outputs"]
             self.page.wait_for_timeout(200)
         raise TimeoutError(f"The prompt was not done in {timeout:g} s.")

@@ -37,8 +37,9 @@ def test_every_style_is_what_its_loader_applies(host, checkpoint, folder):
         core_model, core_clip = host.node("LoraLoader")().load_lora(*checkpoint, style, 0.7, 0.7)
         for ours, core in ((model, core_model), (clip.patcher, core_clip.patcher)):
             assert ours.patches.keys() == core.patches.keys()
+            found = updates(ours)
             for key, expected in updates(core).items():
-                assert torch.allclose(updates(ours)[key], expected, atol=1e-6), key
+                assert torch.allclose(found[key], expected, atol=1e-6), key
         assert count == len(LORAS) + 1 and style in report
         seen.append(style)
     assert seen == sorted(seen) and len(set(seen)) == count

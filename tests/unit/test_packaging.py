@@ -159,6 +159,13 @@ def test_pictures_are_small():
     assert pictures and not [path.name for path in pictures if path.stat().st_size > LARGEST_PICTURE]
 
 
+@pytest.mark.parametrize(("page", "language"), [("README.md", "en"), ("README.zh.md", "zh")])
+def test_every_node_is_named_in_a_readme(page, language):
+    names = [node["display_name"] for node in json.loads(read(ROOT / f"locales/{language}/nodeDefs.json")).values()]
+    text = read(ROOT / page)
+    assert names and not [name for name in names if name not in text]
+
+
 @pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
 def test_every_file_that_a_readme_names_is_there(page):
     text = read(ROOT / page)

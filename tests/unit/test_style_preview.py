@@ -110,3 +110,6 @@ def test_a_file_s_picture_is_made_square(tmp_path):
     path.write_bytes(b"no picture")
     with pytest.raises(ValueError, match="no picture that can be read"):
         picture_of_file(str(path))
+    Image.new("1", (8001, 8000)).save(path)
+    with pytest.raises(ValueError, match="more than 64 million pixels"):
+        picture_of_file(str(path))

@@ -15,6 +15,8 @@ def test_every_node_can_be_placed_saved_and_loaded(editor, node_ids):
     assert [node["type"] for node in saved["nodes"]] == node_ids
     before = editor.prompt()
     assert len(before) == len(placed)
+    editor.reload()
+    editor.errors.clear()
     editor.load(saved)
     assert editor.prompt() == before
     editor.screenshot("all_nodes")

@@ -9,13 +9,15 @@ WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 # The widgets of js/, whose values are texts.
 WIDGET_TYPES |= {"STYLEDELTA_LORA_ROWS", "STYLEDELTA_STYLE_PALETTE", "STYLEDELTA_NORM_PALETTE"}
 NOTES = {"Note", "MarkdownNote"}
+# What the editor does with a number after a run.
+CONTROLS = {"fixed", "increment", "decrement", "randomize"}
 
 
 def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
     """Return the prompt that the editor would queue for a workflow.
 
     Raises KeyError for a node that the server does not have, and ValueError when a node's widget values are more or
-    fewer than its widgets.
+    fewer than its widgets, or no value of theirs.
     """
     links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     prompt = {}
@@ -44,8 +46,8 @@ def widget_values(node: dict[str, Any], info: dict[str, Any]) -> Iterator[tuple[
         for name, kind, options in input_specs(info):
             if (isinstance(kind, list) or kind in WIDGET_TYPES) and not options.get("forceInput"):
                 yield name, next(values)
-                if options.get("control_after_generate"):
-                    next(values)
+                if options.get("control_after_generate") and (control := next(values)) not in CONTROLS:
+                    raise ValueError(f"node {node['id']} ({node['type']}) has {control!r} where it says how to go on")
         # The editor adds the upload button at the end.
         if any(options.get("image_upload") for _, _, options in input_specs(info)):
             next(values)

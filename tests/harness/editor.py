@@ -43,8 +43,6 @@ NOISE = (
 ENDINGS = ["execution_success", "execution_error", "execution_interrupted"]
 BLANK = {"version": 0.4, "last_node_id": 0, "last_link_id": 0, "nodes": [], "links": [], "groups": [], "config": {}}
 START_TIMEOUT = 120_000
-# What the editor's messages are in: those of a corner, dialogs, and the panels of newer front ends.
-MESSAGES = ".p-toast-message, .p-dialog, [data-testid=error-overlay], [data-testid=missing-node-card]"
 # Free room around nodes in pictures, in pixels: the menus are at the top and on the left.
 LEFT, TOP, MARGIN = 100, 130, 40
 # Pictures of the screen in a row in which nothing moves, by which the page is taken to be at rest; and after which it is not awaited.
@@ -146,9 +144,14 @@ class Editor:
         self.page.evaluate("app.extensionManager.toast.removeAll?.()")
 
     def complaints(self) -> list[str]:
-        """Errors of the console since `clear`, and messages that the editor shows now: missing nodes, failed loads."""
-        shown = self.page.locator(MESSAGES).all_inner_texts()
-        return [*self.errors, *(text for text in shown if not any(noise in text for noise in NOISE))]
+        """Errors of the console since `clear`, messages that the editor shows now, and nodes of the graph that it does not know."""
+        shown = self.page.locator(".p-toast-message, .p-dialog").all_inner_texts()
+        # Newer front ends count missing nodes and missing models together.
+        script = """() => app.graph.nodes
+            .filter((node) => !node.subgraph && !LiteGraph.registered_node_types[node.type])
+            .map(({ type }) => `Missing node: ${type}`)"""
+        unknown = self.page.evaluate(script)
+        return [*self.errors, *unknown, *(text for text in shown if not any(noise in text for noise in NOISE))]
 
     def add(self, node_type: str, x: float = 0, y: float = 0, **widgets: Any) -> int:
         """Place a node, set widgets by name, and return its id."""

@@ -41,3 +41,13 @@ def editor(opened) -> Iterator[Editor]:
     opened.clear()
     yield opened
     assert not opened.complaints()
+
+
+@pytest.fixture
+def chinese(editor) -> Iterator[Editor]:
+    """The editor in Chinese."""
+    try:
+        editor.speak("zh")
+        yield editor
+    finally:
+        editor.speak("en")

@@ -352,17 +352,13 @@ def test_undo_keeps_the_result(editor, report):
     expect(panel_of(editor).locator(".series")).to_have_count(5)
 
 
-def test_the_panel_speaks_chinese(editor):
-    editor.speak("zh")
-    try:
-        node = add_report(editor)
-        assert panel_of(editor).inner_text().strip() == "运行后在此显示报告。"
-        ran = run(editor, node, panel_of(editor))
-        assert ran.panel.locator(".sd-toggle").inner_text().strip() == "报告"
-        assert ran.panel.locator("[role=tab]").all_inner_texts() == ["奇异值谱", "能量"]
-        assert ran.panel.locator(".sd-title").first.inner_text().endswith("中最强各层的奇异值")
-        assert "奇异值序号" in plot(ran.panel).text_content()
-        editor.screenshot("report_panel_zh")
-        assert not editor.errors
-    finally:
-        editor.speak("en")
+def test_the_panel_speaks_chinese(chinese):
+    node = add_report(chinese)
+    assert panel_of(chinese).inner_text().strip() == "运行后在此显示报告。"
+    ran = run(chinese, node, panel_of(chinese))
+    assert ran.panel.locator(".sd-toggle").inner_text().strip() == "报告"
+    assert ran.panel.locator("[role=tab]").all_inner_texts() == ["奇异值谱", "能量"]
+    assert ran.panel.locator(".sd-title").first.inner_text().endswith("中最强各层的奇异值")
+    assert "奇异值序号" in plot(ran.panel).text_content()
+    chinese.screenshot("report_panel_zh")
+    assert not chinese.errors

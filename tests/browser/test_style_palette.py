@@ -329,17 +329,13 @@ def test_other_networks(editor, palette):
     assert palette.root.get_by_role("option").count() == 0
 
 
-def test_its_texts_are_chinese_where_the_editor_is(editor):
-    try:
-        editor.speak("zh")
-        palette = PaletteNode(editor, editor.add("StyleDeltaStylePalette", 340, 0, palette='{"styles": []}'))
-        editor.show(scale=1.0)
-        palette.wait_for_thumbnails()
-        assert palette.pad.get_attribute("aria-label") == "各风格的权重"
-        palette.root.locator(".sd-status", has_text="请在下方选择最多 4 种风格").wait_for()
-        editor.screenshot("style_palette_zh")
-    finally:
-        editor.speak("en")
+def test_its_texts_are_chinese_where_the_editor_is(chinese):
+    palette = PaletteNode(chinese, chinese.add("StyleDeltaStylePalette", 340, 0, palette='{"styles": []}'))
+    chinese.show(scale=1.0)
+    palette.wait_for_thumbnails()
+    assert palette.pad.get_attribute("aria-label") == "各风格的权重"
+    palette.root.locator(".sd-status", has_text="请在下方选择最多 4 种风格").wait_for()
+    chinese.screenshot("style_palette_zh")
 
 
 def test_norm_styles_are_mixed_and_run(editor, base_dir):

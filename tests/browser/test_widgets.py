@@ -100,13 +100,6 @@ def test_a_widget_is_edited_by_mouse_and_keyboard(editor, kind):
     editor.screenshot(f"widget_{kind}")
 
 
-@pytest.fixture
-def chinese(editor):
-    editor.speak("zh")
-    yield editor
-    editor.speak("en")
-
-
 def open_help(editor: Editor, node: int) -> str:
     """Select a node, press the button of its toolbox that opens the help, and return what the page says."""
     editor.page.evaluate("app.extensionManager.setting.set('Comfy.Canvas.SelectionToolbox', true)")

@@ -27,6 +27,13 @@ def read(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def set_values(editor, prompt: dict) -> None:
+    """Set all widgets as in a prompt."""
+    for node_id, node in prompt.items():
+        values = {name: value for name, value in node["inputs"].items() if not isinstance(value, list)}
+        editor.set(int(node_id), **values)
+
+
 def test_a_missing_node_would_be_seen(editor):
     node = {"id": 1, "type": "NoSuchNode", "pos": [0, 0], "size": [200, 100], "flags": {}, "order": 0, "mode": 0}
     editor.load({"version": 0.4, "last_node_id": 1, "last_link_id": 0, "nodes": [node], "links": []})
@@ -41,9 +48,7 @@ def test_it_opens_and_would_queue_its_twin(editor, path):
     editor.load(read(path))
     assert not editor.complaints()
     expected = read(ROOT / "tests/prompts" / path.name)["prompt"]
-    for node_id, node in expected.items():
-        values = {name: value for name, value in node["inputs"].items() if not isinstance(value, list)}
-        editor.set(int(node_id), **values)
+    set_values(editor, expected)
     queued = editor.prompt()
     assert queued.keys() == expected.keys()
     for node_id, node in expected.items():
@@ -58,8 +63,7 @@ def test_it_opens_and_would_queue_its_twin(editor, path):
 @pytest.mark.parametrize("name", ["pose_json", "style_library"])
 def test_it_runs_in_the_editor(editor, name):
     editor.load(read(ROOT / f"workflows/{name}.json"))
-    for node_id, node in read(ROOT / f"tests/prompts/{name}.json")["prompt"].items():
-        editor.set(int(node_id), **{key: value for key, value in node["inputs"].items() if not isinstance(value, list)})
+    set_values(editor, read(ROOT / f"tests/prompts/{name}.json")["prompt"])
     outputs = editor.run()
     assert any(output.get("images") for output in outputs.values())
     editor.screenshot(f"ran_{name}")

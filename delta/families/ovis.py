@@ -1,0 +1,46 @@
+"""Ovis-Image: Flux with a gated MLP and a norm of the text."""
+
+from __future__ import annotations
+
+from .flux import (
+    CONFIG,
+    DOUBLE,
+    DOUBLE_BLOCK,
+    DOUBLE_QKV,
+    LAST_NORM,
+    OUTSIDE,
+    QK_NORMS,
+    SINGLE,
+    SINGLE_BLOCK,
+    SINGLE_QK_NORMS,
+)
+from .record import Family, HostModel, fused, own, pairs
+
+# ComfyUI reads half of what diffusers calls proj_mlp here, so that it is offered no names of diffusers.
+LINEAR1 = fused(
+    "single_blocks.#.linear1",
+    "single_transformer_blocks.#",
+    ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
+    (1, 1, 1, 8),
+)
+
+FAMILY = Family(
+    "Ovis-Image",
+    marks=("double_blocks.0.img_mod.lin.weight", "single_blocks.0.modulation.lin.weight", "txt_norm.weight"),
+    lacks=("txt_in.individual_token_refiner.blocks.0.norm1.weight",),
+    weights=(
+        *DOUBLE_QKV,
+        *pairs(*DOUBLE_BLOCK, DOUBLE | QK_NORMS),
+        LINEAR1,
+        *pairs(*SINGLE_BLOCK, SINGLE | SINGLE_QK_NORMS),
+        *pairs("", "", OUTSIDE),
+        LAST_NORM,
+        *own("txt_norm", "double_blocks.#.{img,txt}_mlp.{gate_proj,up_proj,down_proj}"),
+    ),
+    proportions={"single_blocks.#.linear1": 11},
+    host=HostModel(
+        "FluxSchnell",
+        CONFIG
+        | {"vec_in_dim": None, "guidance_embed": False, "txt_ids_dims": [1, 2], "yak_mlp": True, "txt_norm": True},
+    ),
+)

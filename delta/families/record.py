@@ -1,0 +1,176 @@
+"""What the pack knows of one family of models: the form of a record, and how names are looked up in it.
+
+A path is written as ComfyUI writes it, without `diffusion_model.` in front and without `.weight` behind. `#` stands for the
+number of a block and `{a,b}` for either of several layers, so that a row is true for every depth.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, NamedTuple
+
+# ComfyUI calls the weight of these norms `weight` or `scale`, which differs from version to version.
+SCALE_NORMS = (".query_norm", ".key_norm")
+NUMBER = re.compile(r"\d+")
+CHOICE = re.compile(r"\{([^{}]*)\}")
+
+
+class Weight(NamedTuple):
+    """One weight, or one row of weights where paths have `#`.
+
+    comfy: its path in ComfyUI; parts: the diffusers modules that hold its rows, in order; shares: how many rows each
+    part has, in units that they have in common; swapped: whether diffusers stores the two halves of the rows the other
+    way round.
+    """
+
+    comfy: str
+    parts: tuple[str, ...] = ()
+    shares: tuple[int, ...] = (1,)
+    swapped: bool = False
+
+    def of_block(self, numbers: Sequence[str]) -> Weight:
+        """The weight of the blocks of these numbers."""
+        return self._replace(comfy=_filled(self.comfy, numbers), parts=tuple(_filled(p, numbers) for p in self.parts))
+
+
+class Place(NamedTuple):
+    """What a name stands for: a weight as a whole under ComfyUI's name (part None), or one diffusers part of it."""
+
+    weight: Weight
+    part: int | None = None
+
+
+class HostModel(NamedTuple):
+    """A small model of a family, by which its names are proven where no model is connected.
+
+    kind: the class in the host's `comfy.supported_models`; config: the host's `unet_config`, with two blocks of each kind.
+    """
+
+    kind: str
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models, known by one name.
+
+    marks: weights that all of its models have; lacks: weights that none of them has; weights: every layer that a LoRA may
+    change; aliases: names of weights that other programs use, behind any beginning; diffusers_prefix: how diffusers names
+    begin that ComfyUI reads, None where it reads none; whole_diffusers: whether ComfyUI and diffusers share the rows behind
+    `lora_unet_` too; behind_own: whether names of diffusers stand behind `diffusion_model.` too;
+    proportions: rows by columns of whole weights, where that tells families of the same names apart; norms: patterns of norm
+    parameters by tier, where what they are cannot be told from their names; host: see HostModel.
+    """
+
+    name: str
+    marks: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+    weights: tuple[Weight, ...] = ()
+    aliases: tuple[Weight, ...] = ()
+    diffusers_prefix: str | None = None
+    whole_diffusers: bool = False
+    behind_own: bool = False
+    proportions: Mapping[str, Fraction | int] = field(default_factory=dict)
+    norms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    host: HostModel | None = None
+
+    def place(self, body: str, own_only: bool = False) -> Place | None:
+        """What a layer's name without its beginning stands for, with dots or underscores; None where it is no weight.
+
+        own_only: whether ComfyUI's paths and the aliases count only. Older hosts call the weight of some norms `scale`.
+        """
+        gain = body.removesuffix("scale")[:-1] if body.endswith((".scale", "_scale")) else body
+        return self._lookup(body, own_only) or (self._lookup(gain, own_only) if gain != body else None)
+
+    def _lookup(self, body: str, own_only: bool) -> Place | None:
+        for row, part, slots in self._rows.get(_template(body), ()):
+            if own_only and part is not None and not row.own_alias:
+                continue
+            numbers = NUMBER.findall(flat(body))
+            if all(slot is None or slot == number for slot, number in zip(slots, numbers)):
+                block = [number for slot, number in zip(slots, numbers) if slot is None]
+                return Place(row.weight.of_block(block), part)
+        return None
+
+    def ratio(self, place: Place) -> Fraction | int | None:
+        """Rows by columns of the weight that a name stands for as a whole, where the record tells them."""
+        return None if place.part is not None else self.proportions.get(NUMBER.sub("#", place.weight.comfy))
+
+    @cached_property
+    def _rows(self) -> dict[str, list[tuple[_Row, int | None, tuple[str | None, ...]]]]:
+        """Every name of every row by its template."""
+        rows: dict[str, list] = {}
+
+        def add(path: str, row: _Row, part: int | None) -> None:
+            # `#` may stand beside digits that are part of a name.
+            slots = tuple(None if slot == "#" else slot for slot in re.findall(r"#|\d+", flat(path)))
+            rows.setdefault(_template(path), []).append((row, part, slots))
+
+        for weight in self.weights:
+            add(weight.comfy, _Row(weight, True), None)
+            for index, part in enumerate(weight.parts):
+                add(part, _Row(weight, False), index)
+        for weight in self.aliases:
+            for index, part in enumerate(filter(None, weight.parts)):
+                whole = len(weight.parts) == 1 and not weight.swapped
+                add(part, _Row(weight, True), None if whole else index)
+        return rows
+
+
+class _Row(NamedTuple):
+    """A row, and whether its names may stand behind ComfyUI's and kohya's beginnings."""
+
+    weight: Weight
+    own_alias: bool
+
+
+def flat(path: str) -> str:
+    """A path with underscores for dots. Diffusers keeps an attention's output layer in a list, whose number is left out."""
+    name = path.replace(".", "_")
+    return name.removesuffix("_0") if name.endswith("_to_out_0") else name
+
+
+def own(*paths: str) -> tuple[Weight, ...]:
+    """Rows of weights that have ComfyUI's paths only."""
+    return tuple(Weight(path) for given in paths for path in alternatives(given))
+
+
+def same(*paths: str) -> tuple[Weight, ...]:
+    """Rows of weights that diffusers calls as ComfyUI does."""
+    return tuple(Weight(path, (path,)) for given in paths for path in alternatives(given))
+
+
+def pairs(comfy: str, diffusers: str, layers: Mapping[str, str]) -> tuple[Weight, ...]:
+    """Rows of the layers of a block, by ComfyUI's and by diffusers' path behind that of the block."""
+    return tuple(Weight(_join(comfy, ours), (_join(diffusers, theirs),)) for ours, theirs in layers.items())
+
+
+def fused(comfy: str, diffusers: str, parts: Sequence[str], shares: tuple[int, ...] | None = None) -> Weight:
+    """The row of a weight whose rows diffusers keeps in several modules, all behind one path."""
+    return Weight(comfy, tuple(_join(diffusers, part) for part in parts), shares or (1,) * len(parts))
+
+
+def alternatives(path: str) -> Iterable[str]:
+    """The paths that a path with `{a,b}` stands for."""
+    match = CHOICE.search(path)
+    if match is None:
+        return [path]
+    given = (path[: match.start()] + choice + path[match.end() :] for choice in match[1].split(","))
+    return [each for one in given for each in alternatives(one)]
+
+
+def _join(block: str, layer: str) -> str:
+    return f"{block}.{layer}" if block else layer
+
+
+def _template(path: str) -> str:
+    return NUMBER.sub("#", flat(path))
+
+
+def _filled(path: str, numbers: Sequence[str]) -> str:
+    rest = iter(numbers)
+    return re.sub("#", lambda _: next(rest), path)

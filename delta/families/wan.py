@@ -1,0 +1,68 @@
+"""Wan 2.1 and 2.2 with their variants: image to video, VACE, Fun, camera, S2V, HuMo, Animate, SCAIL and Dancer."""
+
+from __future__ import annotations
+
+from .record import Family, HostModel, own
+
+FAMILY = Family(
+    "Wan",
+    marks=("blocks.0.ffn.0.weight", "blocks.0.cross_attn.q.weight", "head.head.weight"),
+    weights=(
+        *own(
+            "{audio_injector,music_injector}.injector.#.{k,norm_k,norm_q,o,q,v}",
+            "audio_injector.injector_adain_layers.#.linear",
+            "audio_proj.{audio_proj_glob_1,audio_proj_glob_2,audio_proj_glob_3,audio_proj_glob_norm}.layer",
+            "blocks.#.audio_cross_attn_wrapper.audio_cross_attn.{k,norm_k,norm_q,o,q,v}",
+            "blocks.#.audio_cross_attn_wrapper.norm1_audio",
+            "blocks.#.cross_attn.{k,k_img,norm_k,norm_k_img,norm_q,o,q,v,v_img}",
+            "{blocks,vace_blocks}.#.ffn.{0,2}",
+            "blocks.#.{modulation,norm3}",
+            "blocks.#.self_attn.{k,norm_k,norm_q,o,q,v}",
+            "casual_audio_encoder.encoder.{conv1_global,conv1_local,conv2,conv3}.conv",
+            "casual_audio_encoder.encoder.{final_linear,padding_tokens}",
+            "casual_audio_encoder.weights",
+            "{cond_encoder,music_projection,patch_embedding,patch_embedding_global,patch_embedding_mask,patch_embedding_pose,pose_patch_embedding,ref_conv,trainable_cond_mask,vace_patch_embedding}",
+            "control_adapter.conv",
+            "control_adapter.residual_blocks.0.{conv1,conv2}",
+            "face_adapter.fuser_blocks.#.{k_norm,linear1_kv,linear1_q,linear2,q_norm}",
+            "face_encoder.{conv1_local,conv2,conv3}.conv",
+            "face_encoder.{out_proj,padding_tokens}",
+            "frame_packer.{proj,proj_2x,proj_4x}",
+            "{head,head_global}.{head,modulation}",
+            "img_emb.emb_pos",
+            "{img_emb,img_emb_refimage}.proj.{0,1,3,4}",
+            "motion_encoder.dec.direction",
+            "motion_encoder.enc.fc.{0,1,2,3,4}",
+            "motion_encoder.enc.net_app.convs.0.{0,1}",
+            "motion_encoder.enc.net_app.convs.{1,2,3,4,5,6,7}.conv1.{0,1}",
+            "motion_encoder.enc.net_app.convs.{1,2,3,4,5,6,7}.conv2.{1,2}",
+            "motion_encoder.enc.net_app.convs.{1,2,3,4,5,6,7}.skip.1",
+            "motion_encoder.enc.net_app.convs.8",
+            "music_encoder.#.{linear1,linear2,norm1,norm2}",
+            "music_encoder.#.self_attn.{k_proj,out_proj,q_proj,v_proj}",
+            "{text_embedding,time_embedding}.{0,2}",
+            "time_projection.1",
+            "vace_blocks.#.{after_proj,before_proj,modulation,norm3}",
+            "vace_blocks.#.{cross_attn,self_attn}.{k,norm_k,norm_q,o,q,v}",
+        ),
+    ),
+    host=HostModel(
+        "WAN21_T2V",
+        {
+            "image_model": "wan2.1",
+            "model_type": "t2v",
+            "dim": 1536,
+            "out_dim": 16,
+            "num_heads": 12,
+            "ffn_dim": 8960,
+            "num_layers": 2,
+            "patch_size": [1, 2, 2],
+            "freq_dim": 256,
+            "window_size": [-1, -1],
+            "qk_norm": True,
+            "cross_attn_norm": True,
+            "eps": 1e-06,
+            "in_dim": 16,
+        },
+    ),
+)

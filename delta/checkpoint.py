@@ -20,8 +20,8 @@ from torch import Tensor
 
 from .architectures import ARCHITECTURES, SCALE_NORMS, Architecture, flat
 from .file_kinds import kind_of
+from .linear_algebra.noise import rounding_variance
 from .lora_names import is_adapter
-from .noise import rounding_variance
 
 DENOISER = "diffusion_model."
 DENOISER_PREFIXES = ("model.diffusion_model.", DENOISER, "model.model.")

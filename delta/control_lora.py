@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .factors import LowRank
+from .linear_algebra.factors import LowRank
 from .tensor_files import read_tensors
 
 MARKER = "lora_controlnet"

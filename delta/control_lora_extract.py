@@ -23,12 +23,12 @@ from .control_lora import (
     stores_whole,
 )
 from .control_net_file import ControlNetFile
-from .factors import LowRank
+from .linear_algebra.factors import LowRank
+from .linear_algebra.rank import RankChoice, parameters_per_rank
 from .lora_extract import Difference, Extracted, Pair, Settings, Step, Store, extract
 from .lora_extract_job import costs, counts, difference_charts, noise_lines, settings_key
 from .lora_file import RECIPE
 from .lora_merge import BYTES_PER_NUMBER, cost_report
-from .rank import RankChoice, parameters_per_rank
 
 SUMMARY = "styledelta.control_lora"
 # What the header of a safetensors file takes for a tensor, and for the metadata, at most.

@@ -14,11 +14,11 @@ from .charts import Bars, Charts, Report
 from .checkpoint import DENOISER
 from .control_lora import OWN_LAYERS, ControlLora, family, listed
 from .control_lora_extract import SUMMARY, ControlLoraJob, rank_summary, room_for_factors, size_mb
-from .factors import LowRank, RankPolicy
+from .linear_algebra.factors import LowRank, RankPolicy
+from .linear_algebra.rank import RankChoice, Spectrum
 from .lora_extract import Step
 from .lora_file import RECIPE
 from .lora_merge import BYTES_PER_NUMBER, LayerCost, cost_report
-from .rank import RankChoice, Spectrum
 
 # Bars that a picture of ranks has at most; beyond that, ranks are put together in ranges.
 MOST_BARS = 16

@@ -12,8 +12,8 @@ from .architectures import UNETS, flat
 from .checkpoint import AS_MODEL, DENOISER, StoredWeight, WeightFile, sha256
 from .control_lora import ENCODER, MARKER, OWN_LAYERS, PREFIX, context_width, family, listed, refuse_union
 from .file_kinds import kind_of
+from .linear_algebra.noise import rounding_variance
 from .lora_extract import Source
-from .noise import rounding_variance
 from .tensor_files import read_tensors
 
 PICKLES = (".pth", ".pt", ".ckpt", ".bin")

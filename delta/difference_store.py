@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .factors import LowRank
+from .linear_algebra.factors import LowRank
 from .lora_extract import Difference, MemoryStore, Store
 from .tensor_files import read_tensors, write_tensors
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .adapters import Layer
-from .factors import LowRank, concat
+from .linear_algebra.factors import LowRank, concat
 
 
 def split(layer: Layer, shares: Sequence[int]) -> list[Layer]:

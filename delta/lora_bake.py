@@ -10,10 +10,10 @@ import torch
 
 from .block_weights import block_of, block_order, count_by_block
 from .charts import Bars, Charts
+from .linear_algebra.rank import RankChoice
 from .lora_file import Bake, LoraModel, merged_metadata, write_layers
 from .lora_merge import BYTES_PER_NUMBER, Merged, SourceLayer, Step, merge_loras
 from .lora_merge_job import Job, MergeInput, read_sources, source_recipe
-from .rank import RankChoice
 
 
 def bake_job(

@@ -1,6 +1,6 @@
 """A LoRA from the difference of two models: fine-tuned minus base, weight by weight, with the error of each known.
 
-Each weight is read from both models, subtracted in float32 and compressed by the certified SVD of `delta.svd`; only its
+Each weight is read from both models, subtracted in float32 and compressed by the certified SVD of `delta.linear_algebra.svd`; only its
 factors are kept. Directions that cannot be told from the rounding of the stored weights are left out.
 """
 
@@ -18,11 +18,11 @@ from .adapters import Layer
 from .architectures import SCALE_NORMS
 from .block_weights import weight_path
 from .checkpoint import StoredWeight, common
-from .factors import LowRank, RankPolicy
+from .linear_algebra.factors import LowRank, RankPolicy
+from .linear_algebra.noise import floor, noise_floor, signal_to_noise
+from .linear_algebra.rank import RankChoice, Spectrum, fixed, parameters_per_rank
+from .linear_algebra.svd import compress
 from .lora_merge import BYTES_PER_NUMBER
-from .noise import floor, noise_floor, signal_to_noise
-from .rank import RankChoice, Spectrum, fixed, parameters_per_rank
-from .svd import compress
 
 # Singular values that are computed at first where the policy does not say how many it wants.
 START = 32

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from .adapters import Layer, same_weight
 from .block_weights import block_of
-from .factors import LowRank, RankPolicy, concat, small_problems, zeros
+from .linear_algebra.factors import LowRank, RankPolicy, concat, small_problems, zeros
+from .linear_algebra.rank import RankChoice, Spectrum
+from .linear_algebra.svd import compress
 from .merging.registry import merge
-from .rank import RankChoice, Spectrum
-from .svd import compress
 
 Step = Callable[[int, int], None]
 

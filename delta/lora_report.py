@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .block_weights import block_of
 from .charts import Bars, Charts, Report, Spectra
-from .factors import small_problems
+from .linear_algebra.factors import small_problems
 from .lora_file import LoraModel, group, read_layers
 from .lora_layers import layer_id, layer_path
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 
 from .charts import Charts, Curves
-from .factors import small_problems
+from .linear_algebra.factors import small_problems
+from .linear_algebra.rank import Spectrum, allocate
 from .lora_file import LoraModel, read_layers
 from .lora_merge import BYTES_PER_NUMBER, Step
-from .rank import Spectrum, allocate
 
 
 class Fixed(NamedTuple):

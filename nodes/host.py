@@ -24,10 +24,10 @@ from server import PromptServer
 from ..delta import file_kinds, lora_names, norms, tensor_files
 from ..delta.adapters import join_name
 from ..delta.checkpoint import SIDE_ENDINGS, StoredWeight
+from ..delta.linear_algebra.noise import arithmetic_variance, stored_variance
 from ..delta.lora_extract import Pair, compare
 from ..delta.lora_file import Bake, LoraModel
 from ..delta.lora_stack import read_stack
-from ..delta.noise import arithmetic_variance, stored_variance
 
 STYLE_NETWORKS = "style_networks"
 CONTROL_NETS = "controlnet"

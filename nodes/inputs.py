@@ -9,10 +9,10 @@ from comfy_api.latest import io
 
 from ..delta.block_weights import PRESETS
 from ..delta.control_mask import FITS
+from ..delta.linear_algebra.rank import RankChoice
 from ..delta.lora_extract import Settings
 from ..delta.lora_merge_job import MergeInput
 from ..delta.norms import TIERS
-from ..delta.rank import RankChoice
 from . import host
 
 RankType = io.Custom("RANK_POLICY")

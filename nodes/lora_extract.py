@@ -8,9 +8,9 @@ from comfy_api.latest import io
 
 from ..delta.checkpoint import Checkpoint
 from ..delta.difference_store import open_store
+from ..delta.linear_algebra.rank import RankChoice
 from ..delta.lora_extract import compare
 from ..delta.lora_extract_job import extract_job, settings_key
-from ..delta.rank import RankChoice
 from . import host
 from .inputs import extraction_settings, noise_and_device_inputs, rank_policy_input
 from .lora_stack import CATEGORY

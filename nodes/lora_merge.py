@@ -8,10 +8,10 @@ from comfy_api.latest import io
 
 from ..delta import merging
 from ..delta.block_weights import combined_rules
+from ..delta.linear_algebra.rank import MODES, RankChoice
 from ..delta.lora_bake import bake_job
 from ..delta.lora_file import LoraModel
 from ..delta.lora_merge_job import MergeInput, merge_job, method_help, resize_job
-from ..delta.rank import MODES, RankChoice
 from ..delta.size_preview import size_preview
 from . import host
 from .inputs import (

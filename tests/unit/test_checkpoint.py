@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from delta.architectures import ARCHITECTURES, UNETS, Architecture
 from delta.checkpoint import Checkpoint, common
-from delta.noise import rounding_variance
+from delta.linear_algebra.noise import rounding_variance
 
 BY_NAME = {architecture.name: architecture for architecture in ARCHITECTURES}
 IN_DIFFUSERS = [

@@ -28,9 +28,9 @@ from delta.control_lora_resize import control_lora_report, ranks_charts, resize_
 from delta.control_lora_save import cast, save_control_lora
 from delta.control_net_file import ControlNetFile
 from delta.control_weights import ControlBlock, ControlLayout
-from delta.factors import LowRank
+from delta.linear_algebra.factors import LowRank
+from delta.linear_algebra.rank import RankChoice
 from delta.lora_extract import Settings
-from delta.rank import RankChoice
 
 CONTEXT = 768
 BLOCK = "input_blocks.1.1.transformer_blocks.0"

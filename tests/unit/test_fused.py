@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from delta.adapters import Layer
-from delta.factors import LowRank
 from delta.fused import add, fuse, split, swap_halves
+from delta.linear_algebra.factors import LowRank
 
 SHARES = (1, 1, 1, 4)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from delta.charts import draw
-from delta.factors import LowRank, zeros
+from delta.linear_algebra.factors import LowRank, zeros
 from delta.lora_compare import (
     Meeting,
     Overlap,

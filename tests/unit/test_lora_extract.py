@@ -10,9 +10,9 @@ import torch
 
 from delta.checkpoint import StoredWeight
 from delta.difference_store import FolderStore, open_store
+from delta.linear_algebra.rank import RankChoice
 from delta.lora_extract import Difference, MemoryStore, Pair, Settings, compare, extract, noise_rank
 from delta.lora_extract_job import extract_job
-from delta.rank import RankChoice
 
 NAMES = [f"diffusion_model.double_blocks.{n}.img_attn.proj" for n in range(3)]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from delta.adapters import Layer, NeedsBaseError, split_name
-from delta.factors import LowRank
+from delta.linear_algebra.factors import LowRank
 from delta.lora_file import LoraModel, merged_metadata, read_layers, write_layers
 from delta.lora_layers import layer_id, layer_path
 

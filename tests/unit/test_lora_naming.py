@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from delta.adapters import Layer
-from delta.factors import LowRank
+from delta.linear_algebra.factors import LowRank
 from delta.lora_file import read_layers, write_layers
 from delta.lora_naming import NAMINGS, architecture_of, naming_of, rename
 

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
+from delta.linear_algebra.rank import RankChoice
 from delta.lora_file import LoraModel
 from delta.lora_merge_job import resize_job
-from delta.rank import RankChoice
 from delta.size_preview import ranks_up_to, size_preview
 
 

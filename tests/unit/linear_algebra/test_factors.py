@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from delta.factors import LowRank, concat, core_space, small_problems, zeros
+from delta.linear_algebra.factors import LowRank, concat, core_space, small_problems, zeros
 
 
 def update(rows: int, columns: int, rank: int, seed: int = 0) -> LowRank:

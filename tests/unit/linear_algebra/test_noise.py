@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from delta.noise import (
+from delta.linear_algebra.noise import (
     NVFP4,
     block_rounding_variance,
     floor,
@@ -14,7 +14,7 @@ from delta.noise import (
     signal_to_noise,
     stored_variance,
 )
-from delta.svd import compress
+from delta.linear_algebra.svd import compress
 
 
 def random(*shape: int, seed: int = 1) -> torch.Tensor:

@@ -21,7 +21,7 @@ NULL_VALUE = 1e-12
 # Ways through squares, Cholesky's to a basis and that by eigenvectors, lose the square of the condition number.
 WELL_CONDITIONED = 1e-3
 
-# (singular values, shape, energy of values that are not given) -> rank; see `delta.rank`.
+# (singular values, shape, energy of values that are not given) -> rank; see `delta.linear_algebra.rank`.
 RankPolicy = Callable[..., int]
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from delta import svd
-from delta.factors import Truncation, small_problems
-from delta.noise import noise_floor
-from delta.rank import energy, error, fixed, full, knee
-from delta.svd import compress, truncated_svd
+from delta.linear_algebra import svd
+from delta.linear_algebra.factors import Truncation, small_problems
+from delta.linear_algebra.noise import noise_floor
+from delta.linear_algebra.rank import energy, error, fixed, full, knee
+from delta.linear_algebra.svd import compress, truncated_svd
 
 SPECTRA = {
     "nearly flat": lambda i: i**-0.2,

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from delta.rank import Spectrum, allocate, energy, error, fixed, full, knee
+from delta.linear_algebra.rank import Spectrum, allocate, energy, error, fixed, full, knee
 
 VALUES = torch.tensor([4.0, 2.0, 1.0, 1.0, 0.0], dtype=torch.float64)  # squares 16, 4, 1, 1, 0; their sum is 22
 SHAPE = (5, 5)

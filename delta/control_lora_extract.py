@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .charts import Charts
+from .charts.charts import Charts
 from .checkpoint import DENOISER, Checkpoint
 from .control_lora import (
     FIRST,

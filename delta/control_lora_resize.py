@@ -10,7 +10,7 @@ from dataclasses import asdict
 import torch
 
 from .block_weights import block_of, block_order, weight_path
-from .charts import Bars, Charts, Report
+from .charts.charts import Bars, Charts, Report
 from .checkpoint import DENOISER
 from .control_lora import OWN_LAYERS, ControlLora, family, listed
 from .control_lora_extract import SUMMARY, ControlLoraJob, rank_summary, room_for_factors, size_mb

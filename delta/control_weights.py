@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .block_weights import parse_block_weights
-from .text_table import text_table
+from .charts.text_table import text_table
 
 
 @dataclass(frozen=True)

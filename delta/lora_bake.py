@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .block_weights import block_of, block_order, count_by_block
-from .charts import Bars, Charts
+from .charts.charts import Bars, Charts
 from .linear_algebra.rank import RankChoice
 from .lora_file import Bake, LoraModel, merged_metadata, write_layers
 from .lora_merge import BYTES_PER_NUMBER, Merged, SourceLayer, Step, merge_loras

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .block_weights import block_of, block_order, count_by_block
-from .charts import Charts, Heatmap, Note
+from .charts.charts import Charts, Heatmap, Note
 from .linear_algebra.factors import LowRank, small_problems
 from .linear_algebra.rank import energy
 from .lora_merge import Source, Step, alike

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .block_weights import block_of, block_order
-from .charts import Bars, Charts, Spectra
+from .charts.charts import Bars, Charts, Spectra
 from .lora_extract import (
     Difference,
     Extracted,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .adapters import Layer
 from .block_weights import block_of, parse_block_weights, weight_path
-from .charts import Bars, Charts
+from .charts.charts import Bars, Charts
 from .linear_algebra.rank import RankChoice
 from .lora_file import RECIPE, Bake, LoraModel, merged_metadata, read_layers, write_layers
 from .lora_layers import layer_id, layer_path

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .block_weights import block_of
-from .charts import Bars, Charts, Report, Spectra
+from .charts.charts import Bars, Charts, Report, Spectra
 from .linear_algebra.factors import small_problems
 from .lora_file import LoraModel, group, read_layers
 from .lora_layers import layer_id, layer_path

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .block_weights import BlockWeights, block_of, block_order, weight_path
-from .charts import Bars, Charts
+from .charts.charts import Bars, Charts
 from .lora_extract import Source, Step
 from .lora_file import merged_metadata
 from .lora_merge_job import Job

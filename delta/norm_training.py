@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .charts import Charts, Curves
+from .charts.charts import Charts, Curves
 from .lora_file import LoraModel, merged_metadata
 from .norm_delta import Deltas, to_lora
 from .norms import PREFIX

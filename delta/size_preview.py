@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from .charts import Charts, Curves
+from .charts.charts import Charts, Curves
 from .linear_algebra.factors import small_problems
 from .linear_algebra.rank import Spectrum, allocate
 from .lora_file import LoraModel, read_layers

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .charts import Charts, Curves
+from .charts.charts import Charts, Curves
 from .feature_rows import EPS
 from .style_network import StyleNetwork, checked_planes
 from .style_params import StyleComponent, StyleParams

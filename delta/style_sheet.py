@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .plots import contact_sheet
+from .charts.contact_sheet import contact_sheet
 from .style_network import StyleNetwork, checked_planes, stylize
 from .style_params import StyleParams
 

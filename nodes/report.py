@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..delta.charts import Charts, draw, panel
+from ..delta.charts.charts import Charts, draw, panel
 from . import host
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from delta.charts import draw
+from delta.charts.charts import draw
 from delta.control_report import evenly, schedule_charts, schedule_report
 from delta.control_schedule import parse_schedule
 

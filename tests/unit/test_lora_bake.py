@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from delta.charts import draw
+from delta.charts.charts import draw
 from delta.lora_bake import bake_job
 from delta.lora_file import LoraModel, read_layers
 from delta.lora_merge_job import MergeInput

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from delta.charts import draw
+from delta.charts.charts import draw
 from delta.linear_algebra.factors import LowRank, zeros
 from delta.lora_compare import (
     Meeting,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from delta.block_weights import BlockWeights, parse_block_weights
-from delta.charts import draw
+from delta.charts.charts import draw
 from delta.checkpoint import StoredWeight
 from delta.norm_delta import choose_norms, explained_share, extract_norms, mix, to_lora
 from delta.norm_job import extract_norms_job, norm_charts, norm_report

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from delta.charts import draw
+from delta.charts.charts import draw
 from delta.norm_training import LOSS_SCALE, Draw, NormTraining, Settings, describe, loss_charts, trained_lora
 
 SHAPES = {"diffusion_model.a.weight": (3,), "diffusion_model.a.bias": (3,), "diffusion_model.b.table": (1, 2)}

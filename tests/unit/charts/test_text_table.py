@@ -1,6 +1,6 @@
 """Tables in reports."""
 
-from delta.text_table import text_table
+from delta.charts.text_table import text_table
 
 
 def test_columns_are_even_and_markdown_reads_it():

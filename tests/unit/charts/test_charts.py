@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from delta import plots
-from delta.charts import MOST_CHARACTERS, MOST_POINTS, Bars, Curves, Heatmap, Note, Spectra, draw, panel
+from delta.charts import plots
+from delta.charts.charts import MOST_CHARACTERS, MOST_POINTS, Bars, Curves, Heatmap, Note, Spectra, draw, panel
 from delta.lora_file import LoraModel
 from delta.lora_report import lora_report
 

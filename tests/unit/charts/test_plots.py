@@ -5,23 +5,8 @@ import math
 import pytest
 import torch
 
-from delta.plots import (
-    GRID,
-    HEAT,
-    INK,
-    PAPER,
-    SERIES,
-    SIGNED_HEAT,
-    _number,
-    _ticks,
-    bars,
-    beside,
-    caption,
-    curves,
-    heatmap,
-    spectra,
-    stack,
-)
+from delta.charts.canvas import GRID, INK, PAPER
+from delta.charts.plots import HEAT, SERIES, SIGNED_HEAT, bars, beside, caption, curves, heatmap, spectra, stack
 
 LONG = "a label that goes on and on, far beyond what anybody would call a block or a LoRA " * 2
 POWERS = [2.0**-i for i in range(16)]

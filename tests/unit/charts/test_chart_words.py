@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from delta import plots
+from delta.charts import plots
 from delta.control_report import ALL
 from delta.norms import TIERS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ENTRY = re.compile(r"^  (?:'([^']*)'|\"([^\"]*)\"|(\w+)): (?:'([^']*)'|\(([\w, ]+)\) => `(.*)`),?$", re.M)
 
 

@@ -84,7 +84,7 @@ def write_file(path: Path, prefix: str, shapes: dict[str, tuple[int, ...]], seed
 
 
 def extraction(folder: Path) -> None:
-    from delta.block_weights import BlockWeights
+    from delta.blocks.rules import BlockWeights
     from delta.checkpoint import Checkpoint
     from delta.norm_job import extract_norms_job
     from delta.norms import MODULATION, NORMS

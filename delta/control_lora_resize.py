@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import torch
 
-from .block_weights import block_of, block_order, weight_path
+from .blocks.paths import block_of, block_order, weight_path
 from .charts.charts import Bars, Charts, Report
 from .checkpoint import DENOISER
 from .control_lora import OWN_LAYERS, ControlLora, family, listed

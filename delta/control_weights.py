@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .block_weights import parse_block_weights
+from .blocks.rules import parse_block_weights
 from .charts.text_table import text_table
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .block_weights import block_of, block_order, count_by_block
+from .blocks.paths import block_of, block_order, count_by_block
 from .charts.charts import Bars, Charts
 from .linear_algebra.rank import RankChoice
 from .lora_file import Bake, LoraModel, merged_metadata, write_layers

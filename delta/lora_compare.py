@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .block_weights import block_of, block_order, count_by_block
+from .blocks.paths import block_of, block_order, count_by_block
 from .charts.charts import Charts, Heatmap, Note
 from .linear_algebra.factors import LowRank, small_problems
 from .linear_algebra.rank import energy

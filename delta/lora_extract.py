@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .adapters import Layer
 from .architectures import SCALE_NORMS
-from .block_weights import weight_path
+from .blocks.paths import weight_path
 from .checkpoint import StoredWeight, common
 from .linear_algebra.factors import LowRank, RankPolicy
 from .linear_algebra.noise import floor, noise_floor, signal_to_noise

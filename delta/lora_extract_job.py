@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .block_weights import block_of, block_order
+from .blocks.paths import block_of, block_order
 from .charts.charts import Bars, Charts, Spectra
 from .lora_extract import (
     Difference,

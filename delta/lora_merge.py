@@ -10,7 +10,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from .adapters import Layer, same_weight
-from .block_weights import block_of
+from .blocks.paths import block_of
 from .linear_algebra.factors import LowRank, RankPolicy, concat, small_problems, zeros
 from .linear_algebra.rank import RankChoice, Spectrum
 from .linear_algebra.svd import compress

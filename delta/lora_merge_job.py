@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from .adapters import Layer
-from .block_weights import block_of, parse_block_weights, weight_path
+from .blocks.paths import block_of, weight_path
+from .blocks.rules import parse_block_weights
 from .charts.charts import Bars, Charts
 from .linear_algebra.rank import RankChoice
 from .lora_file import RECIPE, Bake, LoraModel, merged_metadata, read_layers, write_layers

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .block_weights import block_of
+from .blocks.paths import block_of
 from .charts.charts import Bars, Charts, Report, Spectra
 from .linear_algebra.factors import small_problems
 from .lora_file import LoraModel, group, read_layers

@@ -11,7 +11,7 @@ import json
 import math
 from typing import Any, NamedTuple
 
-from .block_weights import combined_rules
+from .blocks.rules import combined_rules
 from .lora_stack import StackEntry
 
 KEYS = ("on", "name", "model", "clip", "preset", "blocks")

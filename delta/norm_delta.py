@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from .adapters import Layer
-from .block_weights import BlockWeights, weight_path
+from .blocks.paths import weight_path
+from .blocks.rules import BlockWeights
 from .checkpoint import common
 from .lora_extract import Source, Step, is_matrix
 from .lora_file import LoraModel, write_layers

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from .block_weights import BlockWeights, block_of, block_order, weight_path
+from .blocks.paths import block_of, block_order, weight_path
+from .blocks.rules import BlockWeights
 from .charts.charts import Bars, Charts
 from .lora_extract import Source, Step
 from .lora_file import merged_metadata

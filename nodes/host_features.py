@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..delta.block_weights import count_by_block, parse_block_weights, weight_path
+from ..delta.blocks.paths import count_by_block, weight_path
+from ..delta.blocks.rules import parse_block_weights
 from ..delta.feature_matching import TokenLayout, from_tokens, halved_grids, patched_grid, to_tokens
 
 # Of wrappers; and in the options of a call: that a reference passes through the model.

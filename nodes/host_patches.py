@@ -14,7 +14,8 @@ import comfy.utils
 import torch
 from comfy.patcher_extension import CallbacksMP
 
-from ..delta.block_weights import BlockWeights, weight_path
+from ..delta.blocks.paths import weight_path
+from ..delta.blocks.rules import BlockWeights
 from . import host
 
 CALLBACK = "styledelta_verify"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..delta.block_weights import PRESETS
+from ..delta.blocks.rules import PRESETS
 from ..delta.control_mask import FITS
 from ..delta.linear_algebra.rank import RankChoice
 from ..delta.lora_extract import Settings

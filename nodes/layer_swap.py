@@ -6,7 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..delta.block_weights import combined_rules, count_by_block, parse_block_weights, weight_path
+from ..delta.blocks.paths import count_by_block, weight_path
+from ..delta.blocks.rules import combined_rules, parse_block_weights
 from ..delta.checkpoint import common
 from ..delta.layer_parts import EVERYTHING, PARTS, weights_of
 from . import host, host_patches

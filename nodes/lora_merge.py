@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..delta import merging
-from ..delta.block_weights import combined_rules
+from ..delta.blocks.rules import combined_rules
 from ..delta.linear_algebra.rank import MODES, RankChoice
 from ..delta.lora_bake import bake_job
 from ..delta.lora_file import LoraModel

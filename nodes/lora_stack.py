@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ..delta import lora_names
-from ..delta.block_weights import combined_rules, parse_block_weights
+from ..delta.blocks.rules import combined_rules, parse_block_weights
 from ..delta.lora_rows import read_rows
 from ..delta.lora_stack import EntryReport, StackEntry, format_report, read_stack
 from . import host, host_patches

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..delta.block_weights import parse_block_weights
+from ..delta.blocks.rules import parse_block_weights
 from ..delta.checkpoint import Checkpoint, common
 from ..delta.lora_file import merged_metadata
 from ..delta.norm_delta import NormDelta, choose_norms, explained_share, extract_norms, mix, to_lora

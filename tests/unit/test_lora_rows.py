@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from delta.block_weights import PRESETS
+from delta.blocks.rules import PRESETS
 from delta.lora_rows import LoraRow, read_rows
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from delta.block_weights import BlockWeights, parse_block_weights
+from delta.blocks.rules import BlockWeights, parse_block_weights
 from delta.charts.charts import draw
 from delta.checkpoint import StoredWeight
 from delta.norm_delta import choose_norms, explained_share, extract_norms, mix, to_lora

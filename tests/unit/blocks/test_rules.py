@@ -1,15 +1,7 @@
 import pytest
 
-from delta.block_weights import (
-    PRESETS,
-    block_of,
-    block_order,
-    combined_rules,
-    count_by_block,
-    parse_block_weights,
-    preset_rules,
-    weight_path,
-)
+from delta.blocks.paths import block_of, block_order, count_by_block, weight_path
+from delta.blocks.rules import PRESETS, combined_rules, parse_block_weights, preset_rules
 
 UNET = "diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
 RESNET = "diffusion_model.output_blocks.11.0.in_layers.2.weight"

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .architectures import ARCHITECTURES, SCALE_NORMS, Architecture, flat
+from .families.architectures import ARCHITECTURES, SCALE_NORMS, Architecture, flat
 from .file_kinds import kind_of
 from .linear_algebra.noise import rounding_variance
 from .lora_names import is_adapter

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from torch import Tensor
 
-from .architectures import UNETS, flat
 from .checkpoint import AS_MODEL, DENOISER, StoredWeight, WeightFile, sha256
 from .control_lora import ENCODER, MARKER, OWN_LAYERS, PREFIX, context_width, family, listed, refuse_union
+from .families.architectures import UNETS, flat
 from .file_kinds import kind_of
 from .linear_algebra.noise import rounding_variance
 from .lora_extract import Source

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from .adapters import Layer
-from .architectures import SCALE_NORMS
 from .blocks.paths import weight_path
 from .checkpoint import StoredWeight, common
+from .families.architectures import SCALE_NORMS
 from .linear_algebra.factors import LowRank, RankPolicy
 from .linear_algebra.noise import floor, noise_floor, signal_to_noise
 from .linear_algebra.rank import RankChoice, Spectrum, fixed, parameters_per_rank

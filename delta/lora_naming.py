@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from .adapters import Layer
-from .architectures import ARCHITECTURES, SCALE_NORMS, TEXT_ENCODERS, UNETS, Architecture, Weight
+from .families.architectures import ARCHITECTURES, SCALE_NORMS, TEXT_ENCODERS, UNETS, Architecture, Weight
 from .fused import add, fuse, split, swap_halves
 from .lora_layers import encoder_and_body
 

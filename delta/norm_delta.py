@@ -18,10 +18,10 @@ from .adapters import Layer
 from .blocks.paths import weight_path
 from .blocks.rules import BlockWeights
 from .checkpoint import common
+from .families.norm_sites import NormSites, find_sites, resolve
 from .lora_extract import Source, Step, is_matrix
 from .lora_file import LoraModel, write_layers
 from .lora_naming import rename, usual_names
-from .norms import NormSites, find_sites, resolve
 
 # Differences by the model's name of the parameter, float32.
 Deltas = Mapping[str, Tensor]

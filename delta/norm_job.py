@@ -11,11 +11,11 @@ import torch
 from .blocks.paths import block_of, block_order, weight_path
 from .blocks.rules import BlockWeights
 from .charts.charts import Bars, Charts
+from .families.norm_sites import TIERS
 from .lora_extract import Source, Step
 from .lora_file import merged_metadata
 from .lora_merge_job import Job
 from .norm_delta import NormDelta, extract_norms, to_lora
-from .norms import TIERS
 
 # Layers that the report names, those that moved most.
 NAMED = 5

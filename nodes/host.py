@@ -21,9 +21,10 @@ import folder_paths
 import torch
 from server import PromptServer
 
-from ..delta import file_kinds, lora_names, norms, tensor_files
+from ..delta import file_kinds, lora_names, tensor_files
 from ..delta.adapters import join_name
 from ..delta.checkpoint import SIDE_ENDINGS, StoredWeight
+from ..delta.families import norm_sites
 from ..delta.linear_algebra.noise import arithmetic_variance, stored_variance
 from ..delta.lora_extract import Pair, compare
 from ..delta.lora_file import Bake, LoraModel
@@ -248,7 +249,7 @@ def lora_key_map(model: Any | None, clip: Any | None) -> dict[str, PatchKey]:
     for key in list(key_map.values()):
         if isinstance(key, str):
             # What other versions of the host call the same parameter.
-            key_map |= {alias: key for alias in norms.lora_names(key) if alias not in key_map}
+            key_map |= {alias: key for alias in norm_sites.lora_names(key) if alias not in key_map}
     return key_map if clip is None else comfy.lora.model_lora_keys_clip(clip.cond_stage_model, key_map)
 
 

@@ -9,10 +9,10 @@ from comfy_api.latest import io
 
 from ..delta.blocks.rules import PRESETS
 from ..delta.control_mask import FITS
+from ..delta.families.norm_sites import TIERS
 from ..delta.linear_algebra.rank import RankChoice
 from ..delta.lora_extract import Settings
 from ..delta.lora_merge_job import MergeInput
-from ..delta.norms import TIERS
 from . import host
 
 RankType = io.Custom("RANK_POLICY")
@@ -134,7 +134,7 @@ def extraction_settings(
 
 
 def tier_inputs() -> list[io.Input]:
-    """Which kinds of norm parameters are meant. See `delta.norms`."""
+    """Which kinds of norm parameters are meant. See `delta.families.norm_sites`."""
     return [
         io.Boolean.Input(
             "norms",

@@ -68,7 +68,7 @@ def evaluate(host, layout: str, model) -> float:
 def site_sizes(host, model, tiers=("norms", "modulation")) -> dict[str, int]:
     """The numbers of each parameter that can be trained."""
     weights = model.model.state_dict()
-    names = module(host, "delta.norms").find_sites(weights).of(tiers)
+    names = module(host, "delta.families.norm_sites").find_sites(weights).of(tiers)
     return {name: weights[name].numel() for name in names if name != UNUSED}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from delta.charts import plots
 from delta.control_report import ALL
-from delta.norms import TIERS
+from delta.families.norm_sites import TIERS
 
 ROOT = Path(__file__).resolve().parents[3]
 ENTRY = re.compile(r"^  (?:'([^']*)'|\"([^\"]*)\"|(\w+)): (?:'([^']*)'|\(([\w, ]+)\) => `(.*)`),?$", re.M)

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from .norms import find_sites
+from .norm_sites import find_sites
 
 EVERYTHING, NORMS, ATTENTION, FEED_FORWARD, CONVOLUTIONS = PARTS = (
     "everything",

@@ -1,6 +1,6 @@
 import pytest
 
-from delta.layer_parts import PARTS, weights_of
+from delta.families.parts import PARTS, weights_of
 
 P = "diffusion_model."
 SHAPES = {

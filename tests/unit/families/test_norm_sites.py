@@ -1,6 +1,6 @@
 import pytest
 
-from delta.norms import MODULATION, NORMS, QK_NORMS, canonical, find_sites, lora_names, resolve
+from delta.families.norm_sites import MODULATION, NORMS, QK_NORMS, canonical, find_sites, lora_names, resolve
 
 P = "diffusion_model."
 

@@ -15,11 +15,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from extract_files import STATUS, Peak, content  # noqa: E402
 
-from delta.checkpoint import Checkpoint  # noqa: E402
 from delta.control_lora_extract import extract_control_lora  # noqa: E402
 from delta.control_lora_save import save_control_lora  # noqa: E402
 from delta.control_net_file import ControlNetFile  # noqa: E402
 from delta.difference_store import FolderStore  # noqa: E402
+from delta.files.checkpoint import Checkpoint  # noqa: E402
 from delta.linear_algebra.rank import RankChoice  # noqa: E402
 from delta.lora_extract import Settings  # noqa: E402
 

@@ -85,8 +85,8 @@ def write_file(path: Path, prefix: str, shapes: dict[str, tuple[int, ...]], seed
 
 def extraction(folder: Path) -> None:
     from delta.blocks.rules import BlockWeights
-    from delta.checkpoint import Checkpoint
     from delta.families.norm_sites import MODULATION, NORMS
+    from delta.files.checkpoint import Checkpoint
     from delta.norm_job import extract_norms_job
 
     files = [folder / "styled.safetensors", folder / "base.safetensors"]

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checkpoint import DENOISER, Checkpoint
 from .control_lora import ENCODER, FIRST, ControlLora, context_width, family, is_own
 from .control_lora_save import Load, cast
+from .files.checkpoint import Checkpoint
+from .files.layouts import DENOISER
+from .files.tensor_files import write_tensors
 from .lora_extract import Step
 from .lora_file import RECIPE
-from .tensor_files import write_tensors
 
 
 def bake_control_lora(

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import torch
 
 from .charts.charts import Charts
-from .checkpoint import DENOISER, Checkpoint
 from .control_lora import (
     FIRST,
     ControlLora,
@@ -23,6 +22,8 @@ from .control_lora import (
     stores_whole,
 )
 from .control_net_file import ControlNetFile
+from .files.checkpoint import Checkpoint
+from .files.layouts import DENOISER
 from .linear_algebra.factors import LowRank
 from .linear_algebra.rank import RankChoice, parameters_per_rank
 from .lora_extract import Difference, Extracted, Pair, Settings, Step, Store, extract

@@ -11,9 +11,9 @@ import torch
 
 from .blocks.paths import block_of, block_order, weight_path
 from .charts.charts import Bars, Charts, Report
-from .checkpoint import DENOISER
 from .control_lora import OWN_LAYERS, ControlLora, family, listed
 from .control_lora_extract import SUMMARY, ControlLoraJob, rank_summary, room_for_factors, size_mb
+from .files.layouts import DENOISER
 from .linear_algebra.factors import LowRank, RankPolicy
 from .linear_algebra.rank import RankChoice, Spectrum
 from .lora_extract import Step

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from .control_lora import ControlLora, parse_control_lora, to_tensors
+from .files.tensor_files import write_tensors
 from .linear_algebra.factors import LowRank
 from .lora_file import CAST_LOSS
 from .lora_save import PRODUCT_LOSS
-from .tensor_files import write_tensors
 
 PRECISIONS = {"float16": torch.float16, "float32": torch.float32}
 

@@ -8,13 +8,15 @@ from typing import Protocol
 
 from torch import Tensor
 
-from .checkpoint import AS_MODEL, DENOISER, StoredWeight, WeightFile, sha256
 from .control_lora import ENCODER, MARKER, OWN_LAYERS, PREFIX, context_width, family, listed, refuse_union
 from .families.architectures import UNETS, flat
-from .file_kinds import kind_of
+from .files.file_kinds import kind_of
+from .files.headers import AS_MODEL, sha256
+from .files.layouts import DENOISER
+from .files.stored_weight import StoredWeight, WeightFile
+from .files.tensor_files import read_tensors
 from .linear_algebra.noise import rounding_variance
 from .lora_extract import Source
-from .tensor_files import read_tensors
 
 PICKLES = (".pth", ".pt", ".ckpt", ".bin")
 # A tensor of this name says that a file holds what is to be added to the weights of the model.

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from .adapters import Layer
 from .blocks.paths import weight_path
-from .checkpoint import StoredWeight, common
 from .families.architectures import SCALE_NORMS
+from .files.checkpoint import common
+from .files.stored_weight import StoredWeight
 from .linear_algebra.factors import LowRank, RankPolicy
 from .linear_algebra.noise import floor, noise_floor, signal_to_noise
 from .linear_algebra.rank import RankChoice, Spectrum, fixed, parameters_per_rank

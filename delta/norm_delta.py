@@ -17,8 +17,8 @@ from torch import Tensor
 from .adapters import Layer
 from .blocks.paths import weight_path
 from .blocks.rules import BlockWeights
-from .checkpoint import common
 from .families.norm_sites import NormSites, find_sites, resolve
+from .files.checkpoint import common
 from .lora_extract import Source, Step, is_matrix
 from .lora_file import LoraModel, write_layers
 from .lora_naming import rename, usual_names

@@ -26,9 +26,9 @@ import torch
 from torch import Tensor
 
 from .feature_rows import Layer
+from .files.tensor_files import read_tensors, write_tensors
 from .style_network import StyleNetwork
 from .style_predictor import BLOCK_STRIDES, StylePredictor
-from .tensor_files import read_tensors, write_tensors
 
 FORMAT = "styledelta.style_network"
 TABLE_NETWORK = "26 styles (Dumoulin 2017)"

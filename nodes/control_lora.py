@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..delta.checkpoint import Checkpoint
 from ..delta.control_compare import compare_outputs, error_charts, error_report
 from ..delta.control_lora import ControlLora, read_control_lora
 from ..delta.control_lora_bake import bake_control_lora, write_baked
@@ -17,6 +16,7 @@ from ..delta.control_lora_resize import control_lora_report, resize_control_lora
 from ..delta.control_lora_save import PRECISIONS, save_control_lora
 from ..delta.control_net_file import ControlNetFile
 from ..delta.difference_store import open_store
+from ..delta.files.checkpoint import Checkpoint
 from ..delta.linear_algebra.rank import RankChoice
 from ..delta.lora_extract import Settings
 from ..delta.lora_extract_job import settings_key

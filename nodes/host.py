@@ -21,10 +21,10 @@ import folder_paths
 import torch
 from server import PromptServer
 
-from ..delta import file_kinds, lora_names, tensor_files
 from ..delta.adapters import join_name
-from ..delta.checkpoint import SIDE_ENDINGS, StoredWeight
 from ..delta.families import norm_sites
+from ..delta.files import adapter_names, file_kinds, tensor_files
+from ..delta.files.stored_weight import SIDE_ENDINGS, StoredWeight
 from ..delta.linear_algebra.noise import arithmetic_variance, stored_variance
 from ..delta.lora_extract import Pair, compare
 from ..delta.lora_file import Bake, LoraModel
@@ -198,7 +198,7 @@ def read_adapter(name: str) -> LoraModel:
     Raises FileNotFoundError, or ValueError when the file is damaged, holds NaN, or is no LoRA.
     """
     tensors = _adapter_files.read(file_path("loras", name), name)
-    if not lora_names.is_adapter(tensors):
+    if not adapter_names.is_adapter(tensors):
         raise ValueError(f"{name} is not a LoRA but {file_kinds.kind_of(tensors)}. Choose a LoRA file.")
     return tensors
 
@@ -289,7 +289,7 @@ def plain_changes(lora: dict[str, torch.Tensor], model: Any) -> PlainChanges:
     notes = []
     if len(match.patches) > len(plain):
         notes.append(f"skipped, no plain changes: {len(match.patches) - len(plain)} layers with factors or new weights")
-    text = [name for name in match.unmatched if lora_names.is_text_encoder_name(name)]
+    text = [name for name in match.unmatched if adapter_names.is_text_encoder_name(name)]
     if text:
         notes.append(f"skipped, of a text encoder: {len(text)} tensors")
     notes += [f"matched nothing: {name}" for name in match.unmatched if name not in set(text)]

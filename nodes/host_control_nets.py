@@ -32,8 +32,8 @@ from ..delta.control_weights import (
     each_repeated,
     names_in_short,
 )
-from ..delta.file_kinds import check_control_file
-from ..delta.tensor_files import tensor_names
+from ..delta.files.file_kinds import check_control_file
+from ..delta.files.tensor_files import tensor_names
 from . import host
 
 # Older hosts do not have it.

@@ -8,8 +8,8 @@ from comfy_api.latest import io
 
 from ..delta.blocks.paths import count_by_block, weight_path
 from ..delta.blocks.rules import combined_rules, parse_block_weights
-from ..delta.checkpoint import common
 from ..delta.families.parts import EVERYTHING, PARTS, weights_of
+from ..delta.files.checkpoint import common
 from . import host, host_patches
 from .inputs import amount_input, block_weight_inputs
 from .norm_swap import CATEGORY

@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..delta.checkpoint import Checkpoint
 from ..delta.difference_store import open_store
+from ..delta.files.checkpoint import Checkpoint
 from ..delta.linear_algebra.rank import RankChoice
 from ..delta.lora_extract import compare
 from ..delta.lora_extract_job import extract_job, settings_key

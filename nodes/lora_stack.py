@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..delta import lora_names
 from ..delta.blocks.rules import combined_rules, parse_block_weights
+from ..delta.files import adapter_names
 from ..delta.lora_rows import read_rows
 from ..delta.lora_stack import EntryReport, StackEntry, format_report, read_stack
 from . import host, host_patches
@@ -152,7 +152,7 @@ class Target:
         match = host.match_lora(tensors, self.key_map)
         needs_clip = []
         if self.clip is None:
-            needs_clip = [tensor for tensor in match.unmatched if lora_names.is_text_encoder_name(tensor)]
+            needs_clip = [tensor for tensor in match.unmatched if adapter_names.is_text_encoder_name(tensor)]
         self._check_fit(name, tensors, match, needs_clip)
         on_model = host_patches.add_weighted_patches(
             self.model, match.patches, strength_model, blocks, self.model_weights
@@ -172,14 +172,14 @@ class Target:
     def _check_fit(self, name: str, tensors: dict, match: host.LoraMatch, needs_clip: list[str]) -> None:
         problem = host.first_misfit(match.patches, self.model_weights | self.clip_weights)
         unmatched = set(match.unmatched)
-        for_model = [tensor for tensor in tensors if not lora_names.is_text_encoder_name(tensor)]
+        for_model = [tensor for tensor in tensors if not adapter_names.is_text_encoder_name(tensor)]
         if for_model and unmatched.issuperset(for_model):
             problem = f"none of its {len(for_model)} tensors for the diffusion model matches"
         elif not match.patches and not needs_clip:
             problem = f"none of its {len(tensors)} tensors matches"
         if problem:
             raise ValueError(
-                f"{name} does not fit this model: {problem}. It has {lora_names.naming(tensors)}; the model is a "
+                f"{name} does not fit this model: {problem}. It has {adapter_names.naming(tensors)}; the model is a "
                 f"{type(self.model.model).__name__}. Choose a LoRA that was made for this kind of model."
             )
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from delta.checkpoint import Checkpoint
 from delta.control_compare import compare_outputs, error_charts, error_report
 from delta.control_lora import (
     FIRST,
@@ -28,6 +27,7 @@ from delta.control_lora_resize import control_lora_report, ranks_charts, resize_
 from delta.control_lora_save import cast, save_control_lora
 from delta.control_net_file import ControlNetFile
 from delta.control_weights import ControlBlock, ControlLayout
+from delta.files.checkpoint import Checkpoint
 from delta.linear_algebra.factors import LowRank
 from delta.linear_algebra.rank import RankChoice
 from delta.lora_extract import Settings

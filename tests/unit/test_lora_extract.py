@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from delta.checkpoint import StoredWeight
 from delta.difference_store import FolderStore, open_store
+from delta.files.stored_weight import StoredWeight
 from delta.linear_algebra.rank import RankChoice
 from delta.lora_extract import Difference, MemoryStore, Pair, Settings, compare, extract, noise_rank
 from delta.lora_extract_job import extract_job

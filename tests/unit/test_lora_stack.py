@@ -1,6 +1,6 @@
 import pytest
 
-from delta.lora_names import is_adapter, naming
+from delta.files.adapter_names import is_adapter, naming
 from delta.lora_stack import EntryReport, StackEntry, format_report, read_stack
 
 

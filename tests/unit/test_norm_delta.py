@@ -5,8 +5,8 @@ import torch
 
 from delta.blocks.rules import BlockWeights, parse_block_weights
 from delta.charts.charts import draw
-from delta.checkpoint import StoredWeight
 from delta.families.norm_sites import MODULATION, NORMS
+from delta.files.stored_weight import StoredWeight
 from delta.norm_delta import choose_norms, explained_share, extract_norms, mix, to_lora
 from delta.norm_job import extract_norms_job, norm_charts, norm_report
 

@@ -440,7 +440,7 @@ def test_a_thin_style_picture_is_not_blown_up(any_picture):
 
 
 def test_writing_never_replaces_a_file_that_appeared_meanwhile(tmp_path):
-    from delta.tensor_files import write_tensors
+    from delta.files.tensor_files import write_tensors
 
     path = tmp_path / "late.safetensors"
     with pytest.raises(FileExistsError, match="nothing was written"):

@@ -243,12 +243,12 @@ def test_what_cannot_be_drawn_is_refused(draw, message: str) -> None:
     [(0, "0"), (1, "1"), (0.25, "0.25"), (1234, "1,234"), (0.000123, "1.23e-4"), (2e6, "2e6"), (-3.14159, "-3.14")],
 )
 def test_numbers_are_short(value: float, text: str) -> None:
-    assert _number(value) == text
+    assert short_number(value) == text
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 128), (-3, 7), (0.013, 0.014), (0, 3e-7), (1e5, 9e5)])
 def test_ticks_are_few_and_enclose_the_range(low: float, high: float) -> None:
-    ticks = _ticks(low, high)
+    ticks = round_ticks(low, high)
     assert ticks[0] <= low + 1e-12 and ticks[-1] >= high * (1 - 1e-9) and 5 <= len(ticks) <= 12
     steps = [b - a for a, b in zip(ticks, ticks[1:])]
     assert max(steps) == pytest.approx(min(steps))

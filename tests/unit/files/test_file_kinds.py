@@ -2,7 +2,7 @@
 
 import pytest
 
-from delta.file_kinds import check_control_file, kind_of
+from delta.files.file_kinds import check_control_file, kind_of
 
 UNION = "load it with Load ControlNet Model, then choose its type with Union Type"
 

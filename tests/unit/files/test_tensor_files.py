@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from delta.tensor_files import read_tensors, write_tensors
+from delta.files.tensor_files import read_tensors, write_tensors
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 # Files of this process may not grow beyond 1000 bytes, which stops a write half-way as a full disk does.
 LIMITED = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from .lora_names import is_adapter, naming
+from .adapter_names import is_adapter, naming
 
 LOAD_CONTROL = "load it with Load ControlNet Model"
 LOAD_PATCH = (

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from delta.checkpoint import Checkpoint, common
 from delta.families.architectures import ARCHITECTURES, UNETS, Architecture
+from delta.files.checkpoint import Checkpoint, common
 from delta.linear_algebra.noise import rounding_variance
 
 BY_NAME = {architecture.name: architecture for architecture in ARCHITECTURES}

@@ -16,8 +16,8 @@ from .control_lora_save import Load, cast
 from .files.checkpoint import Checkpoint
 from .files.layouts import DENOISER
 from .files.tensor_files import write_tensors
+from .lora.file import RECIPE
 from .lora_extract import Step
-from .lora_file import RECIPE
 
 
 def bake_control_lora(

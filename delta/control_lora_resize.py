@@ -16,9 +16,9 @@ from .control_lora_extract import SUMMARY, ControlLoraJob, rank_summary, room_fo
 from .files.layouts import DENOISER
 from .linear_algebra.factors import LowRank, RankPolicy
 from .linear_algebra.rank import RankChoice, Spectrum
+from .lora.costs import BYTES_PER_NUMBER, LayerCost, cost_report
+from .lora.file import RECIPE
 from .lora_extract import Step
-from .lora_file import RECIPE
-from .lora_merge import BYTES_PER_NUMBER, LayerCost, cost_report
 
 # Bars that a picture of ranks has at most; beyond that, ranks are put together in ranges.
 MOST_BARS = 16

@@ -11,8 +11,8 @@ from torch import Tensor
 from .control_lora import ControlLora, parse_control_lora, to_tensors
 from .files.tensor_files import write_tensors
 from .linear_algebra.factors import LowRank
-from .lora_file import CAST_LOSS
-from .lora_save import PRODUCT_LOSS
+from .lora.file import CAST_LOSS
+from .lora.save import PRODUCT_LOSS
 
 PRECISIONS = {"float16": torch.float16, "float32": torch.float32}
 

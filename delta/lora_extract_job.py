@@ -13,6 +13,9 @@ import torch
 
 from .blocks.paths import block_of, block_order
 from .charts.charts import Bars, Charts, Spectra
+from .lora.costs import BYTES_PER_NUMBER, Job, LayerCost, cost_report
+from .lora.file import LoraModel, merged_metadata, write_layers
+from .lora.naming import usual_names
 from .lora_extract import (
     Difference,
     Extracted,
@@ -26,10 +29,6 @@ from .lora_extract import (
     noise_rank,
     path_of,
 )
-from .lora_file import LoraModel, merged_metadata, write_layers
-from .lora_merge import BYTES_PER_NUMBER, LayerCost, cost_report
-from .lora_merge_job import Job
-from .lora_naming import usual_names
 
 # Blocks whose spectra are drawn: those that change most.
 DRAWN = 6

@@ -12,9 +12,9 @@ from .blocks.paths import block_of, block_order, weight_path
 from .blocks.rules import BlockWeights
 from .charts.charts import Bars, Charts
 from .families.norm_sites import TIERS
+from .lora.costs import Job
+from .lora.file import merged_metadata
 from .lora_extract import Source, Step
-from .lora_file import merged_metadata
-from .lora_merge_job import Job
 from .norm_delta import NormDelta, extract_norms, to_lora
 
 # Layers that the report names, those that moved most.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .charts.charts import Charts, Curves
 from .families.norm_sites import PREFIX
-from .lora_file import LoraModel, merged_metadata
+from .lora.file import LoraModel, merged_metadata
 from .norm_delta import Deltas, to_lora
 
 # Ends of the noise schedule, where a sampler has no step, and where hosts give no finite noise.

@@ -11,8 +11,8 @@ from ..delta.blocks.rules import PRESETS
 from ..delta.control_mask import FITS
 from ..delta.families.norm_sites import TIERS
 from ..delta.linear_algebra.rank import RankChoice
+from ..delta.lora.sources import MergeInput
 from ..delta.lora_extract import Settings
-from ..delta.lora_merge_job import MergeInput
 from . import host
 
 RankType = io.Custom("RANK_POLICY")

@@ -6,11 +6,11 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..delta.lora_compare import compare_loras
-from ..delta.lora_naming import NAMINGS
-from ..delta.lora_report import lora_report
-from ..delta.lora_save import AS_IT_IS, DTYPES, save_lora
-from ..delta.lora_stack import StackEntry, format_report
+from ..delta.lora.compare import compare_loras
+from ..delta.lora.naming import NAMINGS
+from ..delta.lora.report import lora_report
+from ..delta.lora.save import AS_IT_IS, DTYPES, save_lora
+from ..delta.lora.stack import StackEntry, format_report
 from . import host
 from .inputs import MODELS, StackType, filename_prefix_input, gather_loras, lora_name_input, strength_input
 from .lora_stack import CATEGORY, Target

@@ -9,10 +9,11 @@ from comfy_api.latest import io
 from ..delta import merging
 from ..delta.blocks.rules import combined_rules
 from ..delta.linear_algebra.rank import MODES, RankChoice
-from ..delta.lora_bake import bake_job
-from ..delta.lora_file import LoraModel
-from ..delta.lora_merge_job import MergeInput, merge_job, method_help, resize_job
-from ..delta.size_preview import size_preview
+from ..delta.lora.bake import bake_job
+from ..delta.lora.file import LoraModel
+from ..delta.lora.merge_job import merge_job, method_help, resize_job
+from ..delta.lora.size_preview import size_preview
+from ..delta.lora.sources import MergeInput
 from . import host
 from .inputs import (
     MODELS,

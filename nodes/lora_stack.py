@@ -9,8 +9,8 @@ from comfy_api.latest import io
 
 from ..delta.blocks.rules import combined_rules, parse_block_weights
 from ..delta.files import adapter_names
-from ..delta.lora_rows import read_rows
-from ..delta.lora_stack import EntryReport, StackEntry, format_report, read_stack
+from ..delta.lora.rows import read_rows
+from ..delta.lora.stack import EntryReport, StackEntry, format_report, read_stack
 from . import host, host_patches
 from .inputs import LoraRowsType, StackType, block_weight_inputs, lora_name_input, strength_input
 

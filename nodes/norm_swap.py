@@ -10,7 +10,7 @@ from comfy_api.latest import io
 
 from ..delta.blocks.rules import parse_block_weights
 from ..delta.files.checkpoint import Checkpoint, common
-from ..delta.lora_file import merged_metadata
+from ..delta.lora.file import merged_metadata
 from ..delta.norm_delta import NormDelta, choose_norms, explained_share, extract_norms, mix, to_lora
 from ..delta.norm_job import extract_norms_job, norm_charts, norm_report, recipe_of_mix, share_lines
 from ..delta.style_palette import read_palette, shares

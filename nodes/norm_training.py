@@ -8,8 +8,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..delta.families.norm_sites import find_sites
-from ..delta.lora_file import LoraModel
-from ..delta.lora_save import save_lora
+from ..delta.lora.file import LoraModel
+from ..delta.lora.save import save_lora
 from ..delta.norm_training import NormTraining, Settings, describe, loss_charts, trained_lora
 from . import host, host_training
 from .inputs import chosen_tiers, tier_inputs

@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..delta.lora_stack import StackEntry, format_report
-from ..delta.style_folder import WHOLE, files_in, folders_of, is_in, pick
+from ..delta.lora.folder import WHOLE, files_in, folders_of, is_in, pick
+from ..delta.lora.stack import StackEntry, format_report
 from . import host
 from .inputs import strength_input
 from .lora_stack import Target

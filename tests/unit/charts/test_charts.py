@@ -8,8 +8,8 @@ import torch
 
 from delta.charts import plots
 from delta.charts.charts import MOST_CHARACTERS, MOST_POINTS, Bars, Curves, Heatmap, Note, Spectra, draw, panel
-from delta.lora_file import LoraModel
-from delta.lora_report import lora_report
+from delta.lora.file import LoraModel
+from delta.lora.report import lora_report
 
 
 def read(*rows):

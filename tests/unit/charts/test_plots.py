@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from delta.charts.canvas import GRID, INK, PAPER
+from delta.charts.canvas import GRID, INK, PAPER, round_ticks, short_number
 from delta.charts.plots import HEAT, SERIES, SIGNED_HEAT, bars, beside, caption, curves, heatmap, spectra, stack
 
 LONG = "a label that goes on and on, far beyond what anybody would call a block or a LoRA " * 2

@@ -1,6 +1,6 @@
 import pytest
 
-from delta.style_folder import WHOLE, files_in, folders_of, pick
+from delta.lora.folder import WHOLE, files_in, folders_of, pick
 
 FILES = ["b.safetensors", "Ink/a.safetensors", "ink/old/a.safetensors", "ink/C.safetensors", "inkwell/d.safetensors"]
 

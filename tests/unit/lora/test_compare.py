@@ -8,7 +8,7 @@ import torch
 
 from delta.charts.charts import draw
 from delta.linear_algebra.factors import LowRank, zeros
-from delta.lora_compare import (
+from delta.lora.compare import (
     Meeting,
     Overlap,
     Pair,
@@ -20,7 +20,7 @@ from delta.lora_compare import (
     relate,
     verdict,
 )
-from delta.lora_file import LoraModel
+from delta.lora.file import LoraModel
 
 OUTPUT_1 = "lora_unet_up_blocks_0_attentions_1_proj_in"
 OUTPUT_1_TOO = "lora_unet_up_blocks_0_attentions_1_proj_out"

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from delta.charts.charts import draw
-from delta.lora_bake import bake_job
-from delta.lora_file import LoraModel, read_layers
-from delta.lora_merge_job import MergeInput
+from delta.lora.bake import bake_job
+from delta.lora.file import LoraModel, read_layers
+from delta.lora.sources import MergeInput
 
 OUTPUT_1 = "lora_unet_up_blocks_0_attentions_1_proj_in"
 MIDDLE = "lora_unet_mid_block_attentions_0_proj_in"

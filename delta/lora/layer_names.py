@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from .families.architectures import PER_LEVEL, UNETS, flat
+from ..families.architectures import PER_LEVEL, UNETS, flat
 
 PREFIXES = (
     "base_model.model.",

@@ -2,8 +2,8 @@
 
 import torch
 
-from delta.lora_file import LoraModel
-from delta.lora_report import count_parameters, lora_report
+from delta.lora.file import LoraModel
+from delta.lora.report import count_parameters, lora_report
 
 UNET = {
     "lora_unet_mid_block_attentions_0_proj_in.lora_up.weight": torch.ones(6, 2),

@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..linear_algebra.factors import LowRank, concat
 from .adapters import Layer
-from .linear_algebra.factors import LowRank, concat
 
 
 def split(layer: Layer, shares: Sequence[int]) -> list[Layer]:

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .blocks.paths import block_of, block_order, count_by_block
-from .charts.charts import Charts, Heatmap, Note
-from .files.adapter_names import naming
-from .linear_algebra.factors import LowRank, small_problems
-from .linear_algebra.rank import energy
-from .lora_merge import Source, Step, alike
-from .lora_merge_job import MergeInput, read_sources
+from ..blocks.paths import block_of, block_order, count_by_block
+from ..charts.charts import Charts, Heatmap, Note
+from ..files.adapter_names import naming
+from ..linear_algebra.factors import LowRank, small_problems
+from ..linear_algebra.rank import energy
+from ..progress import Step
+from .sources import MergeInput, Source, alike, read_sources
 
 # The directions that hold this share of a layer's energy stand for the layer; the rest is mostly noise of the training.
 LEADING_ENERGY = 0.9

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from delta.adapters import Layer
 from delta.linear_algebra.factors import LowRank
-from delta.lora_file import read_layers, write_layers
-from delta.lora_naming import NAMINGS, architecture_of, naming_of, rename
+from delta.lora.adapters import Layer
+from delta.lora.file import read_layers, write_layers
+from delta.lora.naming import NAMINGS, architecture_of, naming_of, rename
 
 
 def layers(*names: str, rows: int = 28, columns: int = 4) -> dict[str, Layer]:

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from torch import Tensor
 
-from .adapters import Layer, same_weight
-from .blocks.paths import block_of
-from .linear_algebra.factors import LowRank, RankPolicy, concat, small_problems, zeros
-from .linear_algebra.rank import RankChoice, Spectrum
-from .linear_algebra.svd import compress
-from .merging.registry import merge
-
-Step = Callable[[int, int], None]
-
-
-class SourceLayer(NamedTuple):
-    """One layer of a source: its name in the file, the path of the weight for reports, what it does, how strongly."""
-
-    name: str
-    path: tuple[str, ...]
-    layer: Layer
-    strength: float
-
-
-# A LoRA to merge: its layers by an identity that all sources share.
-Source = Mapping[str, SourceLayer]
-# What a size in megabytes counts: LoRAs are saved in half precision.
-BYTES_PER_NUMBER = 2
+from ..linear_algebra.factors import LowRank, RankPolicy, concat, small_problems
+from ..linear_algebra.rank import RankChoice, Spectrum
+from ..linear_algebra.svd import compress
+from ..merging.registry import merge
+from ..progress import Step
+from .adapters import Layer
+from .costs import BYTES_PER_NUMBER, LayerCost
+from .sources import Source, SourceLayer, alike
 
 
 class Pending(NamedTuple):
@@ -42,26 +26,6 @@ class Pending(NamedTuple):
     result: LowRank
     lost: float
     spectrum: Spectrum
-
-
-class LayerCost(NamedTuple):
-    """What merging and truncating one layer cost.
-
-    rank: of the result; norm: Frobenius norm of the exact weighted sum; error: distance of
-    the result from it; lost: distance between what an elementwise method gave and its compression to a low rank;
-    full_rank: before truncation.
-    """
-
-    path: tuple[str, ...]
-    rank: int
-    norm: float
-    error: float
-    lost: float
-    full_rank: int
-
-    @property
-    def relative(self) -> float:
-        return self.error / self.norm if self.norm else 0.0
 
 
 @dataclass
@@ -170,21 +134,6 @@ def _truncate(
     return LayerCost(path, cut.low_rank.rank, norm, error, lost, len(cut.singular_values))
 
 
-def alike(updates: Sequence[LowRank | None], name: str) -> list[LowRank]:
-    """The updates in one shape: some files store a kernel of one pixel, or a whole kernel, as a matrix. None is nothing.
-
-    Raises ValueError for updates that cannot be of one weight. `name` is the layer's, for the message.
-    """
-    shape = max((update.shape for update in updates if update is not None), key=len)
-    for update in updates:
-        if update is not None and not same_weight(update.shape, shape):
-            raise ValueError(
-                f"{name} is {update.shape} in one LoRA and {shape} in another: they are for different models. "
-                "Choose LoRAs of one kind of model."
-            )
-    return [zeros(shape) if update is None else LowRank(update.up, update.down, shape) for update in updates]
-
-
 def _sum_of_the_rest(found: Sequence[SourceLayer]) -> Layer:
     """Biases, norms and dense updates of one layer, added up with their strengths."""
     layer = Layer()
@@ -203,30 +152,3 @@ def _sum_of_the_rest(found: Sequence[SourceLayer]) -> Layer:
             layer.new_weight = row.layer.new_weight
         layer.new_shape = layer.new_shape or row.layer.new_shape
     return layer
-
-
-def cost_report(costs: Sequence[LayerCost], worst: int = 5) -> str:
-    """Error against the exact update: in all, per block, and the worst layers; as plain text."""
-    if not costs:
-        return "no low-rank layers"
-    lines = [f"relative error in all: {_relative(costs):.3g}"]
-    lost, norm = (math.hypot(*(getattr(cost, part) for cost in costs)) for part in ("lost", "norm"))
-    if lost:
-        lines.append(f"of this lost by compression to a low rank: {lost / norm:.3g}")
-    lines.append("by block:")
-    blocks: dict[str, list[LayerCost]] = {}
-    for cost in costs:
-        blocks.setdefault(block_of(cost.path), []).append(cost)
-    for block, rows in blocks.items():
-        ranks = sorted({row.rank for row in rows})
-        spread = f"{ranks[0]}" if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
-        lines.append(f"  {block}: error {_relative(rows):.3g}, rank {spread}, {len(rows)} layers")
-    lines.append("worst layers:")
-    for cost in sorted(costs, key=lambda cost: -cost.relative)[:worst]:
-        lines.append(f"  {'.'.join(cost.path)}: error {cost.relative:.3g}, rank {cost.rank} of {cost.full_rank}")
-    return "\n".join(lines)
-
-
-def _relative(costs: Sequence[LayerCost]) -> float:
-    norm = math.hypot(*(cost.norm for cost in costs))
-    return math.hypot(*(cost.error for cost in costs)) / norm if norm else 0.0

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from delta.adapters import Layer
-from delta.fused import add, fuse, split, swap_halves
 from delta.linear_algebra.factors import LowRank
+from delta.lora.adapters import Layer
+from delta.lora.fused import add, fuse, split, swap_halves
 
 SHARES = (1, 1, 1, 4)
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from delta.blocks.rules import PRESETS
-from delta.lora_rows import LoraRow, read_rows
+from delta.lora.rows import LoraRow, read_rows
 
 
 def test_a_row_is_read_with_all_that_it_has():

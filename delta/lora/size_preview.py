@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import torch
 
-from .charts.charts import Charts, Curves
-from .linear_algebra.factors import small_problems
-from .linear_algebra.rank import Spectrum, allocate
-from .lora_file import LoraModel, read_layers
-from .lora_merge import BYTES_PER_NUMBER, Step
+from ..charts.charts import Charts, Curves
+from ..linear_algebra.factors import small_problems
+from ..linear_algebra.rank import Spectrum, allocate
+from ..progress import Step
+from .costs import BYTES_PER_NUMBER
+from .file import LoraModel, read_layers
 
 
 class Fixed(NamedTuple):

@@ -1,7 +1,7 @@
 import pytest
 
 from delta.files.adapter_names import is_adapter, naming
-from delta.lora_stack import EntryReport, StackEntry, format_report, read_stack
+from delta.lora.stack import EntryReport, StackEntry, format_report, read_stack
 
 
 def test_an_entry_is_a_strict_3_tuple():

@@ -3,10 +3,10 @@ import json
 import pytest
 import torch
 
-from delta.adapters import Layer, NeedsBaseError, split_name
 from delta.linear_algebra.factors import LowRank
-from delta.lora_file import LoraModel, merged_metadata, read_layers, write_layers
-from delta.lora_layers import layer_id, layer_path
+from delta.lora.adapters import Layer, NeedsBaseError, split_name
+from delta.lora.file import LoraModel, merged_metadata, read_layers, write_layers
+from delta.lora.layer_names import layer_id, layer_path
 
 
 def lora(name: str, rows: int = 4, columns: int = 6, rank: int = 2) -> dict[str, torch.Tensor]:

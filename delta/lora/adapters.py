@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .linear_algebra.factors import LowRank
+from ..linear_algebra.factors import LowRank
 
 # Names of the factors of a LoRA: (up, down, mid), most common first.
 LORA_NAMES = (

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from delta.linear_algebra.rank import RankChoice
-from delta.lora_file import LoraModel
-from delta.lora_merge_job import resize_job
-from delta.size_preview import ranks_up_to, size_preview
+from delta.lora.file import LoraModel
+from delta.lora.merge_job import resize_job
+from delta.lora.size_preview import ranks_up_to, size_preview
 
 
 def diagonal(name: str, *values: float) -> dict[str, torch.Tensor]:

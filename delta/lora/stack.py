@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .blocks.paths import count_by_block
+from ..blocks.paths import count_by_block
 
 
 class StackEntry(tuple):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from ..families.architectures import ARCHITECTURES, SCALE_NORMS, TEXT_ENCODERS, UNETS, Architecture, Weight
 from .adapters import Layer
-from .families.architectures import ARCHITECTURES, SCALE_NORMS, TEXT_ENCODERS, UNETS, Architecture, Weight
 from .fused import add, fuse, split, swap_halves
-from .lora_layers import encoder_and_body
+from .layer_names import encoder_and_body
 
 NAMINGS = ("kohya", "ComfyUI", "diffusers")
 # How the names of each convention begin.

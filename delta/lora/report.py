@@ -9,11 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .blocks.paths import block_of
-from .charts.charts import Bars, Charts, Report, Spectra
-from .linear_algebra.factors import small_problems
-from .lora_file import LoraModel, group, read_layers
-from .lora_layers import layer_id, layer_path
+from ..blocks.paths import block_of
+from ..charts.charts import Bars, Charts, Report, Spectra
+from ..linear_algebra.factors import small_problems
+from .file import LoraModel, group, read_layers
+from .layer_names import layer_id, layer_path
 
 STRONGEST = 5
 # Endings of tensors that say how to read the others.

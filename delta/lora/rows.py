@@ -11,8 +11,8 @@ import json
 import math
 from typing import Any, NamedTuple
 
-from .blocks.rules import combined_rules
-from .lora_stack import StackEntry
+from ..blocks.rules import combined_rules
+from .stack import StackEntry
 
 KEYS = ("on", "name", "model", "clip", "preset", "blocks")
 EXAMPLE = '[{"name": "ink.safetensors", "model": 0.8}]'

@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 
-from .blocks.paths import block_of, block_order, count_by_block
-from .charts.charts import Bars, Charts
-from .linear_algebra.rank import RankChoice
-from .lora_file import Bake, LoraModel, merged_metadata, write_layers
-from .lora_merge import BYTES_PER_NUMBER, Merged, SourceLayer, Step, merge_loras
-from .lora_merge_job import Job, MergeInput, read_sources, source_recipe
+from ..blocks.paths import block_of, block_order, count_by_block
+from ..charts.charts import Bars, Charts
+from ..linear_algebra.rank import RankChoice
+from ..progress import Step
+from .costs import BYTES_PER_NUMBER, Job
+from .file import Bake, LoraModel, merged_metadata, write_layers
+from .merge import Merged, merge_loras
+from .sources import MergeInput, SourceLayer, read_sources, source_recipe
 
 
 def bake_job(

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..files.tensor_files import write_tensors
 from .adapters import Layer
-from .files.tensor_files import write_tensors
-from .lora_file import CAST_LOSS, STALE_METADATA, LoraModel, group, read_layers, write_layers
-from .lora_naming import rename
+from .file import CAST_LOSS, STALE_METADATA, LoraModel, group, read_layers, write_layers
+from .naming import rename
 
 AS_IT_IS = "as it is"
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}

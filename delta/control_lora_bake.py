@@ -13,11 +13,11 @@ from torch import Tensor
 
 from .control_lora import ENCODER, FIRST, ControlLora, context_width, family, is_own
 from .control_lora_save import Load, cast
+from .extraction.extract import Step
 from .files.checkpoint import Checkpoint
 from .files.layouts import DENOISER
 from .files.tensor_files import write_tensors
 from .lora.file import RECIPE
-from .lora_extract import Step
 
 
 def bake_control_lora(

@@ -22,14 +22,14 @@ from .control_lora import (
     stores_whole,
 )
 from .control_net_file import ControlNetFile
+from .extraction.extract import Difference, Extracted, Pair, Settings, Step, Store, extract
+from .extraction.job import costs, counts, difference_charts, noise_lines, settings_key
 from .files.checkpoint import Checkpoint
 from .files.layouts import DENOISER
 from .linear_algebra.factors import LowRank
 from .linear_algebra.rank import RankChoice, parameters_per_rank
 from .lora.costs import BYTES_PER_NUMBER, cost_report
 from .lora.file import RECIPE
-from .lora_extract import Difference, Extracted, Pair, Settings, Step, Store, extract
-from .lora_extract_job import costs, counts, difference_charts, noise_lines, settings_key
 
 SUMMARY = "styledelta.control_lora"
 # What the header of a safetensors file takes for a tensor, and for the metadata, at most.

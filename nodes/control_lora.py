@@ -15,11 +15,11 @@ from ..delta.control_lora_extract import ControlLoraJob, extract_control_lora
 from ..delta.control_lora_resize import control_lora_report, resize_control_lora
 from ..delta.control_lora_save import PRECISIONS, save_control_lora
 from ..delta.control_net_file import ControlNetFile
-from ..delta.difference_store import open_store
+from ..delta.extraction.extract import Settings
+from ..delta.extraction.job import settings_key
+from ..delta.extraction.store import open_store
 from ..delta.files.checkpoint import Checkpoint
 from ..delta.linear_algebra.rank import RankChoice
-from ..delta.lora_extract import Settings
-from ..delta.lora_extract_job import settings_key
 from . import host, host_control_compare, host_control_nets
 from .controlnet import CATEGORY
 from .inputs import extraction_settings, filename_prefix_input, noise_and_device_inputs, rank_choice, rank_policy_input

@@ -21,6 +21,7 @@ import folder_paths
 import torch
 from server import PromptServer
 
+from ..delta.extraction.extract import Pair, compare
 from ..delta.families import norm_sites
 from ..delta.files import adapter_names, file_kinds, tensor_files
 from ..delta.files.stored_weight import SIDE_ENDINGS, StoredWeight
@@ -28,7 +29,6 @@ from ..delta.linear_algebra.noise import arithmetic_variance, stored_variance
 from ..delta.lora.adapters import join_name
 from ..delta.lora.file import Bake, LoraModel
 from ..delta.lora.stack import read_stack
-from ..delta.lora_extract import Pair, compare
 
 STYLE_NETWORKS = "style_networks"
 CONTROL_NETS = "controlnet"

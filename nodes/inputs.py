@@ -9,10 +9,10 @@ from comfy_api.latest import io
 
 from ..delta.blocks.rules import PRESETS
 from ..delta.control_mask import FITS
+from ..delta.extraction.extract import Settings
 from ..delta.families.norm_sites import TIERS
 from ..delta.linear_algebra.rank import RankChoice
 from ..delta.lora.sources import MergeInput
-from ..delta.lora_extract import Settings
 from . import host
 
 RankType = io.Custom("RANK_POLICY")

@@ -6,11 +6,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..delta.difference_store import open_store
+from ..delta.extraction.extract import compare
+from ..delta.extraction.job import extract_job, settings_key
+from ..delta.extraction.store import open_store
 from ..delta.files.checkpoint import Checkpoint
 from ..delta.linear_algebra.rank import RankChoice
-from ..delta.lora_extract import compare
-from ..delta.lora_extract_job import extract_job, settings_key
 from . import host
 from .inputs import extraction_settings, noise_and_device_inputs, rank_policy_input
 from .lora_stack import CATEGORY

@@ -27,10 +27,10 @@ from delta.control_lora_resize import control_lora_report, ranks_charts, resize_
 from delta.control_lora_save import cast, save_control_lora
 from delta.control_net_file import ControlNetFile
 from delta.control_weights import ControlBlock, ControlLayout
+from delta.extraction.extract import Settings
 from delta.files.checkpoint import Checkpoint
 from delta.linear_algebra.factors import LowRank
 from delta.linear_algebra.rank import RankChoice
-from delta.lora_extract import Settings
 
 CONTEXT = 768
 BLOCK = "input_blocks.1.1.transformer_blocks.0"

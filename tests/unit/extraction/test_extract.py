@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from delta.difference_store import FolderStore, open_store
+from delta.extraction.extract import Difference, MemoryStore, Pair, Settings, compare, extract, noise_rank
+from delta.extraction.job import extract_job
+from delta.extraction.store import FolderStore, open_store
 from delta.files.stored_weight import StoredWeight
 from delta.linear_algebra.rank import RankChoice
-from delta.lora_extract import Difference, MemoryStore, Pair, Settings, compare, extract, noise_rank
-from delta.lora_extract_job import extract_job
 
 NAMES = [f"diffusion_model.double_blocks.{n}.img_attn.proj" for n in range(3)]
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .files.tensor_files import read_tensors, write_tensors
-from .linear_algebra.factors import LowRank
-from .lora_extract import Difference, MemoryStore, Store
+from ..files.tensor_files import read_tensors, write_tensors
+from ..linear_algebra.factors import LowRank
+from .extract import Difference, MemoryStore, Store
 
 KEPT_DAYS = 7
 

@@ -14,16 +14,16 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from .blocks.paths import weight_path
-from .families.architectures import SCALE_NORMS
-from .files.checkpoint import common
-from .files.stored_weight import StoredWeight
-from .linear_algebra.factors import LowRank, RankPolicy
-from .linear_algebra.noise import floor, noise_floor, signal_to_noise
-from .linear_algebra.rank import RankChoice, Spectrum, fixed, parameters_per_rank
-from .linear_algebra.svd import compress
-from .lora.adapters import Layer
-from .lora.costs import BYTES_PER_NUMBER
+from ..blocks.paths import weight_path
+from ..families.architectures import SCALE_NORMS
+from ..files.checkpoint import common
+from ..files.stored_weight import StoredWeight
+from ..linear_algebra.factors import LowRank, RankPolicy
+from ..linear_algebra.noise import floor, noise_floor, signal_to_noise
+from ..linear_algebra.rank import RankChoice, Spectrum, fixed, parameters_per_rank
+from ..linear_algebra.svd import compress
+from ..lora.adapters import Layer
+from ..lora.costs import BYTES_PER_NUMBER
 
 # Singular values that are computed at first where the policy does not say how many it wants.
 START = 32

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from .blocks.paths import block_of, block_order
-from .charts.charts import Bars, Charts, Spectra
-from .lora.costs import BYTES_PER_NUMBER, Job, LayerCost, cost_report
-from .lora.file import LoraModel, merged_metadata, write_layers
-from .lora.naming import usual_names
-from .lora_extract import (
+from ..blocks.paths import block_of, block_order
+from ..charts.charts import Bars, Charts, Spectra
+from ..lora.costs import BYTES_PER_NUMBER, Job, LayerCost, cost_report
+from ..lora.file import LoraModel, merged_metadata, write_layers
+from ..lora.naming import usual_names
+from .extract import (
     Difference,
     Extracted,
     Pair,

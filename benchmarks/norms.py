@@ -87,7 +87,7 @@ def extraction(folder: Path) -> None:
     from delta.blocks.rules import BlockWeights
     from delta.families.norm_sites import MODULATION, NORMS
     from delta.files.checkpoint import Checkpoint
-    from delta.norm_job import extract_norms_job
+    from delta.norms.job import extract_norms_job
 
     files = [folder / "styled.safetensors", folder / "base.safetensors"]
     for seed, file in enumerate(files):

@@ -19,7 +19,7 @@ import comfy.sampler_helpers
 import comfy.samplers
 import torch
 
-from ..delta.norm_training import Deltas, Draw, Loss
+from ..delta.norms.training import Deltas, Draw, Loss
 from . import host
 from .host_sampling import samples_of
 

@@ -11,8 +11,8 @@ from comfy_api.latest import io
 from ..delta.blocks.rules import parse_block_weights
 from ..delta.files.checkpoint import Checkpoint, common
 from ..delta.lora.file import merged_metadata
-from ..delta.norm_delta import NormDelta, choose_norms, explained_share, extract_norms, mix, to_lora
-from ..delta.norm_job import extract_norms_job, norm_charts, norm_report, recipe_of_mix, share_lines
+from ..delta.norms.difference import NormDelta, choose_norms, explained_share, extract_norms, mix, to_lora
+from ..delta.norms.job import extract_norms_job, norm_charts, norm_report, recipe_of_mix, share_lines
 from ..delta.style_palette import read_palette, shares
 from . import host, host_patches, host_sampling
 from .inputs import MODELS, amount_input, chosen_tiers, tier_inputs

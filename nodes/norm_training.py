@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..delta.families.norm_sites import find_sites
 from ..delta.lora.file import LoraModel
 from ..delta.lora.save import save_lora
-from ..delta.norm_training import NormTraining, Settings, describe, loss_charts, trained_lora
+from ..delta.norms.training import NormTraining, Settings, describe, loss_charts, trained_lora
 from . import host, host_training
 from .inputs import chosen_tiers, tier_inputs
 from .report import plot, report_ui

@@ -51,7 +51,7 @@ def losses(report: str) -> tuple[float, float]:
 
 def evaluate(host, layout: str, model) -> float:
     """The loss on the fixed draws of a model as it is."""
-    training = module(host, "delta.norm_training")
+    training = module(host, "delta.norms.training")
     fixed = training.NormTraining({}, 2, training.Settings(1, 1.0, 1, 0)).fixed
     values = []
 

@@ -14,14 +14,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .blocks.paths import weight_path
-from .blocks.rules import BlockWeights
-from .extraction.extract import Source, Step, is_matrix
-from .families.norm_sites import NormSites, find_sites, resolve
-from .files.checkpoint import common
-from .lora.adapters import Layer
-from .lora.file import LoraModel, write_layers
-from .lora.naming import rename, usual_names
+from ..blocks.paths import weight_path
+from ..blocks.rules import BlockWeights
+from ..extraction.extract import Source, Step, is_matrix
+from ..families.norm_sites import NormSites, find_sites, resolve
+from ..files.checkpoint import common
+from ..lora.adapters import Layer
+from ..lora.file import LoraModel, write_layers
+from ..lora.naming import rename, usual_names
 
 # Differences by the model's name of the parameter, float32.
 Deltas = Mapping[str, Tensor]

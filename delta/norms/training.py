@@ -16,10 +16,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .charts.charts import Charts, Curves
-from .families.norm_sites import PREFIX
-from .lora.file import LoraModel, merged_metadata
-from .norm_delta import Deltas, to_lora
+from ..charts.charts import Charts, Curves
+from ..families.norm_sites import PREFIX
+from ..lora.file import LoraModel, merged_metadata
+from .difference import Deltas, to_lora
 
 # Ends of the noise schedule, where a sampler has no step, and where hosts give no finite noise.
 NEAREST_END = 0.001

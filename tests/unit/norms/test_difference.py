@@ -7,8 +7,8 @@ from delta.blocks.rules import BlockWeights, parse_block_weights
 from delta.charts.charts import draw
 from delta.families.norm_sites import MODULATION, NORMS
 from delta.files.stored_weight import StoredWeight
-from delta.norm_delta import choose_norms, explained_share, extract_norms, mix, to_lora
-from delta.norm_job import extract_norms_job, norm_charts, norm_report
+from delta.norms.difference import choose_norms, explained_share, extract_norms, mix, to_lora
+from delta.norms.job import extract_norms_job, norm_charts, norm_report
 
 P = "diffusion_model."
 IN, EMB, OUT, CONV = "input_blocks.1.0.in_layers.0", "input_blocks.1.0.emb_layers.1", "out.0", "input_blocks.0.0"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from delta.charts.charts import draw
-from delta.norm_training import LOSS_SCALE, Draw, NormTraining, Settings, describe, loss_charts, trained_lora
+from delta.norms.training import LOSS_SCALE, Draw, NormTraining, Settings, describe, loss_charts, trained_lora
 
 SHAPES = {"diffusion_model.a.weight": (3,), "diffusion_model.a.bias": (3,), "diffusion_model.b.table": (1, 2)}
 TARGET = {name: torch.full(shape, 0.5) for name, shape in SHAPES.items()}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..delta.control_compare import compare_outputs, error_charts, error_report
+from ..delta.control.compare import compare_outputs, error_charts, error_report
 from ..delta.control_lora import ControlLora, read_control_lora
 from ..delta.control_lora_bake import bake_control_lora, write_baked
 from ..delta.control_lora_extract import ControlLoraJob, extract_control_lora

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..delta.control_hint import read_hint
-from ..delta.control_schedule import ControlSchedule
-from ..delta.control_stack import ControlEntry, ControlExtras, read_control_stack
-from ..delta.control_weights import ControlWeights
+from ..delta.control.hint import read_hint
+from ..delta.control.schedule import ControlSchedule
+from ..delta.control.stack import ControlEntry, ControlExtras, read_control_stack
+from ..delta.control.weights import ControlWeights
 from . import host_control, host_control_nets
 from .controlnet import CATEGORY
 from .inputs import ControlStackType, control_inputs, control_option_inputs

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..delta.control_hint import read_hint
-from ..delta.control_report import evenly, schedule_charts, schedule_report
-from ..delta.control_schedule import INTERPOLATIONS, SHAPES, ControlSchedule, parse_schedule, shaped_schedule
-from ..delta.control_union import AUTO, TYPES, type_numbers
-from ..delta.control_weights import ControlWeights, weights_report
+from ..delta.control.hint import read_hint
+from ..delta.control.report import evenly, schedule_charts, schedule_report
+from ..delta.control.schedule import INTERPOLATIONS, SHAPES, ControlSchedule, parse_schedule, shaped_schedule
+from ..delta.control.union import AUTO, TYPES, type_numbers
+from ..delta.control.weights import ControlWeights, weights_report
 from . import host, host_control, host_control_nets, host_sampling
 from .inputs import ControlScheduleType, ControlWeightsType, control_inputs, control_option_inputs
 from .report import plot, report_ui

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import comfy.controlnet
 import torch
 
-from ..delta.control_hint import fit_hint
-from ..delta.control_mask import FITS, EffectMask, crop_box, read_mask
-from ..delta.control_output import scale_control, slot_factors
-from ..delta.control_schedule import ControlSchedule, progress_at
-from ..delta.control_weights import ControlWeights
+from ..delta.control.hint import fit_hint
+from ..delta.control.mask import FITS, EffectMask, crop_box, read_mask
+from ..delta.control.output import scale_control, slot_factors
+from ..delta.control.schedule import ControlSchedule, progress_at
+from ..delta.control.weights import ControlWeights
 from .host_control_nets import check_fits, layout_of
 
 

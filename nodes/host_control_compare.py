@@ -9,8 +9,8 @@ import comfy.controlnet
 import comfy.sample
 import torch
 
-from ..delta.control_hint import read_hint
-from ..delta.control_schedule import progress_at
+from ..delta.control.hint import read_hint
+from ..delta.control.schedule import progress_at
 from .host_control_nets import LOAD_ERRORS, UNET, architecture_of_model, check_fits, in_short
 from .host_sampling import samples_of
 

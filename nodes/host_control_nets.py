@@ -22,9 +22,8 @@ import comfy.ldm.qwen_image.controlnet
 import comfy.ldm.qwen_image.model
 import comfy.t2i_adapter.adapter
 
-from ..delta.control_lora import FAMILIES, ControlLora, parse_control_lora
-from ..delta.control_union import UnionFamily, flux_union, sdxl_union
-from ..delta.control_weights import (
+from ..delta.control.union import UnionFamily, flux_union, sdxl_union
+from ..delta.control.weights import (
     ControlBlock,
     ControlLayout,
     ControlWeights,
@@ -32,6 +31,7 @@ from ..delta.control_weights import (
     each_repeated,
     names_in_short,
 )
+from ..delta.control_lora import FAMILIES, ControlLora, parse_control_lora
 from ..delta.files.file_kinds import check_control_file
 from ..delta.files.tensor_files import tensor_names
 from . import host

@@ -8,7 +8,7 @@ import torch
 
 import nodes as host_nodes
 
-from ..delta.control_mask import EffectMask
+from ..delta.control.mask import EffectMask
 from .host_control import ControlSettings, mask_for
 
 APPLY = "QwenImageDiffsynthControlnet"

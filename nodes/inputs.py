@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ..delta.blocks.rules import PRESETS
-from ..delta.control_mask import FITS
+from ..delta.control.mask import FITS
 from ..delta.extraction.extract import Settings
 from ..delta.families.norm_sites import TIERS
 from ..delta.linear_algebra.rank import RankChoice

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..delta.control_schedule import ControlSchedule
+from ..delta.control.schedule import ControlSchedule
 from . import host_control, host_model_patch
 from .controlnet import CATEGORY
 from .inputs import control_mask_input, control_schedule_input, control_span_inputs

@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from delta.control_compare import compare_outputs, error_charts, error_report
+from delta.control.compare import compare_outputs, error_charts, error_report
+from delta.control.weights import ControlBlock, ControlLayout
 from delta.control_lora import (
     FIRST,
     MARKER,
@@ -26,7 +27,6 @@ from delta.control_lora_extract import BaseMatch, extract_control_lora
 from delta.control_lora_resize import control_lora_report, ranks_charts, resize_control_lora
 from delta.control_lora_save import cast, save_control_lora
 from delta.control_net_file import ControlNetFile
-from delta.control_weights import ControlBlock, ControlLayout
 from delta.extraction.extract import Settings
 from delta.files.checkpoint import Checkpoint
 from delta.linear_algebra.factors import LowRank

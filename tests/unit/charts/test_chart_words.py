@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from delta.charts import plots
-from delta.control_report import ALL
+from delta.control.report import ALL
 from delta.families.norm_sites import TIERS
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from delta.control_union import AUTO, TYPES, flux_union, sdxl_union, type_numbers
+from delta.control.union import AUTO, TYPES, flux_union, sdxl_union, type_numbers
 
 
 def test_one_name_is_another_number_in_each_family():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from delta.control_weights import (
+from delta.control.weights import (
     ControlBlock,
     ControlLayout,
     ControlWeights,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from delta.control_hint import fit_hint, read_hint
+from delta.control.hint import fit_hint, read_hint
 
 
 def test_transparency_is_dropped_and_grey_becomes_three_channels():

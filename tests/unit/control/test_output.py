@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from delta.control_mask import EffectMask
-from delta.control_output import scale_control, slot_factors
-from delta.control_weights import ControlBlock, ControlLayout
+from delta.control.mask import EffectMask
+from delta.control.output import scale_control, slot_factors
+from delta.control.weights import ControlBlock, ControlLayout
 
 LAYOUT = ControlLayout(
     "net",

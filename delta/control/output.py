@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from .control_mask import EffectMask
-from .control_weights import ControlLayout
+from .mask import EffectMask
+from .weights import ControlLayout
 
 Control = dict[str, list[Tensor | None]]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .control_mask import pad_box
-from .hints.resize import resize_hint
+from ..hints.resize import resize_hint
+from .mask import pad_box
 
 
 def read_hint(image: Tensor) -> Tensor:

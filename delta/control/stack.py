@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from .control_schedule import ControlSchedule
-from .control_weights import ControlWeights
+from .schedule import ControlSchedule
+from .weights import ControlWeights
 
 
 class ControlExtras(NamedTuple):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .charts.charts import Charts, Curves
-from .charts.text_table import text_table
-from .control_schedule import ControlSchedule
-from .control_weights import by_weight
+from ..charts.charts import Charts, Curves
+from ..charts.text_table import text_table
+from .schedule import ControlSchedule
+from .weights import by_weight
 
 ALL = "all blocks"
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from delta.control_stack import ControlEntry, ControlExtras, read_control_stack
-from delta.control_weights import ControlWeights
+from delta.control.stack import ControlEntry, ControlExtras, read_control_stack
+from delta.control.weights import ControlWeights
 
 IMAGE, NET = torch.zeros(1, 8, 8, 3), object()
 

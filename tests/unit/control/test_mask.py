@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from delta.control_mask import EffectMask, crop_box, pad_box, read_mask, resize_mask
+from delta.control.mask import EffectMask, crop_box, pad_box, read_mask, resize_mask
 
 HALVES = torch.cat([torch.ones(1, 64, 32), torch.zeros(1, 64, 32)], dim=2)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .blocks.rules import parse_block_weights
-from .charts.text_table import text_table
+from ..blocks.rules import parse_block_weights
+from ..charts.text_table import text_table
 
 
 @dataclass(frozen=True)

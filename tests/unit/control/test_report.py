@@ -3,8 +3,8 @@
 import pytest
 
 from delta.charts.charts import draw
-from delta.control_report import evenly, schedule_charts, schedule_report
-from delta.control_schedule import parse_schedule
+from delta.control.report import evenly, schedule_charts, schedule_report
+from delta.control.schedule import parse_schedule
 
 
 def test_the_report_multiplies_strength_and_schedule():

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .charts.charts import Bars, Charts
-from .charts.text_table import text_table
-from .control_weights import ControlLayout
+from ..charts.charts import Bars, Charts
+from ..charts.text_table import text_table
+from .weights import ControlLayout
 
 # What a net sends to a model at one step: lists of outputs by the place where they are added.
 Outputs = Mapping[str, Sequence[Tensor | None]]

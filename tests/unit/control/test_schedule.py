@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from delta.control_schedule import ControlSchedule, Keyframe, parse_schedule, progress_at, shaped_schedule
+from delta.control.schedule import ControlSchedule, Keyframe, parse_schedule, progress_at, shaped_schedule
 
 
 def test_a_text_gives_keyframes():

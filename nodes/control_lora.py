@@ -9,12 +9,12 @@ import torch
 from comfy_api.latest import io
 
 from ..delta.control.compare import compare_outputs, error_charts, error_report
-from ..delta.control_lora import ControlLora, read_control_lora
-from ..delta.control_lora_bake import bake_control_lora, write_baked
-from ..delta.control_lora_extract import ControlLoraJob, extract_control_lora
-from ..delta.control_lora_resize import control_lora_report, resize_control_lora
-from ..delta.control_lora_save import PRECISIONS, save_control_lora
-from ..delta.control_net_file import ControlNetFile
+from ..delta.control_lora.bake import bake_control_lora, write_baked
+from ..delta.control_lora.extract import ControlLoraJob, extract_control_lora
+from ..delta.control_lora.format import ControlLora, read_control_lora
+from ..delta.control_lora.net_file import ControlNetFile
+from ..delta.control_lora.resize import control_lora_report, resize_control_lora
+from ..delta.control_lora.save import PRECISIONS, save_control_lora
 from ..delta.extraction.extract import Settings
 from ..delta.extraction.job import settings_key
 from ..delta.extraction.store import open_store

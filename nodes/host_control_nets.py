@@ -31,7 +31,7 @@ from ..delta.control.weights import (
     each_repeated,
     names_in_short,
 )
-from ..delta.control_lora import FAMILIES, ControlLora, parse_control_lora
+from ..delta.control_lora.format import FAMILIES, ControlLora, parse_control_lora
 from ..delta.files.file_kinds import check_control_file
 from ..delta.files.tensor_files import tensor_names
 from . import host

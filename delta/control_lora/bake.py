@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .control_lora import ENCODER, FIRST, ControlLora, context_width, family, is_own
-from .control_lora_save import Load, cast
-from .extraction.extract import Step
-from .files.checkpoint import Checkpoint
-from .files.layouts import DENOISER
-from .files.tensor_files import write_tensors
-from .lora.file import RECIPE
+from ..extraction.extract import Step
+from ..files.checkpoint import Checkpoint
+from ..files.layouts import DENOISER
+from ..files.tensor_files import write_tensors
+from ..lora.file import RECIPE
+from .format import ENCODER, FIRST, ControlLora, context_width, family, is_own
+from .save import Load, cast
 
 
 def bake_control_lora(

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .files.tensor_files import read_tensors
-from .linear_algebra.factors import LowRank
+from ..files.tensor_files import read_tensors
+from ..linear_algebra.factors import LowRank
 
 MARKER = "lora_controlnet"
 PREFIX = "control_model."

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .control_lora import ControlLora, parse_control_lora, to_tensors
-from .files.tensor_files import write_tensors
-from .linear_algebra.factors import LowRank
-from .lora.file import CAST_LOSS
-from .lora.save import PRODUCT_LOSS
+from ..files.tensor_files import write_tensors
+from ..linear_algebra.factors import LowRank
+from ..lora.file import CAST_LOSS
+from ..lora.save import PRODUCT_LOSS
+from .format import ControlLora, parse_control_lora, to_tensors
 
 PRECISIONS = {"float16": torch.float16, "float32": torch.float32}
 

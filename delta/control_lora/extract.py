@@ -11,25 +11,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .charts.charts import Charts
-from .control_lora import (
-    FIRST,
-    ControlLora,
-    context_width,
-    family,
-    is_base_matrix,
-    listed,
-    stores_whole,
-)
-from .control_net_file import ControlNetFile
-from .extraction.extract import Difference, Extracted, Pair, Settings, Step, Store, extract
-from .extraction.job import costs, counts, difference_charts, noise_lines, settings_key
-from .files.checkpoint import Checkpoint
-from .files.layouts import DENOISER
-from .linear_algebra.factors import LowRank
-from .linear_algebra.rank import RankChoice, parameters_per_rank
-from .lora.costs import BYTES_PER_NUMBER, cost_report
-from .lora.file import RECIPE
+from ..charts.charts import Charts
+from ..extraction.extract import Difference, Extracted, Pair, Settings, Step, Store, extract
+from ..extraction.job import costs, counts, difference_charts, noise_lines, settings_key
+from ..files.checkpoint import Checkpoint
+from ..files.layouts import DENOISER
+from ..linear_algebra.factors import LowRank
+from ..linear_algebra.rank import RankChoice, parameters_per_rank
+from ..lora.costs import BYTES_PER_NUMBER, cost_report
+from ..lora.file import RECIPE
+from .format import FIRST, ControlLora, context_width, family, is_base_matrix, listed, stores_whole
+from .net_file import ControlNetFile
 
 SUMMARY = "styledelta.control_lora"
 # What the header of a safetensors file takes for a tensor, and for the metadata, at most.

@@ -9,16 +9,16 @@ from dataclasses import asdict
 
 import torch
 
-from .blocks.paths import block_of, block_order, weight_path
-from .charts.charts import Bars, Charts, Report
-from .control_lora import OWN_LAYERS, ControlLora, family, listed
-from .control_lora_extract import SUMMARY, ControlLoraJob, rank_summary, room_for_factors, size_mb
-from .extraction.extract import Step
-from .files.layouts import DENOISER
-from .linear_algebra.factors import LowRank, RankPolicy
-from .linear_algebra.rank import RankChoice, Spectrum
-from .lora.costs import BYTES_PER_NUMBER, LayerCost, cost_report
-from .lora.file import RECIPE
+from ..blocks.paths import block_of, block_order, weight_path
+from ..charts.charts import Bars, Charts, Report
+from ..extraction.extract import Step
+from ..files.layouts import DENOISER
+from ..linear_algebra.factors import LowRank, RankPolicy
+from ..linear_algebra.rank import RankChoice, Spectrum
+from ..lora.costs import BYTES_PER_NUMBER, LayerCost, cost_report
+from ..lora.file import RECIPE
+from .extract import SUMMARY, ControlLoraJob, rank_summary, room_for_factors, size_mb
+from .format import OWN_LAYERS, ControlLora, family, listed
 
 # Bars that a picture of ranks has at most; beyond that, ranks are put together in ranges.
 MOST_BARS = 16

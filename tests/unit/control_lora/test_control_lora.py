@@ -10,7 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from delta.control.compare import compare_outputs, error_charts, error_report
 from delta.control.weights import ControlBlock, ControlLayout
-from delta.control_lora import (
+from delta.control_lora.bake import bake_control_lora, write_baked
+from delta.control_lora.extract import BaseMatch, extract_control_lora
+from delta.control_lora.format import (
     FIRST,
     MARKER,
     ControlLora,
@@ -22,11 +24,9 @@ from delta.control_lora import (
     to_tensors,
     write_factors,
 )
-from delta.control_lora_bake import bake_control_lora, write_baked
-from delta.control_lora_extract import BaseMatch, extract_control_lora
-from delta.control_lora_resize import control_lora_report, ranks_charts, resize_control_lora
-from delta.control_lora_save import cast, save_control_lora
-from delta.control_net_file import ControlNetFile
+from delta.control_lora.net_file import ControlNetFile
+from delta.control_lora.resize import control_lora_report, ranks_charts, resize_control_lora
+from delta.control_lora.save import cast, save_control_lora
 from delta.extraction.extract import Settings
 from delta.files.checkpoint import Checkpoint
 from delta.linear_algebra.factors import LowRank

@@ -8,15 +8,15 @@ from typing import Protocol
 
 from torch import Tensor
 
-from .control_lora import ENCODER, MARKER, OWN_LAYERS, PREFIX, context_width, family, listed, refuse_union
-from .extraction.extract import Source
-from .families.architectures import UNETS, flat
-from .files.file_kinds import kind_of
-from .files.headers import AS_MODEL, sha256
-from .files.layouts import DENOISER
-from .files.stored_weight import StoredWeight, WeightFile
-from .files.tensor_files import read_tensors
-from .linear_algebra.noise import rounding_variance
+from ..extraction.extract import Source
+from ..families.architectures import UNETS, flat
+from ..files.file_kinds import kind_of
+from ..files.headers import AS_MODEL, sha256
+from ..files.layouts import DENOISER
+from ..files.stored_weight import StoredWeight, WeightFile
+from ..files.tensor_files import read_tensors
+from ..linear_algebra.noise import rounding_variance
+from .format import ENCODER, MARKER, OWN_LAYERS, PREFIX, context_width, family, listed, refuse_union
 
 PICKLES = (".pth", ".pt", ".ckpt", ".bin")
 # A tensor of this name says that a file holds what is to be added to the weights of the model.

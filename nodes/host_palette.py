@@ -16,9 +16,9 @@ import torch
 from aiohttp import web
 from server import PromptServer
 
-from ..delta import style_network_files
-from ..delta.style_network import StyleNetwork
-from ..delta.style_preview import (
+from ..delta.style_network import files as style_network_files
+from ..delta.style_network.network import StyleNetwork
+from ..delta.style_network.preview import (
     MAX_NAME,
     MAX_THUMBNAILS,
     PreviewRequest,

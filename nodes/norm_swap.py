@@ -13,7 +13,7 @@ from ..delta.files.checkpoint import Checkpoint, common
 from ..delta.lora.file import merged_metadata
 from ..delta.norms.difference import NormDelta, choose_norms, explained_share, extract_norms, mix, to_lora
 from ..delta.norms.job import extract_norms_job, norm_charts, norm_report, recipe_of_mix, share_lines
-from ..delta.style_palette import read_palette, shares
+from ..delta.style_network.palette import read_palette, shares
 from . import host, host_patches, host_sampling
 from .inputs import MODELS, amount_input, chosen_tiers, tier_inputs
 from .report import plot, report_ui

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..delta.style_fit import fit_style, picture_teacher
-from ..delta.style_network import StyleNetwork
+from ..delta.style_network.fit import fit_style, picture_teacher
+from ..delta.style_network.network import StyleNetwork
 from . import host
 from .report import plot, report_ui
 from .style_network import CATEGORY, NetworkType, StyleType

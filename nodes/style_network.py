@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io, ui
 
-from ..delta import style_network_files
-from ..delta.style_network import Strength, StyleNetwork, stylize
-from ..delta.style_params import StyleParams, extend
-from ..delta.style_sheet import PAINTED_SIDE, style_sheet
-from ..delta.style_vector_files import load_style, save_style
+from ..delta.style_network import files as style_network_files
+from ..delta.style_network.network import Strength, StyleNetwork, stylize
+from ..delta.style_network.params import StyleParams, extend
+from ..delta.style_network.sheet import PAINTED_SIDE, style_sheet
+from ..delta.style_network.vector_files import load_style, save_style
 from . import host
 from .inputs import filename_prefix_input
 

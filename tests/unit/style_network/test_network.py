@@ -6,12 +6,12 @@ import pytest
 import torch
 from skimage import data
 
-from delta import style_network_files
-from delta.style_network import Strength, StyleNetwork, stylize
-from delta.style_network_files import PICTURE_NETWORK, TABLE_NETWORK, load_bundled, load_network, save_network
-from delta.style_params import StyleParams, extend
-from delta.style_sheet import style_sheet
-from delta.style_vector_files import load_style, save_style
+from delta.style_network import files as style_network_files
+from delta.style_network.files import PICTURE_NETWORK, TABLE_NETWORK, load_bundled, load_network, save_network
+from delta.style_network.network import Strength, StyleNetwork, stylize
+from delta.style_network.params import StyleParams, extend
+from delta.style_network.sheet import style_sheet
+from delta.style_network.vector_files import load_style, save_style
 
 
 def photo(name: str) -> torch.Tensor:

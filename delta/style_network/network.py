@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .feature_rows import Layer, Region, run_layers
-from .style_params import StyleComponent, StyleParams, check_network, interpolate
-from .style_predictor import StylePredictor
+from .params import StyleComponent, StyleParams, check_network, interpolate
+from .predictor import StylePredictor
+from .strips import Layer, Region, run_layers
 
 STAGES = ("contract", "res", "expand")
 # Beyond these the paintings of the 26-style network fall apart into texture.

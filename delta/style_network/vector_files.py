@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .files.tensor_files import read_tensors, write_tensors
-from .style_network import StyleNetwork
-from .style_params import StyleComponent, StyleParams
+from ..files.tensor_files import read_tensors, write_tensors
+from .network import StyleNetwork
+from .params import StyleComponent, StyleParams
 
 FORMAT = "styledelta.style"
 

@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .style_network import StyleNetwork
-from .style_params import StyleParams, interpolate
+from .network import StyleNetwork
+from .params import StyleParams, interpolate
 
 MAX_STYLES = 4
 MAX_WEIGHT = 2.0

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from delta.style_network_files import TABLE_NETWORK, load_bundled
-from delta.style_preview import (
+from delta.style_network.files import TABLE_NETWORK, load_bundled
+from delta.style_network.preview import (
     demo_photo,
     encode,
     is_same_origin,

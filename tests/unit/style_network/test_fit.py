@@ -6,11 +6,11 @@ import pytest
 import torch
 from skimage import data
 
-from delta.style_fit import StyleFit, fit_style, picture_teacher
-from delta.style_network import StyleNetwork, stylize
-from delta.style_network_files import PICTURE_NETWORK, TABLE_NETWORK, load_bundled
-from delta.style_params import StyleParams
-from delta.style_vector_files import load_style, save_style
+from delta.style_network.files import PICTURE_NETWORK, TABLE_NETWORK, load_bundled
+from delta.style_network.fit import StyleFit, fit_style, picture_teacher
+from delta.style_network.network import StyleNetwork, stylize
+from delta.style_network.params import StyleParams
+from delta.style_network.vector_files import load_style, save_style
 
 HIDDEN, KNOWN = 7, (19, 3, 12)
 

@@ -3,10 +3,10 @@ import json
 import pytest
 import torch
 
-from delta.style_network import Strength, StyleNetwork, stylize
-from delta.style_network_files import TABLE_NETWORK, load_bundled
-from delta.style_palette import PaletteStyle, mix_styles, read_palette, shares
-from delta.style_params import StyleParams
+from delta.style_network.files import TABLE_NETWORK, load_bundled
+from delta.style_network.network import Strength, StyleNetwork, stylize
+from delta.style_network.palette import PaletteStyle, mix_styles, read_palette, shares
+from delta.style_network.params import StyleParams
 
 
 @pytest.fixture(scope="module")

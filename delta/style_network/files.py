@@ -25,10 +25,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .feature_rows import Layer
-from .files.tensor_files import read_tensors, write_tensors
-from .style_network import StyleNetwork
-from .style_predictor import BLOCK_STRIDES, StylePredictor
+from ..files.tensor_files import read_tensors, write_tensors
+from .network import StyleNetwork
+from .predictor import BLOCK_STRIDES, StylePredictor
+from .strips import Layer
 
 FORMAT = "styledelta.style_network"
 TABLE_NETWORK = "26 styles (Dumoulin 2017)"

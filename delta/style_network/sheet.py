@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .charts.contact_sheet import contact_sheet
-from .style_network import StyleNetwork, checked_planes, stylize
-from .style_params import StyleParams
+from ..charts.contact_sheet import contact_sheet
+from .network import StyleNetwork, checked_planes, stylize
+from .params import StyleParams
 
 PAINTED_SIDE = 768
 

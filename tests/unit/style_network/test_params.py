@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from delta.style_params import StyleComponent, StyleParams, extend, interpolate
+from delta.style_network.params import StyleComponent, StyleParams, extend, interpolate
 
 
 def component(value: float, weight: float, vector: bool = False) -> StyleComponent:

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .charts.charts import Charts, Curves
-from .feature_rows import EPS
-from .style_network import StyleNetwork, checked_planes
-from .style_params import StyleComponent, StyleParams
+from ..charts.charts import Charts, Curves
+from .network import StyleNetwork, checked_planes
+from .params import StyleComponent, StyleParams
+from .strips import EPS
 
 # Pixels on a side of the squares of photos that are learned from, how many there are, and how many a step takes.
 SIDE = 128

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .style_network import MAX_STRENGTH, MIN_STRENGTH, StyleNetwork, stylize
-from .style_palette import PaletteStyle, mix_styles, read_palette
-from .style_params import StyleParams
-from .style_sheet import resize
+from .network import MAX_STRENGTH, MIN_STRENGTH, StyleNetwork, stylize
+from .palette import PaletteStyle, mix_styles, read_palette
+from .params import StyleParams
+from .sheet import resize
 
 PREVIEW_SIDE, THUMBNAIL_SIDE = 256, 96
 # Of a network with more styles the others have no thumbnail.

@@ -7,9 +7,9 @@ from functools import partial
 import torch
 from comfy_api.latest import io
 
-from ..delta.adain import adain
-from ..delta.transfer import EIGHT_BITS, Method, transfer_colours, transfer_latent
-from ..delta.wct import wct
+from ..delta.statistics.adain import adain
+from ..delta.statistics.transfer import EIGHT_BITS, Method, transfer_colours, transfer_latent
+from ..delta.statistics.wct import wct
 from . import host
 from .inputs import amount_input
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import comfy.patcher_extension
 import torch
 
-from ..delta.feature_matching import from_tokens, mask_tokens, match_tokens, to_tokens
+from ..delta.statistics.tokens import from_tokens, mask_tokens, match_tokens, to_tokens
 from .host_features import CAPTURE, KEY, ModelCall, site_factors, visited_features
 from .host_reference import Reference
 

@@ -11,8 +11,8 @@ import comfy.sample
 import comfy.samplers
 import torch
 
-from ..delta.feature_matching import table, to_tokens
-from ..delta.feature_statistics import LATENT, FeatureStatistics, StatisticsMix, check_sites
+from ..delta.statistics.feature_statistics import LATENT, FeatureStatistics, StatisticsMix, check_sites
+from ..delta.statistics.tokens import table, to_tokens
 from .host_features import CAPTURE, KEY, ModelCall, norm_sites, site_channels, visited_features
 from .host_sampling import model_name
 

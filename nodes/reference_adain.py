@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..delta.feature_statistics import Component, StatisticsMix, extend, load_statistics, save_statistics
+from ..delta.statistics.feature_statistics import Component, StatisticsMix, extend, load_statistics, save_statistics
 from . import host, host_matching, host_reference, host_sampling
 from .inputs import filename_prefix_input
 

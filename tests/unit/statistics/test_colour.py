@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from delta.colour import linear_to_srgb, oklab_to_srgb, srgb_to_linear, srgb_to_oklab
+from delta.statistics.colour import linear_to_srgb, oklab_to_srgb, srgb_to_linear, srgb_to_oklab
 
 KNOWN = {
     "black": ((0, 0, 0), (0, 0, 0)),

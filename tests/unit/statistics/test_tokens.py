@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from delta.feature_matching import (
+from delta.statistics.tokens import (
     TokenLayout,
     from_tokens,
     halved_grids,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from delta.wct import wct
+from delta.statistics.wct import wct
 
 
 def random(*shape: int, seed: int = 1) -> torch.Tensor:

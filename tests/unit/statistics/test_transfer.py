@@ -6,10 +6,10 @@ import pytest
 import torch
 from skimage import data
 
-from delta.adain import adain, statistics
-from delta.colour import srgb_to_oklab
-from delta.transfer import EIGHT_BITS, transfer_colours, transfer_latent
-from delta.wct import wct
+from delta.statistics.adain import adain, statistics
+from delta.statistics.colour import srgb_to_oklab
+from delta.statistics.transfer import EIGHT_BITS, transfer_colours, transfer_latent
+from delta.statistics.wct import wct
 
 METHODS = {"adain": adain, "wct": wct}
 COLOUR_METHODS = {name: partial(method, floor=EIGHT_BITS) for name, method in METHODS.items()}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from delta.adain import FLATTEST, adain, match, statistics
+from delta.statistics.adain import FLATTEST, adain, match, statistics
 
 
 def random(*shape: int, seed: int = 1) -> torch.Tensor:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .files.tensor_files import read_tensors, write_tensors
+from ..files.tensor_files import read_tensors, write_tensors
 
 FORMAT = "styledelta.feature_statistics"
 SIGMAS, SITE_PREFIX = "sigmas", "site."

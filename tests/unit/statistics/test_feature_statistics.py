@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from delta.feature_statistics import (
+from delta.statistics.feature_statistics import (
     Component,
     FeatureStatistics,
     check_sites,

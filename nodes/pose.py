@@ -6,9 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..delta.pose import read_poses
-from ..delta.pose_drawing import LONGEST_SIDE, DrawOptions, draw_poses, picture_size
-from ..delta.pose_json import STANDING_PERSON, parse_pose_json, pose_json
+from ..delta.pose.drawing import LONGEST_SIDE, DrawOptions, draw_poses, picture_size
+from ..delta.pose.json_text import STANDING_PERSON, parse_pose_json, pose_json
+from ..delta.pose.poses import read_poses
 from . import host
 
 CATEGORY = "StyleDelta/hints"

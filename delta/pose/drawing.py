@@ -15,17 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .pose import Frame
-from .pose_skeletons import (
-    BODY_COLOURS,
-    BONE_COLOURS,
-    BONES,
-    FACE_COLOUR,
-    HAND_COLOUR,
-    LIMB_BRIGHTNESS,
-    LIMBS,
-    Colour,
-)
+from .poses import Frame
+from .skeletons import BODY_COLOURS, BONE_COLOURS, BONES, FACE_COLOUR, HAND_COLOUR, LIMB_BRIGHTNESS, LIMBS, Colour
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from .pose import Frame, Person, PoseError, read_poses, to_keypoints
-from .pose_skeletons import PARTS
+from .poses import Frame, Person, PoseError, read_poses, to_keypoints
+from .skeletons import PARTS
 
 # A pose to begin with: a standing person, seen from the front.
 STANDING_PERSON = """\
@@ -29,7 +29,7 @@ EXCERPT = 40
 
 
 def parse_pose_json(text: str) -> list[dict[str, Any]]:
-    """POSE_KEYPOINT in pixels from the JSON of one frame or of a list of frames. See `delta.pose.read_poses`.
+    """POSE_KEYPOINT in pixels from the JSON of one frame or of a list of frames. See `delta.pose.poses.read_poses`.
 
     Raises ValueError with line and column for text that is no JSON, for what `read_poses` refuses, and for a frame
     without a canvas.

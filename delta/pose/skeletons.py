@@ -13,7 +13,7 @@ Colour = tuple[int, int, int]
 
 
 class PartFormat(NamedTuple):
-    """A part of a person in OpenPose's JSON: the name in `delta.pose.Person`, and how many points it may have."""
+    """A part of a person in OpenPose's JSON: the name in `delta.pose.poses.Person`, and how many points it may have."""
 
     name: str
     counts: tuple[int, ...]

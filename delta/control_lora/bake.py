@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..extraction.extract import Step
 from ..files.checkpoint import Checkpoint
 from ..files.layouts import DENOISER
 from ..files.tensor_files import write_tensors
 from ..lora.file import RECIPE
+from ..progress import Step
 from .format import ENCODER, FIRST, ControlLora, context_width, family, is_own
 from .save import Load, cast
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..charts.charts import Charts
-from ..extraction.extract import Difference, Extracted, Pair, Settings, Step, Store, extract
+from ..extraction.extract import Difference, Extracted, Pair, Settings, Store, extract
 from ..extraction.job import costs, counts, difference_charts, noise_lines, settings_key
 from ..files.checkpoint import Checkpoint
 from ..files.layouts import DENOISER
@@ -20,6 +20,7 @@ from ..linear_algebra.factors import LowRank
 from ..linear_algebra.rank import RankChoice, parameters_per_rank
 from ..lora.costs import BYTES_PER_NUMBER, cost_report
 from ..lora.file import RECIPE
+from ..progress import Step
 from .format import FIRST, ControlLora, context_width, family, is_base_matrix, listed, stores_whole
 from .net_file import ControlNetFile
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from ..files.layouts import DENOISER
 from ..files.stored_weight import StoredWeight, WeightFile
 from ..files.tensor_files import read_tensors
 from ..linear_algebra.noise import rounding_variance
+from ..progress import Step
 from .format import ENCODER, MARKER, OWN_LAYERS, PREFIX, context_width, family, listed, refuse_union
 
 PICKLES = (".pth", ".pt", ".ckpt", ".bin")
@@ -85,7 +86,7 @@ class ControlNetFile:
             )
         return StoredWeight(found.value + base.value.reshape(found.value.shape), found.variance)
 
-    def fingerprint(self, on_step: Callable[[int, int], None] = lambda done, total: None) -> str:
+    def fingerprint(self, on_step: Step = lambda done, total: None) -> str:
         """The SHA-256 of the file. on_step(bytes done, of all) may raise to cancel."""
         return sha256([self._path], on_step)
 

@@ -11,12 +11,12 @@ import torch
 
 from ..blocks.paths import block_of, block_order, weight_path
 from ..charts.charts import Bars, Charts, Report
-from ..extraction.extract import Step
 from ..files.layouts import DENOISER
 from ..linear_algebra.factors import LowRank, RankPolicy
 from ..linear_algebra.rank import RankChoice, Spectrum
 from ..lora.costs import BYTES_PER_NUMBER, LayerCost, cost_report
 from ..lora.file import RECIPE
+from ..progress import Step
 from .extract import SUMMARY, ControlLoraJob, rank_summary, room_for_factors, size_mb
 from .format import OWN_LAYERS, ControlLora, family, listed
 

@@ -1,7 +1,8 @@
 """A LoRA from the difference of two models: fine-tuned minus base, weight by weight, with the error of each known.
 
-Each weight is read from both models, subtracted in float32 and compressed by the certified SVD of `delta.linear_algebra.svd`; only its
-factors are kept. Directions that cannot be told from the rounding of the stored weights are left out.
+Each weight is read from both models, subtracted in float32 and compressed by the certified SVD of
+`delta.linear_algebra.svd`; only its factors are kept. Directions that cannot be told from the rounding of the stored
+weights are left out.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ..linear_algebra.rank import RankChoice, Spectrum, fixed, parameters_per_ra
 from ..linear_algebra.svd import compress
 from ..lora.adapters import Layer
 from ..lora.costs import BYTES_PER_NUMBER
+from ..progress import Step
 
 # Singular values that are computed at first where the policy does not say how many it wants.
 START = 32
@@ -31,7 +33,6 @@ TEXT_PREFIX = "text_encoders."
 NO_RANK = "given no rank"
 
 # step(numbers of the weights that are done, of all weights)
-Step = Callable[[int, int], None]
 
 
 class Source(Protocol):

@@ -16,12 +16,12 @@ from ..charts.charts import Bars, Charts, Spectra
 from ..lora.costs import BYTES_PER_NUMBER, Job, LayerCost, cost_report
 from ..lora.file import LoraModel, merged_metadata, write_layers
 from ..lora.naming import usual_names
+from ..progress import Step
 from .extract import (
     Difference,
     Extracted,
     Pair,
     Settings,
-    Step,
     Store,
     extract,
     is_matrix,

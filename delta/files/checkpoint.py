@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..progress import Step
 from .adapter_names import is_adapter
 from .file_kinds import kind_of
 from .headers import StoredTensor, files_by_component, read_header, sha256
@@ -88,7 +89,7 @@ class Checkpoint:
         variance = sum(part.variance * part.value.numel() for part in parts) / value.numel()
         return StoredWeight(value if source.change is None else source.change(value), variance)
 
-    def fingerprint(self, on_step: Callable[[int, int], None] = lambda done, total: None) -> str:
+    def fingerprint(self, on_step: Step = lambda done, total: None) -> str:
         """The SHA-256 of the file, or of all files one after the other.
 
         on_step(bytes done, of all) is called now and then and may raise to cancel.

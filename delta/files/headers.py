@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from ..progress import Step
 
 COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 COMPONENT_STEMS = ("diffusion_pytorch_model", "model")
@@ -37,7 +39,7 @@ class StoredTensor(NamedTuple):
     start: int
 
 
-def sha256(files: Sequence[Path], on_step: Callable[[int, int], None] = lambda done, total: None) -> str:
+def sha256(files: Sequence[Path], on_step: Step = lambda done, total: None) -> str:
     """The SHA-256 of files, one after the other. on_step(bytes done, of all) may raise to cancel."""
     digest = hashlib.sha256()
     done, total = 0, sum(path.stat().st_size for path in files)

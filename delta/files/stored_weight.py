@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..linear_algebra.noise import rounding_variance
+from ..progress import Step
 from .headers import AS_MODEL, StoredTensor, read_header, sha256, shards
 
 DTYPES = {
@@ -80,7 +81,7 @@ class WeightFile:
         """One weight, as a copy. Raises KeyError for one that is not there, ValueError for NaN and infinite values."""
         return read_piece(self._pieces[name])
 
-    def fingerprint(self, on_step: Callable[[int, int], None] = lambda done, total: None) -> str:
+    def fingerprint(self, on_step: Step = lambda done, total: None) -> str:
         """The SHA-256 of the file; see `sha256`."""
         return sha256([self._path], on_step)
 

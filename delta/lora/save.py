@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..files.tensor_files import write_tensors
+from ..progress import Step
 from .adapters import Layer
 from .file import CAST_LOSS, STALE_METADATA, LoraModel, group, read_layers, write_layers
 from .naming import rename
@@ -28,7 +29,7 @@ def save_lora(
     dtype: str,
     apply: Apply,
     naming: str = AS_IT_IS,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Step = lambda done, total: None,
 ) -> str:
     """Write a LoRA and return a report of what became of every tensor.
 

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from ..blocks.paths import weight_path
 from ..blocks.rules import BlockWeights
-from ..extraction.extract import Source, Step, is_matrix
+from ..extraction.extract import Source, is_matrix
 from ..families.norm_sites import NormSites, find_sites, resolve
 from ..files.checkpoint import common
 from ..lora.adapters import Layer
 from ..lora.file import LoraModel, write_layers
 from ..lora.naming import rename, usual_names
+from ..progress import Step
 
 # Differences by the model's name of the parameter, float32.
 Deltas = Mapping[str, Tensor]

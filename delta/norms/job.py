@@ -11,10 +11,11 @@ import torch
 from ..blocks.paths import block_of, block_order, weight_path
 from ..blocks.rules import BlockWeights
 from ..charts.charts import Bars, Charts
-from ..extraction.extract import Source, Step
+from ..extraction.extract import Source
 from ..families.norm_sites import TIERS
 from ..lora.costs import Job
 from ..lora.file import merged_metadata
+from ..progress import Step
 from .difference import NormDelta, extract_norms, to_lora
 
 # Layers that the report names, those that moved most.

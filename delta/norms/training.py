@@ -19,6 +19,7 @@ from torch import Tensor
 from ..charts.charts import Charts, Curves
 from ..families.norm_sites import PREFIX
 from ..lora.file import LoraModel, merged_metadata
+from ..progress import Step
 from .difference import Deltas, to_lora
 
 # Ends of the noise schedule, where a sampler has no step, and where hosts give no finite noise.
@@ -47,7 +48,6 @@ class Draw(NamedTuple):
 # loss(differences by parameter, draw) -> the loss, differentiable.
 Loss = Callable[[Deltas, Draw], Tensor]
 # step(work done, of all)
-Step = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

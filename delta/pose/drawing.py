@@ -7,7 +7,7 @@ with the picture. Everything is drawn at twice the size and reduced, which smoot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..progress import Step
 from .poses import Frame
 from .skeletons import BODY_COLOURS, BONE_COLOURS, BONES, FACE_COLOUR, HAND_COLOUR, LIMB_BRIGHTNESS, LIMBS, Colour
 
@@ -72,7 +73,7 @@ def draw_poses(
     height: int,
     width: int,
     options: DrawOptions = DrawOptions(),
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Step = lambda done, total: None,
 ) -> Tensor:
     """One picture per frame, [frames, height, width, 3] in 0..1. See `draw_pose`."""
     pictures = torch.empty(len(frames), height, width, 3)

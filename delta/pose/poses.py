@@ -1,7 +1,7 @@
 """Poses of people, read from and written as POSE_KEYPOINT: the OpenPose JSON that pose detectors and editors exchange.
 
 POSE_KEYPOINT is a list with one dict per picture: `canvas_height`, `canvas_width`, and `people`, each a dict of parts
-(`delta.pose.poses.skeletons.PARTS`), each a flat list of x, y, confidence. What detectors and editors make of it differs -
+(`delta.pose.skeletons.PARTS`), each a flat list of x, y, confidence. What detectors and editors make of it differs -
 pixels or 0..1, None or [] or zeros for what is missing, 18 or 25 points of a body, 68 or 70 of a face - and all of that
 is read. (OpenPose, doc/02_output.md; comfyui_controlnet_aux; ComfyUI's SDPose nodes.)
 """

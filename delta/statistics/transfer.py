@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..progress import Step
 from .colour import oklab_to_srgb, srgb_to_oklab
 
 # One step of 8 bits in a colour of Oklab: smaller deviations are rounding. The floor of a method for pictures.
 EIGHT_BITS = 1 / 255
 # content [B, C, T, H, W], reference [1 or B, C, any, any, any], mask [1 or B, 1, 1 or T, H, W] or None -> the content
-# with the statistics of the reference, float32. See `delta.adain.adain` and `delta.wct.wct`.
+# with the statistics of the reference, float32. See `delta.statistics.adain.adain` and `delta.statistics.wct.wct`.
 Method = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
@@ -49,7 +50,7 @@ def transfer_colours(
     method: Method,
     amount: float = 1.0,
     mask: Tensor | None = None,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Step = lambda done, total: None,
 ) -> Tensor:
     """Pictures that take over the colour statistics of a reference in Oklab, each on its own; a new tensor in 0..1.
 

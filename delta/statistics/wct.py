@@ -25,9 +25,9 @@ def wct(
 ) -> Tensor:
     """The content [B, C, T, H, W] with mean and covariance of the reference [1 or B, C, any, any, any]; float32.
 
-    mask, per_frame: as in `delta.adain.adain`. floor: smaller standard deviations of the content, along the axes of its
-    covariance, count as this one. Directions in which the content is constant stay constant, so the covariance is the
-    reference's only where the content's has full rank.
+    mask, per_frame: as in `delta.statistics.adain.adain`. floor: smaller standard deviations of the content, along the
+    axes of its covariance, count as this one. Directions in which the content is constant stay constant, so the
+    covariance is the reference's only where the content's has full rank.
     """
     paired = per_frame and content.shape[2] == reference.shape[2]
     rows = _rows(content, per_frame)

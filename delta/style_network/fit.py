@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..charts.charts import Charts, Curves
+from ..progress import Step
 from .network import StyleNetwork, checked_planes
 from .params import StyleComponent, StyleParams
 from .strips import EPS
@@ -125,7 +126,7 @@ def fit_style(
     learning_rate: float,
     seed: int,
     device: torch.device | str = "cpu",
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Step = lambda done, total: None,
 ) -> StyleFit:
     """Learn a gamma and beta of `network` that paint what `teacher` paints.
 
@@ -152,7 +153,7 @@ def _fit(
     learning_rate: float,
     seed: int,
     device: torch.device | str,
-    on_step: Callable[[int, int], None],
+    on_step: Step,
 ) -> StyleFit:
     begin = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)

@@ -9,13 +9,14 @@ reflect-pads, then normalises each channel over the picture.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..progress import Step
 from .params import StyleComponent, StyleParams, check_network, interpolate
 from .predictor import StylePredictor
 from .strips import Layer, Region, run_layers
@@ -109,7 +110,7 @@ class StyleNetwork:
         image: Tensor,
         label: str,
         weight: float = 1.0,
-        on_step: Callable[[int, int], None] = lambda done, total: None,
+        on_step: Step = lambda done, total: None,
     ) -> StyleComponent:
         """The style of a picture [batch, height, width, 3] in 0..1; a batch gives the mean of its style vectors.
 
@@ -196,7 +197,7 @@ def stylize(
     image_blend: float = 1.0,
     pixel_budget: int | None = None,
     device: torch.device | str = "cpu",
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Step = lambda done, total: None,
 ) -> Tensor:
     """Paint every picture of a batch.
 
@@ -231,7 +232,7 @@ def stylize(
     return torch.cat(painted).movedim(1, -1)
 
 
-def _scaled(on_step: Callable[[int, int], None], index: int, count: int) -> Callable[[int, int], None]:
+def _scaled(on_step: Step, index: int, count: int) -> Step:
     return lambda done, total: on_step(index * total + done, count * total)
 
 
@@ -280,7 +281,7 @@ def _paint(
     regions: Sequence[Region],
     pixel_budget: int | None,
     device: torch.device | str,
-    on_step: Callable[[int, int], None],
+    on_step: Step,
 ) -> Tensor:
     """One picture [1, 3, height, width] through the network: pad to the stride, run, crop, bound to 0..1."""
     height, width = plane.shape[-2:]

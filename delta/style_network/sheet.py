@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..charts.contact_sheet import contact_sheet
+from ..progress import Step
 from .network import StyleNetwork, checked_planes, stylize
 from .params import StyleParams
 
@@ -21,7 +20,7 @@ def style_sheet(
     tile_size: int,
     columns: int,
     device: torch.device | str = "cpu",
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Step = lambda done, total: None,
 ) -> Tensor:
     """One picture [1, height, width, channels] in every style of a network, with labels.
 

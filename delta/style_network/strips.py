@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..progress import Step
+
 EPS = 1e-5
 # A map of more floats per pixel of the picture than this is computed again instead of kept.
 KEEP_FLOATS_PER_PIXEL = 16
@@ -212,7 +214,7 @@ def run_layers(
     regions: Sequence[Region],
     pixel_budget: int | None = None,
     device: torch.device | str = "cpu",
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Step = lambda done, total: None,
 ) -> Tensor:
     """The output of the last layer for one picture [1, channels, height, width], float32, on the CPU.
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 # Files of this process may not grow beyond 1000 bytes, which stops a write half-way as a full disk does.
 LIMITED = """
 import resource, signal, sys, torch
-from delta.tensor_files import write_tensors
+from delta.files.tensor_files import write_tensors
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:

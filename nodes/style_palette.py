@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..delta.style_network.network import StyleNetwork
 from ..delta.style_network.palette import mix_styles, read_palette
-from . import host_palette
+from .host import palette as host_palette
 from .style_network import CATEGORY, NetworkType, StyleType
 
 PaletteType = io.Custom("STYLEDELTA_STYLE_PALETTE")

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import comfy.patcher_extension
 import torch
 
-from ..delta.statistics.tokens import from_tokens, mask_tokens, match_tokens, to_tokens
-from .host_features import CAPTURE, KEY, ModelCall, site_factors, visited_features
-from .host_reference import Reference
+from ...delta.statistics.tokens import from_tokens, mask_tokens, match_tokens, to_tokens
+from .features import CAPTURE, KEY, ModelCall, site_factors, visited_features
+from .reference import Reference
 
 # In the options of a call: the matchings that are at work around it.
 AROUND = "styledelta_around"

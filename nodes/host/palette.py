@@ -16,9 +16,9 @@ import torch
 from aiohttp import web
 from server import PromptServer
 
-from ..delta.style_network import files as style_network_files
-from ..delta.style_network.network import StyleNetwork
-from ..delta.style_network.preview import (
+from ...delta.style_network import files as style_network_files
+from ...delta.style_network.network import StyleNetwork
+from ...delta.style_network.preview import (
     MAX_NAME,
     MAX_THUMBNAILS,
     PreviewRequest,
@@ -31,7 +31,7 @@ from ..delta.style_network.preview import (
     small_picture,
     thumbnail,
 )
-from . import host
+from . import folders
 
 ROUTES = "/styledelta/style_palette"
 PREVIEW = f"{ROUTES}/preview"
@@ -207,7 +207,7 @@ async def _files(disk: asyncio.Lock, request: web.Request) -> web.Response:
 
 
 def _file_names() -> list[str]:
-    return [name.replace("\\", "/") for name in host.file_names("loras")]
+    return [name.replace("\\", "/") for name in folders.file_names("loras")]
 
 
 def _named_files() -> dict[str, list[str]]:
@@ -216,7 +216,7 @@ def _named_files() -> dict[str, list[str]]:
 
 
 def _picture_beside(name: str) -> str | None:
-    stem = os.path.splitext(host.file_path("loras", name))[0]
+    stem = os.path.splitext(folders.file_path("loras", name))[0]
     return next((stem + ending for ending in PICTURE_ENDINGS if os.path.isfile(stem + ending)), None)
 
 
@@ -265,8 +265,8 @@ def _network(name: str, shown: _Shown | None) -> StyleNetwork:
         return shown.network if shown else _network(style_network_files.TABLE_NETWORK, None)
     if name in style_network_files.bundled_networks():
         load, stamp = partial(style_network_files.load_bundled, name), name
-    elif name in host.file_names(host.STYLE_NETWORKS):
-        path, stamp = host.file_path(host.STYLE_NETWORKS, name), host.file_stamp(host.STYLE_NETWORKS, name)
+    elif name in folders.file_names(folders.STYLE_NETWORKS):
+        path, stamp = folders.file_path(folders.STYLE_NETWORKS, name), folders.file_stamp(folders.STYLE_NETWORKS, name)
         load = partial(style_network_files.load_network, path)
     else:
         raise ValueError("There is no style network of that name. Choose one in Load Style Network.")

@@ -8,8 +8,8 @@ import torch
 
 import nodes as host_nodes
 
-from ..delta.control.mask import EffectMask
-from .host_control import ControlSettings, mask_for
+from ...delta.control.mask import EffectMask
+from .control import ControlSettings, mask_for
 
 APPLY = "QwenImageDiffsynthControlnet"
 # Kinds of nets by class: the host's own node applies them all.

@@ -11,10 +11,10 @@ import comfy.sample
 import comfy.samplers
 import torch
 
-from ..delta.statistics.feature_statistics import LATENT, FeatureStatistics, StatisticsMix, check_sites
-from ..delta.statistics.tokens import table, to_tokens
-from .host_features import CAPTURE, KEY, ModelCall, norm_sites, site_channels, visited_features
-from .host_sampling import model_name
+from ...delta.statistics.feature_statistics import LATENT, FeatureStatistics, StatisticsMix, check_sites
+from ...delta.statistics.tokens import table, to_tokens
+from .features import CAPTURE, KEY, ModelCall, norm_sites, site_channels, visited_features
+from .sampling import model_name
 
 NOISE_SEED = 0
 

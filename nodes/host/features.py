@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..delta.blocks.paths import count_by_block, weight_path
-from ..delta.blocks.rules import parse_block_weights
-from ..delta.statistics.tokens import TokenLayout, from_tokens, halved_grids, patched_grid, to_tokens
+from ...delta.blocks.paths import count_by_block, weight_path
+from ...delta.blocks.rules import parse_block_weights
+from ...delta.statistics.tokens import TokenLayout, from_tokens, halved_grids, patched_grid, to_tokens
 
 # Of wrappers; and in the options of a call: that a reference passes through the model.
 KEY, CAPTURE = "styledelta_features", "styledelta_capture"

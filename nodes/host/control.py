@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import comfy.controlnet
 import torch
 
-from ..delta.control.hint import fit_hint
-from ..delta.control.mask import FITS, EffectMask, crop_box, read_mask
-from ..delta.control.output import scale_control, slot_factors
-from ..delta.control.schedule import ControlSchedule, progress_at
-from ..delta.control.weights import ControlWeights
-from .host_control_nets import check_fits, layout_of
+from ...delta.control.hint import fit_hint
+from ...delta.control.mask import FITS, EffectMask, crop_box, read_mask
+from ...delta.control.output import scale_control, slot_factors
+from ...delta.control.schedule import ControlSchedule, progress_at
+from ...delta.control.weights import ControlWeights
+from .control_nets import check_fits, layout_of
 
 
 class ControlSettings(NamedTuple):

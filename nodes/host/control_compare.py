@@ -9,10 +9,10 @@ import comfy.controlnet
 import comfy.sample
 import torch
 
-from ..delta.control.hint import read_hint
-from ..delta.control.schedule import progress_at
-from .host_control_nets import LOAD_ERRORS, UNET, architecture_of_model, check_fits, in_short
-from .host_sampling import samples_of
+from ...delta.control.hint import read_hint
+from ...delta.control.schedule import progress_at
+from .control_nets import LOAD_ERRORS, UNET, architecture_of_model, check_fits, in_short
+from .sampling import samples_of
 
 # Noise levels at which nets are compared, from noise to picture.
 STEPS = 4

@@ -14,21 +14,21 @@ import comfy.utils
 import torch
 from comfy.patcher_extension import CallbacksMP
 
-from ..delta.blocks.paths import weight_path
-from ..delta.blocks.rules import BlockWeights
-from . import host
+from ...delta.blocks.paths import weight_path
+from ...delta.blocks.rules import BlockWeights
+from . import weights
 
 CALLBACK = "styledelta_verify"
 
 
-def add_patches(patcher: Any, patches: Mapping[host.PatchKey, Any], strength: float) -> None:
+def add_patches(patcher: Any, patches: Mapping[weights.PatchKey, Any], strength: float) -> None:
     """Add the host's patches to a cloned MODEL or CLIP, also those of parameters that the host would skip."""
     patcher = getattr(patcher, "patcher", patcher)
-    skipped = {key for key in patches if isinstance(key, str) and host.is_skipped(patcher, key)}
+    skipped = {key for key in patches if isinstance(key, str) and weights.is_skipped(patcher, key)}
     patcher.add_patches({key: patch for key, patch in patches.items() if key not in skipped}, strength)
     for key in skipped:
         value = comfy.lora.calculate_weight(
-            [(strength, patches[key], 1.0, None, None)], host.base_weight(patcher, key), key
+            [(strength, patches[key], 1.0, None, None)], weights.base_weight(patcher, key), key
         )
         replace(patcher, key, value)
     _verify_after_loading(patcher)
@@ -42,13 +42,13 @@ class Applied(NamedTuple):
 
 
 def add_weighted_patches(
-    patcher: Any, patches: dict[host.PatchKey, Any], strength: float, blocks: BlockWeights, names: Container[str]
+    patcher: Any, patches: dict[weights.PatchKey, Any], strength: float, blocks: BlockWeights, names: Container[str]
 ) -> Applied:
     """Add patches to a cloned MODEL or CLIP, each with strength times the factor of its block.
 
     `names` are the weights of this patcher; patches of other weights are left alone.
     """
-    by_factor: dict[float, list[tuple[tuple[str, ...], host.PatchKey]]] = {}
+    by_factor: dict[float, list[tuple[tuple[str, ...], weights.PatchKey]]] = {}
     for key in patches:
         name = key if isinstance(key, str) else key[0]
         if name in names:
@@ -98,7 +98,7 @@ def _left_out(patcher: Any) -> list[str]:
         key
         for key in patcher.patches
         if key not in patcher.backup
-        and not host.is_skipped(patcher, key)
+        and not weights.is_skipped(patcher, key)
         and not hasattr(patcher.model.get_submodule(key.rpartition(".")[0]), "comfy_cast_weights")
     ]
 
@@ -111,18 +111,18 @@ def swap_weights(patcher: Any, other: Any, amounts: Mapping[str, float]) -> None
     for amount in sorted(set(amounts.values())):
         names = [name for name, value in amounts.items() if value == amount]
         theirs = {name: _patch_to(other, name) for name in names}
-        for name in [name for name in names if host.is_skipped(patcher, name)]:
+        for name in [name for name in names if weights.is_skipped(patcher, name)]:
             step = [(amount, theirs.pop(name), 1 - amount, None, None)]
-            replace(patcher, name, comfy.lora.calculate_weight(step, host.base_weight(patcher, name), name))
+            replace(patcher, name, comfy.lora.calculate_weight(step, weights.base_weight(patcher, name), name))
         patcher.add_patches(theirs, amount, 1 - amount)
     _verify_after_loading(patcher)
 
 
 def _patch_to(other: Any, name: str) -> Any:
     """A weight with its patches, as the host takes it in place of a patch."""
-    if host.is_skipped(other, name):
-        return ("diff", (host.base_weight(other, name),))
-    stored, convert = host.stored_weight(other, name)
+    if weights.is_skipped(other, name):
+        return ("diff", (weights.base_weight(other, name),))
+    stored, convert = weights.stored_weight(other, name)
     return [(stored, convert or _as_it_is), *other.patches.get(name, [])]
 
 

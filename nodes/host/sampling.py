@@ -8,7 +8,7 @@ import comfy.sample
 import comfy.samplers
 import torch
 
-from ..delta.control.schedule import progress_at
+from ...delta.control.schedule import progress_at
 
 # Half way between noise and picture, where the composition stands and style is being decided.
 PERCENT = 0.5

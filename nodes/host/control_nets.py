@@ -22,8 +22,8 @@ import comfy.ldm.qwen_image.controlnet
 import comfy.ldm.qwen_image.model
 import comfy.t2i_adapter.adapter
 
-from ..delta.control.union import UnionFamily, flux_union, sdxl_union
-from ..delta.control.weights import (
+from ...delta.control.union import UnionFamily, flux_union, sdxl_union
+from ...delta.control.weights import (
     ControlBlock,
     ControlLayout,
     ControlWeights,
@@ -31,10 +31,10 @@ from ..delta.control.weights import (
     each_repeated,
     names_in_short,
 )
-from ..delta.control_lora.format import FAMILIES, ControlLora, parse_control_lora
-from ..delta.files.file_kinds import check_control_file
-from ..delta.files.tensor_files import tensor_names
-from . import host
+from ...delta.control_lora.format import FAMILIES, ControlLora, parse_control_lora
+from ...delta.files.file_kinds import check_control_file
+from ...delta.files.tensor_files import tensor_names
+from . import folders
 
 # Older hosts do not have it.
 QwenFun = getattr(comfy.ldm.qwen_image.controlnet, "QwenImageFunControlNetModel", ())
@@ -52,7 +52,7 @@ def load_net(name: str) -> tuple[Any, str]:
 
     Raises FileNotFoundError, or ValueError that says what the file is, and which node wants it, when it is no ControlNet.
     """
-    return load_net_file(host.file_path(host.CONTROL_NETS, name), name)
+    return load_net_file(folders.file_path(folders.CONTROL_NETS, name), name)
 
 
 def load_net_file(path: str, name: str = "") -> tuple[Any, str]:

@@ -15,13 +15,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from extract_files import STATUS, Peak, content  # noqa: E402
 
-from delta.checkpoint import Checkpoint  # noqa: E402
-from delta.control_lora_extract import extract_control_lora  # noqa: E402
-from delta.control_lora_save import save_control_lora  # noqa: E402
-from delta.control_net_file import ControlNetFile  # noqa: E402
-from delta.difference_store import FolderStore  # noqa: E402
-from delta.lora_extract import Settings  # noqa: E402
-from delta.rank import RankChoice  # noqa: E402
+from delta.control_lora.extract import extract_control_lora  # noqa: E402
+from delta.control_lora.net_file import ControlNetFile  # noqa: E402
+from delta.control_lora.save import save_control_lora  # noqa: E402
+from delta.extraction.extract import Settings  # noqa: E402
+from delta.extraction.store import FolderStore  # noqa: E402
+from delta.files.checkpoint import Checkpoint  # noqa: E402
+from delta.linear_algebra.rank import RankChoice  # noqa: E402
 
 RANK = 64
 GOAL_MINUTES, GOAL_MB = 10, 1000

@@ -24,7 +24,7 @@ from launch_host import has_gpu, prepare_torchvision  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from delta.svd import truncated_svd  # noqa: E402
+from delta.linear_algebra.svd import truncated_svd  # noqa: E402
 
 RANK = 64
 GOALS = {1280: 15, 3072: 40}

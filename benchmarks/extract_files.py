@@ -15,12 +15,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 import torch  # noqa: E402
 from merge import sdxl_layers  # noqa: E402
 
-from delta.architectures import UNETS  # noqa: E402
-from delta.checkpoint import Checkpoint  # noqa: E402
-from delta.difference_store import FolderStore  # noqa: E402
-from delta.lora_extract import Settings, compare  # noqa: E402
-from delta.lora_extract_job import extract_job  # noqa: E402
-from delta.rank import RankChoice  # noqa: E402
+from delta.extraction.extract import Settings, compare  # noqa: E402
+from delta.extraction.job import extract_job  # noqa: E402
+from delta.extraction.store import FolderStore  # noqa: E402
+from delta.families.architectures import UNETS  # noqa: E402
+from delta.files.checkpoint import Checkpoint  # noqa: E402
+from delta.linear_algebra.rank import RankChoice  # noqa: E402
 
 RANK = 32
 GOAL_MB = 700

@@ -19,10 +19,10 @@ import torch.nn.functional as F  # noqa: E402
 from PIL import Image  # noqa: E402
 from skimage import data  # noqa: E402
 
-from delta.style_fit import fit_style, picture_teacher  # noqa: E402
-from delta.style_network import StyleNetwork, stylize  # noqa: E402
-from delta.style_network_files import PICTURE_NETWORK, TABLE_NETWORK, load_bundled  # noqa: E402
-from delta.style_params import StyleParams  # noqa: E402
+from delta.style_network.files import PICTURE_NETWORK, TABLE_NETWORK, load_bundled  # noqa: E402
+from delta.style_network.fit import fit_style, picture_teacher  # noqa: E402
+from delta.style_network.network import StyleNetwork, stylize  # noqa: E402
+from delta.style_network.params import StyleParams  # noqa: E402
 
 THREADS = 2
 STEPS, LEARNING_RATE, SEED = 1000, 0.3, 0

@@ -14,11 +14,12 @@ import torch  # noqa: E402
 from launch_host import prepare_torchvision  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from delta.factors import LowRank, concat, small_problems  # noqa: E402
-from delta.lora_file import LoraModel, read_layers, write_layers  # noqa: E402
-from delta.lora_merge_job import MergeInput, merge_job  # noqa: E402
-from delta.rank import RankChoice  # noqa: E402
-from delta.tensor_files import read_tensors, write_tensors  # noqa: E402
+from delta.files.tensor_files import read_tensors, write_tensors  # noqa: E402
+from delta.linear_algebra.factors import LowRank, concat, small_problems  # noqa: E402
+from delta.linear_algebra.rank import RankChoice  # noqa: E402
+from delta.lora.file import LoraModel, read_layers, write_layers  # noqa: E402
+from delta.lora.merge_job import merge_job  # noqa: E402
+from delta.lora.sources import MergeInput  # noqa: E402
 
 RANK = 32
 GOALS = {1280: 100, 3072: 300}

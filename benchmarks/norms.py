@@ -84,10 +84,10 @@ def write_file(path: Path, prefix: str, shapes: dict[str, tuple[int, ...]], seed
 
 
 def extraction(folder: Path) -> None:
-    from delta.block_weights import BlockWeights
-    from delta.checkpoint import Checkpoint
-    from delta.norm_job import extract_norms_job
-    from delta.norms import MODULATION, NORMS
+    from delta.blocks.rules import BlockWeights
+    from delta.families.norm_sites import MODULATION, NORMS
+    from delta.files.checkpoint import Checkpoint
+    from delta.norms.job import extract_norms_job
 
     files = [folder / "styled.safetensors", folder / "base.safetensors"]
     for seed, file in enumerate(files):
@@ -116,7 +116,7 @@ def switching(nodes, folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from delta.norms import find_sites
+    from delta.families.norm_sites import find_sites
 
     shapes = shapes_of(SD15)
     for kind in ("diffusion_models", "loras"):

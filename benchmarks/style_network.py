@@ -17,9 +17,9 @@ from skimage import data  # noqa: E402
 from timing import in_turns  # noqa: E402
 from torch.profiler import profile  # noqa: E402
 
-from delta.style_network import stylize  # noqa: E402
-from delta.style_network_files import PICTURE_NETWORK, TABLE_NETWORK, bundled_folder, load_bundled  # noqa: E402
-from delta.style_params import StyleParams  # noqa: E402
+from delta.style_network.files import PICTURE_NETWORK, TABLE_NETWORK, bundled_folder, load_bundled  # noqa: E402
+from delta.style_network.network import stylize  # noqa: E402
+from delta.style_network.params import StyleParams  # noqa: E402
 
 THREADS = 2
 LARGE_SIDE = 2880

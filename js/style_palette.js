@@ -65,7 +65,7 @@ const WIDTH = 400
 // Milliseconds without a change after which undo is told.
 const SETTLED = 300
 
-/** The widgets of the two palette nodes. Their value is the JSON text that delta/style_palette.py reads. */
+/** The widgets of the two palette nodes. Their value is the JSON text that delta/style_network/palette.py reads. */
 export const stylePalettes = {
   STYLEDELTA_STYLE_PALETTE: (node, name) => createPalette(node, name, 'network'),
   STYLEDELTA_NORM_PALETTE: (node, name) => createPalette(node, name, 'files')

@@ -8,8 +8,6 @@ from . import (
     control_stack,
     controlnet,
     hints,
-    host,
-    host_palette,
     layer_swap,
     lora_extract,
     lora_files,
@@ -26,6 +24,7 @@ from . import (
     style_palette,
 )
 from .aliases import with_aliases
+from .host import folders, palette
 
 STYLE_NETWORKS = (style_network, style_palette, style_fit)
 LORAS = (lora_stack, lora_files, lora_merge, lora_extract)
@@ -37,7 +36,7 @@ HINTS = (hints, pose)
 
 class StyleDeltaExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        host.register_model_folders()
-        host_palette.register_routes()
+        folders.register_model_folders()
+        palette.register_routes()
         families = (*STYLE_NETWORKS, *LORAS, *NORMS, *STATISTICS, *CONTROLS, *HINTS)
         return [with_aliases(node) for family in families for node in family.NODES]

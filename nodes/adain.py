@@ -7,10 +7,10 @@ from functools import partial
 import torch
 from comfy_api.latest import io
 
-from ..delta.adain import adain
-from ..delta.transfer import EIGHT_BITS, Method, transfer_colours, transfer_latent
-from ..delta.wct import wct
-from . import host
+from ..delta.statistics.adain import adain
+from ..delta.statistics.transfer import EIGHT_BITS, Method, transfer_colours, transfer_latent
+from ..delta.statistics.wct import wct
+from .host import run
 from .inputs import amount_input
 
 CATEGORY = "StyleDelta/statistics"
@@ -157,7 +157,7 @@ class AdaINImage(io.ComfyNode):
         cls, content: torch.Tensor, reference: torch.Tensor, amount: float, mask: torch.Tensor | None = None
     ) -> io.NodeOutput:
         method = partial(adain, floor=EIGHT_BITS)
-        return io.NodeOutput(transfer_colours(content, reference, method, amount, mask, host.progress()))
+        return io.NodeOutput(transfer_colours(content, reference, method, amount, mask, run.progress()))
 
 
 class WCTImage(io.ComfyNode):
@@ -178,7 +178,7 @@ class WCTImage(io.ComfyNode):
         cls, content: torch.Tensor, reference: torch.Tensor, amount: float, mask: torch.Tensor | None = None
     ) -> io.NodeOutput:
         method = partial(wct, floor=EIGHT_BITS)
-        return io.NodeOutput(transfer_colours(content, reference, method, amount, mask, host.progress()))
+        return io.NodeOutput(transfer_colours(content, reference, method, amount, mask, run.progress()))
 
 
 NODES = [AdaINLatent, WCTLatent, AdaINImage, WCTImage]

@@ -8,20 +8,20 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..delta.checkpoint import Checkpoint
-from ..delta.control_compare import compare_outputs, error_charts, error_report
-from ..delta.control_lora import ControlLora, read_control_lora
-from ..delta.control_lora_bake import bake_control_lora, write_baked
-from ..delta.control_lora_extract import ControlLoraJob, extract_control_lora
-from ..delta.control_lora_resize import control_lora_report, resize_control_lora
-from ..delta.control_lora_save import PRECISIONS, save_control_lora
-from ..delta.control_net_file import ControlNetFile
-from ..delta.difference_store import open_store
-from ..delta.lora_extract import Settings
-from ..delta.lora_extract_job import settings_key
-from ..delta.rank import RankChoice
-from . import host, host_control_compare, host_control_nets
+from ..delta.control.compare import compare_outputs, error_charts, error_report
+from ..delta.control_lora.bake import bake_control_lora, write_baked
+from ..delta.control_lora.extract import ControlLoraJob, extract_control_lora
+from ..delta.control_lora.format import ControlLora, read_control_lora
+from ..delta.control_lora.net_file import ControlNetFile
+from ..delta.control_lora.resize import control_lora_report, resize_control_lora
+from ..delta.control_lora.save import PRECISIONS, save_control_lora
+from ..delta.extraction.extract import Settings
+from ..delta.extraction.job import settings_key
+from ..delta.extraction.store import open_store
+from ..delta.files.checkpoint import Checkpoint
+from ..delta.linear_algebra.rank import RankChoice
 from .controlnet import CATEGORY
+from .host import control_compare, control_nets, folders, run
 from .inputs import extraction_settings, filename_prefix_input, noise_and_device_inputs, rank_choice, rank_policy_input
 from .report import plot, report_ui
 
@@ -47,7 +47,9 @@ def _precision_input() -> io.Input:
 
 def _control_lora_input() -> io.Input:
     return io.Combo.Input(
-        "control_lora", options=host.file_names(host.CONTROL_NETS), tooltip="A Control-LoRA file in models/controlnet."
+        "control_lora",
+        options=folders.file_names(folders.CONTROL_NETS),
+        tooltip="A Control-LoRA file in models/controlnet.",
     )
 
 
@@ -60,7 +62,7 @@ def _connected_input() -> io.Input:
 
 
 def _base_input(tooltip: str) -> io.Input:
-    return io.Combo.Input("base", options=host.model_names(), tooltip=tooltip)
+    return io.Combo.Input("base", options=folders.model_names(), tooltip=tooltip)
 
 
 def _file_outputs(report: str) -> list[io.Output]:
@@ -74,15 +76,15 @@ def _file_outputs(report: str) -> list[io.Output]:
 def _read(name: str, connected: Any | None = None) -> ControlLora:
     """The connected Control-LoRA, else the file of that name."""
     if connected is not None:
-        return host_control_nets.control_lora_of(connected)
-    return read_control_lora(host.file_path(host.CONTROL_NETS, name))
+        return control_nets.control_lora_of(connected)
+    return read_control_lora(folders.file_path(folders.CONTROL_NETS, name))
 
 
 def _save(job: ControlLoraJob, filename_prefix: str, precision: str) -> io.NodeOutput:
-    path = host.output_path(filename_prefix)
-    compared = save_control_lora(job.lora, path, precision, host_control_compare.loaded_control_lora)
+    path = folders.output_path(filename_prefix)
+    compared = save_control_lora(job.lora, path, precision, control_compare.loaded_control_lora)
     report = f"saved {path}, {os.path.getsize(path) / 1e6:.2f} MB\n{compared}\n{job.report}"
-    net, _ = host_control_nets.load_net_file(path)
+    net, _ = control_nets.load_net_file(path)
     return io.NodeOutput(net, path, report, plot(job.charts), ui=report_ui(report, job.charts))
 
 
@@ -98,7 +100,7 @@ class ExtractControlLora(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "control_net",
-                    options=host.file_names(host.CONTROL_NETS),
+                    options=folders.file_names(folders.CONTROL_NETS),
                     tooltip="A full ControlNet file in models/controlnet, under ComfyUI's or diffusers' names.",
                 ),
                 _base_input(
@@ -129,7 +131,7 @@ class ExtractControlLora(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, control_net: str = "", base: str = "", **_: object) -> str:
-        return f"{host.file_stamp(host.CONTROL_NETS, control_net)} {host.model_stamp(base)}"
+        return f"{folders.file_stamp(folders.CONTROL_NETS, control_net)} {folders.model_stamp(base)}"
 
     @classmethod
     def execute(
@@ -145,15 +147,15 @@ class ExtractControlLora(io.ComfyNode):
         rank_policy: RankChoice | None = None,
     ) -> io.NodeOutput:
         settings = extraction_settings(rank, conv_rank, True, ignore_noise, device, rank_policy)
-        net = ControlNetFile(host.file_path(host.CONTROL_NETS, control_net))
-        model = Checkpoint(host.model_path(base))
+        net = ControlNetFile(folders.file_path(folders.CONTROL_NETS, control_net))
+        model = Checkpoint(folders.model_path(base))
         files = {control_net: net, base: model}
-        sources = [{"name": name, "sha256": file.fingerprint(host.progress())} for name, file in files.items()]
+        sources = [{"name": name, "sha256": file.fingerprint(run.progress())} for name, file in files.items()]
         size = PRECISIONS[precision].itemsize
-        store = open_store(host.unfinished_folder(), _key(sources, settings, size))
+        store = open_store(folders.unfinished_folder(), _key(sources, settings, size))
         if len(store):
             net.notes.append(f"went on with {len(store)} weights of an interrupted run")
-        step = host.progress(cls.hidden and cls.hidden.unique_id)
+        step = run.progress(cls.hidden and cls.hidden.unique_id)
         try:
             job = extract_control_lora(net, model, settings, size, sources, store, step)
         except ValueError:
@@ -191,11 +193,11 @@ class ControlLoraReport(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, control_lora: str = "", **_: object) -> str:
-        return host.file_stamp(host.CONTROL_NETS, control_lora)
+        return folders.file_stamp(folders.CONTROL_NETS, control_lora)
 
     @classmethod
     def execute(cls, control_lora: str) -> io.NodeOutput:
-        size = os.path.getsize(host.file_path(host.CONTROL_NETS, control_lora))
+        size = os.path.getsize(folders.file_path(folders.CONTROL_NETS, control_lora))
         report, charts = control_lora_report(_read(control_lora), size)
         return io.NodeOutput(plot(charts), report, ui=report_ui(report, charts))
 
@@ -226,7 +228,7 @@ class ResizeControlLora(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, control_lora: str = "", **_: object) -> str:
-        return host.file_stamp(host.CONTROL_NETS, control_lora)
+        return folders.file_stamp(folders.CONTROL_NETS, control_lora)
 
     @classmethod
     def execute(
@@ -239,7 +241,7 @@ class ResizeControlLora(io.ComfyNode):
         rank_policy: RankChoice | None = None,
     ) -> io.NodeOutput:
         lora, choice = _read(control_lora, control_net), rank_choice(rank, rank_policy)
-        job = resize_control_lora(lora, choice, PRECISIONS[precision].itemsize, host.progress())
+        job = resize_control_lora(lora, choice, PRECISIONS[precision].itemsize, run.progress())
         return _save(job, filename_prefix, precision)
 
 
@@ -265,19 +267,19 @@ class BakeControlLora(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, control_lora: str = "", base: str = "", **_: object) -> str:
-        return f"{host.file_stamp(host.CONTROL_NETS, control_lora)} {host.model_stamp(base)}"
+        return f"{folders.file_stamp(folders.CONTROL_NETS, control_lora)} {folders.model_stamp(base)}"
 
     @classmethod
     def execute(
         cls, control_lora: str, base: str, precision: str, filename_prefix: str, control_net: Any | None = None
     ) -> io.NodeOutput:
-        lora, path = _read(control_lora, control_net), host.output_path(filename_prefix)
-        tensors = bake_control_lora(lora, Checkpoint(host.model_path(base)), precision, host.progress())
+        lora, path = _read(control_lora, control_net), folders.output_path(filename_prefix)
+        tensors = bake_control_lora(lora, Checkpoint(folders.model_path(base)), precision, run.progress())
         sources = [{"name": lora.name}, {"name": base}]
-        report = write_baked(path, tensors, lora, sources, host_control_compare.loaded_control_net)
+        report = write_baked(path, tensors, lora, sources, control_compare.loaded_control_net)
         # Before the new file is loaded, which takes as much memory.
         del tensors
-        net, _ = host_control_nets.load_net_file(path)
+        net, _ = control_nets.load_net_file(path)
         return io.NodeOutput(net, path, report, ui=report_ui(report))
 
 
@@ -313,10 +315,10 @@ class CompareControl(io.ComfyNode):
         cls, control_net: Any, reference: Any, model: Any, image: torch.Tensor, latent: dict | None = None
     ) -> io.NodeOutput:
         nets = control_net, reference
-        ours, theirs = (host_control_compare.control_outputs(net, model, image, latent) for net in nets)
-        layout = host_control_nets.layout_of(reference)
+        ours, theirs = (control_compare.control_outputs(net, model, image, latent) for net in nets)
+        layout = control_nets.layout_of(reference)
         error = compare_outputs([sent.control for sent in ours], [sent.control for sent in theirs], layout)
-        names = [host_control_nets.kind_of_net(net) for net in nets]
+        names = [control_nets.kind_of_net(net) for net in nets]
         report = error_report(error, *names, [sent.progress for sent in theirs])
         charts = error_charts(error, *names)
         return io.NodeOutput(plot(charts), report, ui=report_ui(report, charts))

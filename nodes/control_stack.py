@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..delta.control_hint import read_hint
-from ..delta.control_schedule import ControlSchedule
-from ..delta.control_stack import ControlEntry, ControlExtras, read_control_stack
-from ..delta.control_weights import ControlWeights
-from . import host_control, host_control_nets
+from ..delta.control.hint import read_hint
+from ..delta.control.schedule import ControlSchedule
+from ..delta.control.stack import ControlEntry, ControlExtras, read_control_stack
+from ..delta.control.weights import ControlWeights
 from .controlnet import CATEGORY
+from .host import control, control_nets
 from .inputs import ControlStackType, control_inputs, control_option_inputs
 
 
@@ -99,20 +99,20 @@ class ApplyControlStack(io.ComfyNode):
                 lines.append(f"{number}. left out: strength 0")
                 continue
             try:
-                net = entry.net if not isinstance(entry.net, str) else host_control_nets.load_net(entry.net)[0]
+                net = entry.net if not isinstance(entry.net, str) else control_nets.load_net(entry.net)[0]
                 positive, negative = _apply(positive, negative, net, entry, vae)
             except ValueError as error:
                 raise ValueError(f"Row {number} of the control stack: {error}") from error
-            lines.append(f"{number}. {host_control_nets.kind_of_net(net)}: {entry.describe()}")
+            lines.append(f"{number}. {control_nets.kind_of_net(net)}: {entry.describe()}")
         return io.NodeOutput(positive, negative, "\n".join(lines) or "The stack is empty: nothing was applied.")
 
 
 def _apply(positive: list, negative: list, net: Any, entry: ControlEntry, vae: Any | None) -> list[list]:
     """Both conditionings with the net of a row. vae: for rows that bring none."""
     own, mask, weights, schedule, fit = entry.extras
-    settings = host_control.control_settings(entry.strength, entry.start, entry.end, fit, mask, weights, schedule)
+    settings = control.control_settings(entry.strength, entry.start, entry.end, fit, mask, weights, schedule)
     hint, vae = read_hint(entry.image), vae if own is None else own
-    return host_control.apply_control(positive, negative, net, hint, settings, vae)
+    return control.apply_control(positive, negative, net, hint, settings, vae)
 
 
 NODES = [ControlStack, ApplyControlStack]

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..delta.control_hint import read_hint
-from ..delta.control_report import evenly, schedule_charts, schedule_report
-from ..delta.control_schedule import INTERPOLATIONS, SHAPES, ControlSchedule, parse_schedule, shaped_schedule
-from ..delta.control_union import AUTO, TYPES, type_numbers
-from ..delta.control_weights import ControlWeights, weights_report
-from . import host, host_control, host_control_nets, host_sampling
+from ..delta.control.hint import read_hint
+from ..delta.control.report import evenly, schedule_charts, schedule_report
+from ..delta.control.schedule import INTERPOLATIONS, SHAPES, ControlSchedule, parse_schedule, shaped_schedule
+from ..delta.control.union import AUTO, TYPES, type_numbers
+from ..delta.control.weights import ControlWeights, weights_report
+from .host import control, control_nets, folders, sampling
 from .inputs import ControlScheduleType, ControlWeightsType, control_inputs, control_option_inputs
 from .report import plot, report_ui
 
@@ -31,7 +31,7 @@ class LoadControlNet(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "control_net_name",
-                    options=host.file_names(host.CONTROL_NETS),
+                    options=folders.file_names(folders.CONTROL_NETS),
                     tooltip="A file in models/controlnet or models/t2i_adapter.",
                 ),
             ],
@@ -43,11 +43,11 @@ class LoadControlNet(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, control_net_name: str = "", **_: object) -> str:
-        return host.file_stamp(host.CONTROL_NETS, control_net_name)
+        return folders.file_stamp(folders.CONTROL_NETS, control_net_name)
 
     @classmethod
     def execute(cls, control_net_name: str) -> io.NodeOutput:
-        return io.NodeOutput(*host_control_nets.load_net(control_net_name))
+        return io.NodeOutput(*control_nets.load_net(control_net_name))
 
 
 class ApplyControlNet(io.ComfyNode):
@@ -89,10 +89,8 @@ class ApplyControlNet(io.ComfyNode):
     ) -> io.NodeOutput:
         if strength == 0:
             return io.NodeOutput(positive, negative)
-        settings = host_control.control_settings(strength, start_percent, end_percent, fit, mask, weights, schedule)
-        return io.NodeOutput(
-            *host_control.apply_control(positive, negative, control_net, read_hint(image), settings, vae)
-        )
+        settings = control.control_settings(strength, start_percent, end_percent, fit, mask, weights, schedule)
+        return io.NodeOutput(*control.apply_control(positive, negative, control_net, read_hint(image), settings, vae))
 
 
 class ControlNetWeights(io.ComfyNode):
@@ -145,7 +143,7 @@ class ControlNetWeights(io.ComfyNode):
     @classmethod
     def execute(cls, control_net: Any, block_weights: str, falloff: float, uncond_multiplier: float) -> io.NodeOutput:
         weights = ControlWeights(block_weights, falloff, uncond_multiplier)
-        return io.NodeOutput(weights, weights_report(host_control_nets.layout_of(control_net), weights))
+        return io.NodeOutput(weights, weights_report(control_nets.layout_of(control_net), weights))
 
 
 class ControlNetSchedule(io.ComfyNode):
@@ -259,8 +257,8 @@ class ControlNetSchedule(io.ComfyNode):
             schedule = parse_schedule(keyframes, interpolation)
         else:
             schedule = shaped_schedule(shape, shape_start, shape_end, interpolation)
-        progresses = evenly(plot_steps) if sigmas is None else host_sampling.progresses(model, sigmas)
-        factors = None if weights is None else host_control_nets.block_factors(control_net, weights)
+        progresses = evenly(plot_steps) if sigmas is None else sampling.progresses(model, sigmas)
+        factors = None if weights is None else control_nets.block_factors(control_net, weights)
         charts = schedule_charts(schedule, plot_strength, factors, progresses)
         report = schedule_report(schedule, plot_strength, progresses)
         return io.NodeOutput(schedule, plot(charts), report, ui=report_ui(report, charts))
@@ -292,8 +290,8 @@ class UnionType(io.ComfyNode):
 
     @classmethod
     def execute(cls, control_net: Any, type: str) -> io.NodeOutput:
-        numbers = type_numbers(host_control_nets.union_family(control_net), type)
-        return io.NodeOutput(host_control_nets.with_union_type(control_net, numbers))
+        numbers = type_numbers(control_nets.union_family(control_net), type)
+        return io.NodeOutput(control_nets.with_union_type(control_net, numbers))
 
 
 NODES = [LoadControlNet, ApplyControlNet, ControlNetWeights, ControlNetSchedule, UnionType]

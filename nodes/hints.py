@@ -17,7 +17,7 @@ from ..delta.hints.seg_painter import UNLABELLED, paint_class
 from ..delta.hints.segmentation import COLOURS, METHODS, segment
 from ..delta.hints.soft_edge import soft_edge
 from ..delta.hints.straight_lines import straight_lines
-from . import host
+from .host import run
 
 CATEGORY = "StyleDelta/hints"
 MAX_SIZE = 8192
@@ -70,7 +70,7 @@ def _hint_output(models: str) -> io.Output:
 
 
 def _draw(image: torch.Tensor, draw: Draw, resolution: int) -> io.NodeOutput:
-    return io.NodeOutput(draw_hints(image, draw, resolution, on_step=host.progress()))
+    return io.NodeOutput(draw_hints(image, draw, resolution, on_step=run.progress()))
 
 
 class Canny(io.ComfyNode):
@@ -319,7 +319,7 @@ class Segmentation(io.ComfyNode):
         cls, image: torch.Tensor, method: str, region_size: float, colours: str, resolution: int
     ) -> io.NodeOutput:
         draw = partial(segment, method=method, region_size=region_size, colours=colours)
-        return io.NodeOutput(draw_hints(image, draw, resolution, resize_nearest, host.progress()))
+        return io.NodeOutput(draw_hints(image, draw, resolution, resize_nearest, run.progress()))
 
 
 class SegPainter(io.ComfyNode):
@@ -392,7 +392,7 @@ class SegPainter(io.ComfyNode):
         background: str,
         previous: torch.Tensor | None = None,
     ) -> io.NodeOutput:
-        return io.NodeOutput(paint_class(mask, class_name, previous, width, height, background, host.progress()))
+        return io.NodeOutput(paint_class(mask, class_name, previous, width, height, background, run.progress()))
 
 
 NODES = [Canny, SoftEdge, LineArt, Scribble, StraightLines, Segmentation, SegPainter]

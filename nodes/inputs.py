@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..delta.block_weights import PRESETS
-from ..delta.control_mask import FITS
-from ..delta.lora_extract import Settings
-from ..delta.lora_merge_job import MergeInput
-from ..delta.norms import TIERS
-from ..delta.rank import RankChoice
-from . import host
+from ..delta.blocks.rules import PRESETS
+from ..delta.control.mask import FITS
+from ..delta.extraction.extract import Settings
+from ..delta.families.norm_sites import TIERS
+from ..delta.linear_algebra.rank import RankChoice
+from ..delta.lora.sources import MergeInput
+from .host import folders, loras, run
 
 RankType = io.Custom("RANK_POLICY")
 StackType = io.Custom("LORA_STACK")
@@ -40,7 +40,7 @@ def filename_prefix_input(default: str) -> io.Input:
 
 def lora_name_input() -> io.Input:
     """A choice of the LoRA files."""
-    return io.Combo.Input("lora_name", options=host.file_names("loras"), tooltip="A LoRA file in models/loras.")
+    return io.Combo.Input("lora_name", options=folders.file_names("loras"), tooltip="A LoRA file in models/loras.")
 
 
 def strength_input(name: str, target: str) -> io.Input:
@@ -85,12 +85,12 @@ def block_weight_inputs(
 
 def gather_loras(lora_stack: list | None, models: dict[str, Any]) -> list[MergeInput]:
     """The rows of a stack, then the LORA_MODELs of the inputs lora_1, lora_2, ... with strength_1, ... or 1."""
-    inputs = [MergeInput(*row) for row in host.stack_models(lora_stack or [])]
+    inputs = [MergeInput(*row) for row in loras.stack_models(lora_stack or [])]
     for number in range(1, MODELS + 1):
         lora = models.get(f"lora_{number}")
         if lora is not None:
             strength = models.get(f"strength_{number}", 1.0)
-            inputs.append(MergeInput(host.as_lora_model(lora), strength, strength))
+            inputs.append(MergeInput(loras.as_lora_model(lora), strength, strength))
     return inputs
 
 
@@ -128,13 +128,13 @@ def extraction_settings(
     rank: int, conv_rank: int, biases_and_norms: bool, ignore_noise: bool, device: str, policy: RankChoice | None
 ) -> Settings:
     """The settings of an extraction, with room made on the device."""
-    where = host.compute_device(WORKING_BYTES) if device == "auto" else torch.device("cpu")
+    where = run.compute_device(WORKING_BYTES) if device == "auto" else torch.device("cpu")
     conv = RankChoice("fixed", conv_rank) if conv_rank else None
     return Settings(rank_choice(rank, policy), conv, biases_and_norms, ignore_noise, where)
 
 
 def tier_inputs() -> list[io.Input]:
-    """Which kinds of norm parameters are meant. See `delta.norms`."""
+    """Which kinds of norm parameters are meant. See `delta.families.norm_sites`."""
     return [
         io.Boolean.Input(
             "norms",

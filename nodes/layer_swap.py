@@ -6,10 +6,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..delta.block_weights import combined_rules, count_by_block, parse_block_weights, weight_path
-from ..delta.checkpoint import common
-from ..delta.layer_parts import EVERYTHING, PARTS, weights_of
-from . import host, host_patches
+from ..delta.blocks.paths import count_by_block, weight_path
+from ..delta.blocks.rules import combined_rules, parse_block_weights
+from ..delta.families.parts import EVERYTHING, PARTS, weights_of
+from ..delta.files.checkpoint import common
+from .host import patches, weights
 from .inputs import amount_input, block_weight_inputs
 from .norm_swap import CATEGORY
 
@@ -45,7 +46,10 @@ class LayerSwap(io.ComfyNode):
     def execute(
         cls, model: Any, other_model: Any, amount: float, part: str, preset: str, block_weights: str
     ) -> io.NodeOutput:
-        own, other = host.LoadedWeights("model", model, None), host.LoadedWeights("other model", other_model, None)
+        own, other = (
+            weights.LoadedWeights("model", model, None),
+            weights.LoadedWeights("other model", other_model, None),
+        )
         alike = common(other, own)
         blocks = parse_block_weights(combined_rules(preset, block_weights))
         # The same numbers in another shape, as SD 1.5 and SD 2 have, are another kind of layer.
@@ -62,7 +66,7 @@ class LayerSwap(io.ComfyNode):
             )
         clone = model.clone()
         if amount:
-            host_patches.swap_weights(clone, other_model, {name: amount * factor for name, factor in factors.items()})
+            patches.swap_weights(clone, other_model, {name: amount * factor for name, factor in factors.items()})
         times = f"{amount:g}" if set(factors.values()) == {1.0} else f"{amount:g} times the block weights"
         lines = [f"swapped {len(factors)} weights times {times}: {count_by_block(paths[name] for name in factors)}"]
         lines += [f"the rule {rule} matches nothing" for rule in blocks.unused(list(paths.values()))]

@@ -6,12 +6,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..delta.checkpoint import Checkpoint
-from ..delta.difference_store import open_store
-from ..delta.lora_extract import compare
-from ..delta.lora_extract_job import extract_job, settings_key
-from ..delta.rank import RankChoice
-from . import host
+from ..delta.extraction.extract import compare
+from ..delta.extraction.job import extract_job, settings_key
+from ..delta.extraction.store import open_store
+from ..delta.files.checkpoint import Checkpoint
+from ..delta.linear_algebra.rank import RankChoice
+from .host import folders, run, weights
 from .inputs import extraction_settings, noise_and_device_inputs, rank_policy_input
 from .lora_stack import CATEGORY
 from .report import plot, report_ui
@@ -94,15 +94,15 @@ class ExtractLora(io.ComfyNode):
         rank_policy: RankChoice | None = None,
     ) -> io.NodeOutput:
         settings = extraction_settings(rank, conv_rank, biases_and_norms, ignore_noise, device, rank_policy)
-        pair = host.loaded_pair(model, base_model, clip, base_clip)
-        job = extract_job(pair, settings, on_step=host.progress(cls.hidden and cls.hidden.unique_id))
+        pair = weights.loaded_pair(model, base_model, clip, base_clip)
+        job = extract_job(pair, settings, on_step=run.progress(cls.hidden and cls.hidden.unique_id))
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
 class ExtractLoraFiles(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        names = host.model_names()
+        names = folders.model_names()
         return io.Schema(
             node_id="StyleDeltaExtractLoraFiles",
             display_name="Extract LoRA from Files",
@@ -131,7 +131,7 @@ class ExtractLoraFiles(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, tuned: str = "", base: str = "", **_: object) -> str:
-        return f"{host.model_stamp(tuned)} {host.model_stamp(base)}"
+        return f"{folders.model_stamp(tuned)} {folders.model_stamp(base)}"
 
     @classmethod
     def execute(
@@ -147,13 +147,13 @@ class ExtractLoraFiles(io.ComfyNode):
         rank_policy: RankChoice | None = None,
     ) -> io.NodeOutput:
         settings = extraction_settings(rank, conv_rank, biases_and_norms, ignore_noise, device, rank_policy)
-        pair = compare(Checkpoint(host.model_path(tuned)), Checkpoint(host.model_path(base)), text_encoders)
+        pair = compare(Checkpoint(folders.model_path(tuned)), Checkpoint(folders.model_path(base)), text_encoders)
         files = {tuned: pair.tuned, base: pair.base}
-        sources = [{"name": name, "sha256": file.fingerprint(host.progress())} for name, file in files.items()]
-        store = open_store(host.unfinished_folder(), {"sources": sources, "settings": settings_key(settings)})
+        sources = [{"name": name, "sha256": file.fingerprint(run.progress())} for name, file in files.items()]
+        store = open_store(folders.unfinished_folder(), {"sources": sources, "settings": settings_key(settings)})
         if len(store):
             pair.notes.append(f"went on with {len(store)} weights of an interrupted run")
-        step = host.progress(cls.hidden and cls.hidden.unique_id)
+        step = run.progress(cls.hidden and cls.hidden.unique_id)
         try:
             job = extract_job(pair, settings, sources, store, step)
         except ValueError:

@@ -6,12 +6,12 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..delta.lora_compare import compare_loras
-from ..delta.lora_naming import NAMINGS
-from ..delta.lora_report import lora_report
-from ..delta.lora_save import AS_IT_IS, DTYPES, save_lora
-from ..delta.lora_stack import StackEntry, format_report
-from . import host
+from ..delta.lora.compare import compare_loras
+from ..delta.lora.naming import NAMINGS
+from ..delta.lora.report import lora_report
+from ..delta.lora.save import AS_IT_IS, DTYPES, save_lora
+from ..delta.lora.stack import StackEntry, format_report
+from .host import folders, loras, run, weights
 from .inputs import MODELS, StackType, filename_prefix_input, gather_loras, lora_name_input, strength_input
 from .lora_stack import CATEGORY, Target
 from .report import plot, report_ui
@@ -31,11 +31,11 @@ class LoadLora(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, lora_name: str = "") -> str:
-        return host.file_stamp("loras", lora_name)
+        return folders.file_stamp("loras", lora_name)
 
     @classmethod
     def execute(cls, lora_name: str) -> io.NodeOutput:
-        return io.NodeOutput(host.read_adapter(lora_name))
+        return io.NodeOutput(loras.read_adapter(lora_name))
 
 
 class ApplyLora(io.ComfyNode):
@@ -67,7 +67,7 @@ class ApplyLora(io.ComfyNode):
         cls, model: Any, lora_model: dict, strength_model: float, strength_clip: float, clip: Any | None = None
     ) -> io.NodeOutput:
         target = Target(model, clip)
-        entry = StackEntry(host.as_lora_model(lora_model).name, strength_model, strength_clip)
+        entry = StackEntry(loras.as_lora_model(lora_model).name, strength_model, strength_clip)
         report = target.apply(entry, lora_model)
         return io.NodeOutput(target.model, target.clip, format_report([report]))
 
@@ -110,9 +110,9 @@ class SaveLora(io.ComfyNode):
 
     @classmethod
     def execute(cls, lora_model: dict, filename_prefix: str, dtype: str, naming: str = AS_IT_IS) -> io.NodeOutput:
-        path = host.output_path(filename_prefix)
-        model = host.as_lora_model(lora_model)
-        report = save_lora(model, path, dtype, host.apply_written, naming, host.progress())
+        path = folders.output_path(filename_prefix)
+        model = loras.as_lora_model(lora_model)
+        report = save_lora(model, path, dtype, loras.apply_written, naming, run.progress())
         return io.NodeOutput(path, report, ui=ui.PreviewText(report))
 
 
@@ -141,8 +141,8 @@ class LoraReport(io.ComfyNode):
 
     @classmethod
     def execute(cls, lora_model: dict, model: Any | None = None) -> io.NodeOutput:
-        parameters = None if model is None else host.parameter_count(model)
-        text, charts = lora_report(host.as_lora_model(lora_model), parameters)
+        parameters = None if model is None else weights.parameter_count(model)
+        text, charts = lora_report(loras.as_lora_model(lora_model), parameters)
         return io.NodeOutput(plot(charts), text, ui=report_ui(text, charts))
 
 
@@ -193,8 +193,8 @@ class CompareLoras(io.ComfyNode):
     def execute(
         cls, lora_stack: list | None = None, model: Any | None = None, clip: Any | None = None, **models: Any
     ) -> io.NodeOutput:
-        key_map = host.lora_key_map(model, clip)
-        comparison = compare_loras(gather_loras(lora_stack, models), key_map, host.progress())
+        key_map = loras.lora_key_map(model, clip)
+        comparison = compare_loras(gather_loras(lora_stack, models), key_map, run.progress())
         report, charts = comparison.report, comparison.charts
         return io.NodeOutput(plot(charts), report, ui=report_ui(report, charts))
 

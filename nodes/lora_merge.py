@@ -7,13 +7,14 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..delta import merging
-from ..delta.block_weights import combined_rules
-from ..delta.lora_bake import bake_job
-from ..delta.lora_file import LoraModel
-from ..delta.lora_merge_job import MergeInput, merge_job, method_help, resize_job
-from ..delta.rank import MODES, RankChoice
-from ..delta.size_preview import size_preview
-from . import host
+from ..delta.blocks.rules import combined_rules
+from ..delta.linear_algebra.rank import MODES, RankChoice
+from ..delta.lora.bake import bake_job
+from ..delta.lora.file import LoraModel
+from ..delta.lora.merge_job import merge_job, method_help, resize_job
+from ..delta.lora.size_preview import size_preview
+from ..delta.lora.sources import MergeInput
+from .host import loras, run
 from .inputs import (
     MODELS,
     RankType,
@@ -173,11 +174,9 @@ class MergeLoras(io.ComfyNode):
         **models: Any,
     ) -> io.NodeOutput:
         inputs = gather_loras(lora_stack, models)
-        key_map = host.lora_key_map(model, clip)
-        bake = host.baker(model, clip, key_map)
-        job = merge_job(
-            inputs, method, parameters, rank_choice(rank, rank_policy), seed, key_map, bake, host.progress()
-        )
+        key_map = loras.lora_key_map(model, clip)
+        bake = loras.baker(model, clip, key_map)
+        job = merge_job(inputs, method, parameters, rank_choice(rank, rank_policy), seed, key_map, bake, run.progress())
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
@@ -199,8 +198,8 @@ class ResizeLora(io.ComfyNode):
 
     @classmethod
     def execute(cls, lora_model: dict, rank: int, rank_policy: RankChoice | None = None) -> io.NodeOutput:
-        model: LoraModel = host.as_lora_model(lora_model)
-        job = resize_job(model, rank_choice(rank, rank_policy), host.progress())
+        model: LoraModel = loras.as_lora_model(lora_model)
+        job = resize_job(model, rank_choice(rank, rank_policy), run.progress())
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
@@ -227,7 +226,7 @@ class SizePreview(io.ComfyNode):
 
     @classmethod
     def execute(cls, lora_model: dict) -> io.NodeOutput:
-        preview = size_preview(host.as_lora_model(lora_model), host.progress())
+        preview = size_preview(loras.as_lora_model(lora_model), run.progress())
         report, charts = preview.report, preview.charts
         return io.NodeOutput(report, plot(charts), ui=report_ui(report, charts))
 
@@ -280,9 +279,9 @@ class BakeBlockWeights(io.ComfyNode):
         clip: Any | None = None,
     ) -> io.NodeOutput:
         rules = combined_rules(preset, block_weights)
-        row = MergeInput(host.as_lora_model(lora_model), strength_model, strength_clip, rules)
-        key_map = host.lora_key_map(model, clip)
-        job = bake_job(row, key_map, host.baker(model, clip, key_map), host.progress())
+        row = MergeInput(loras.as_lora_model(lora_model), strength_model, strength_clip, rules)
+        key_map = loras.lora_key_map(model, clip)
+        job = bake_job(row, key_map, loras.baker(model, clip, key_map), run.progress())
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 

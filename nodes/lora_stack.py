@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..delta import lora_names
-from ..delta.block_weights import combined_rules, parse_block_weights
-from ..delta.lora_rows import read_rows
-from ..delta.lora_stack import EntryReport, StackEntry, format_report, read_stack
-from . import host, host_patches
+from ..delta.blocks.rules import combined_rules, parse_block_weights
+from ..delta.files import adapter_names
+from ..delta.lora.rows import read_rows
+from ..delta.lora.stack import EntryReport, StackEntry, format_report, read_stack
+from .host import folders, loras, patches, run, weights
 from .inputs import LoraRowsType, StackType, block_weight_inputs, lora_name_input, strength_input
 
 CATEGORY = "StyleDelta/LoRA"
@@ -37,7 +37,7 @@ class AddLora(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, lora_name: str = "", **_: object) -> str:
-        return host.file_stamp("loras", lora_name)
+        return folders.file_stamp("loras", lora_name)
 
     @classmethod
     def execute(
@@ -50,7 +50,7 @@ class AddLora(io.ComfyNode):
         lora_stack: list | None = None,
     ) -> io.NodeOutput:
         rules = combined_rules(preset, block_weights)
-        host.file_path("loras", lora_name)
+        folders.file_path("loras", lora_name)
         return io.NodeOutput([*(lora_stack or []), StackEntry(lora_name, strength_model, strength_clip, rules)])
 
 
@@ -85,14 +85,14 @@ class LoraStack(io.ComfyNode):
         except ValueError:
             # Told when the node runs.
             return ""
-        return "\n".join(host.file_stamp("loras", name) for name in names)
+        return "\n".join(folders.file_stamp("loras", name) for name in names)
 
     @classmethod
     def execute(cls, rows: str, lora_stack: list | None = None) -> io.NodeOutput:
         added = read_rows(rows)
         for row in added:
             try:
-                host.file_path("loras", row.entry[0])
+                folders.file_path("loras", row.entry[0])
             except FileNotFoundError as error:
                 raise FileNotFoundError(f"Row {row.number} of the LoRA stack: {error}") from error
         return io.NodeOutput([*(lora_stack or []), *(row.entry for row in added)])
@@ -127,11 +127,11 @@ class ApplyLoraStack(io.ComfyNode):
     def execute(cls, model: Any, lora_stack: list, clip: Any | None = None) -> io.NodeOutput:
         entries = read_stack(lora_stack)
         target = Target(model, clip)
-        step = host.progress()
+        step = run.progress()
         reports = []
         for index, entry in enumerate(entries):
             step(index, len(entries))
-            reports.append(target.apply(entry, host.read_adapter(entry[0])))
+            reports.append(target.apply(entry, loras.read_adapter(entry[0])))
         step(len(entries), len(entries))
         return io.NodeOutput(target.model, target.clip, format_report(reports))
 
@@ -141,23 +141,21 @@ class Target:
 
     def __init__(self, model: Any, clip: Any | None):
         self.model, self.clip = model.clone(), None if clip is None else clip.clone()
-        self.key_map = host.lora_key_map(model, clip)
-        self.model_weights = host.model_weights(model)
-        self.clip_weights = {} if clip is None else host.model_weights(clip)
+        self.key_map = loras.lora_key_map(model, clip)
+        self.model_weights = weights.model_weights(model)
+        self.clip_weights = {} if clip is None else weights.model_weights(clip)
 
     def apply(self, entry: StackEntry, tensors: dict[str, torch.Tensor]) -> EntryReport:
         """Patch with one LoRA. Raises ValueError when it does not fit this model."""
         name, strength_model, strength_clip = entry
         blocks = parse_block_weights(entry.block_weights)
-        match = host.match_lora(tensors, self.key_map)
+        match = loras.match_lora(tensors, self.key_map)
         needs_clip = []
         if self.clip is None:
-            needs_clip = [tensor for tensor in match.unmatched if lora_names.is_text_encoder_name(tensor)]
+            needs_clip = [tensor for tensor in match.unmatched if adapter_names.is_text_encoder_name(tensor)]
         self._check_fit(name, tensors, match, needs_clip)
-        on_model = host_patches.add_weighted_patches(
-            self.model, match.patches, strength_model, blocks, self.model_weights
-        )
-        on_clip = host_patches.add_weighted_patches(self.clip, match.patches, strength_clip, blocks, self.clip_weights)
+        on_model = patches.add_weighted_patches(self.model, match.patches, strength_model, blocks, self.model_weights)
+        on_clip = patches.add_weighted_patches(self.clip, match.patches, strength_clip, blocks, self.clip_weights)
         switched_off = on_model.switched_off + on_clip.switched_off
         return EntryReport(
             entry,
@@ -169,17 +167,17 @@ class Target:
             needs_clip,
         )
 
-    def _check_fit(self, name: str, tensors: dict, match: host.LoraMatch, needs_clip: list[str]) -> None:
-        problem = host.first_misfit(match.patches, self.model_weights | self.clip_weights)
+    def _check_fit(self, name: str, tensors: dict, match: loras.LoraMatch, needs_clip: list[str]) -> None:
+        problem = loras.first_misfit(match.patches, self.model_weights | self.clip_weights)
         unmatched = set(match.unmatched)
-        for_model = [tensor for tensor in tensors if not lora_names.is_text_encoder_name(tensor)]
+        for_model = [tensor for tensor in tensors if not adapter_names.is_text_encoder_name(tensor)]
         if for_model and unmatched.issuperset(for_model):
             problem = f"none of its {len(for_model)} tensors for the diffusion model matches"
         elif not match.patches and not needs_clip:
             problem = f"none of its {len(tensors)} tensors matches"
         if problem:
             raise ValueError(
-                f"{name} does not fit this model: {problem}. It has {lora_names.naming(tensors)}; the model is a "
+                f"{name} does not fit this model: {problem}. It has {adapter_names.naming(tensors)}; the model is a "
                 f"{type(self.model.model).__name__}. Choose a LoRA that was made for this kind of model."
             )
 

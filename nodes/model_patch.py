@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..delta.control_schedule import ControlSchedule
-from . import host_control, host_model_patch
+from ..delta.control.schedule import ControlSchedule
 from .controlnet import CATEGORY
+from .host import control
+from .host import model_patch as host_model_patch
 from .inputs import control_mask_input, control_schedule_input, control_span_inputs
 
 
@@ -60,7 +61,7 @@ class ApplyModelPatch(io.ComfyNode):
     ) -> io.NodeOutput:
         if strength == 0:
             return io.NodeOutput(model)
-        settings = host_control.control_settings(strength, start_percent, end_percent, "crop", mask, schedule=schedule)
+        settings = control.control_settings(strength, start_percent, end_percent, "crop", mask, schedule=schedule)
         return io.NodeOutput(host_model_patch.apply_patch(model, model_patch, vae, image, settings, inpaint_mask))
 
 

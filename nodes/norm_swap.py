@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..delta.block_weights import parse_block_weights
-from ..delta.checkpoint import Checkpoint, common
-from ..delta.lora_file import merged_metadata
-from ..delta.norm_delta import NormDelta, choose_norms, explained_share, extract_norms, mix, to_lora
-from ..delta.norm_job import extract_norms_job, norm_charts, norm_report, recipe_of_mix, share_lines
-from ..delta.style_palette import read_palette, shares
-from . import host, host_patches, host_sampling
+from ..delta.blocks.rules import parse_block_weights
+from ..delta.files.checkpoint import Checkpoint, common
+from ..delta.lora.file import merged_metadata
+from ..delta.norms.difference import NormDelta, choose_norms, explained_share, extract_norms, mix, to_lora
+from ..delta.norms.job import extract_norms_job, norm_charts, norm_report, recipe_of_mix, share_lines
+from ..delta.style_network.palette import read_palette, shares
+from .host import folders, patches, run, sampling
+from .host import loras as host_loras
+from .host import weights as host_weights
 from .inputs import MODELS, amount_input, chosen_tiers, tier_inputs
 from .report import plot, report_ui
 
@@ -71,16 +73,19 @@ class ExtractNorms(io.ComfyNode):
     def execute(
         cls, model: Any, base_model: Any, norms: bool, modulation: bool, qk_norms: bool, block_weights: str
     ) -> io.NodeOutput:
-        styled, base = host.LoadedWeights("styled model", model, None), host.LoadedWeights(BASE, base_model, None)
+        styled, base = (
+            host_weights.LoadedWeights("styled model", model, None),
+            host_weights.LoadedWeights(BASE, base_model, None),
+        )
         tiers, blocks = chosen_tiers(norms, modulation, qk_norms), parse_block_weights(block_weights)
-        job = extract_norms_job(styled, base, tiers, blocks, block_weights, host.progress())
+        job = extract_norms_job(styled, base, tiers, blocks, block_weights, run.progress())
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
 class ExtractNormsFiles(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        names = host.model_names()
+        names = folders.model_names()
         return io.Schema(
             node_id="StyleDeltaExtractNormsFiles",
             display_name="Extract Norms from Files",
@@ -103,15 +108,15 @@ class ExtractNormsFiles(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, tuned: str = "", base: str = "", **_: object) -> str:
-        return f"{host.model_stamp(tuned)} {host.model_stamp(base)}"
+        return f"{folders.model_stamp(tuned)} {folders.model_stamp(base)}"
 
     @classmethod
     def execute(
         cls, tuned: str, base: str, norms: bool, modulation: bool, qk_norms: bool, block_weights: str
     ) -> io.NodeOutput:
-        files = Checkpoint(host.model_path(tuned)), Checkpoint(host.model_path(base))
+        files = Checkpoint(folders.model_path(tuned)), Checkpoint(folders.model_path(base))
         tiers, blocks = chosen_tiers(norms, modulation, qk_norms), parse_block_weights(block_weights)
-        job = extract_norms_job(*files, tiers, blocks, block_weights, host.progress())
+        job = extract_norms_job(*files, tiers, blocks, block_weights, run.progress())
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
@@ -129,10 +134,10 @@ def _style_inputs() -> list[io.Input]:
 
 
 def _from_lora(
-    lora_model: dict, model: Any, base: host.LoadedWeights, tiers: tuple[str, ...], rules: str = ""
+    lora_model: dict, model: Any, base: host_weights.LoadedWeights, tiers: tuple[str, ...], rules: str = ""
 ) -> NormDelta:
     """The norm changes of a LORA_MODEL that are switched on."""
-    changes = host.plain_changes(lora_model, model)
+    changes = host_loras.plain_changes(lora_model, model)
     return choose_norms(changes.by_weight, changes.name, base, tiers, parse_block_weights(rules), changes.notes)
 
 
@@ -141,7 +146,7 @@ def _apply(model: Any, deltas: Mapping[str, torch.Tensor], amount: float) -> Any
     clone = model.clone()
     if amount == 0:
         return clone
-    host_patches.add_patches(clone, {name: ("diff", (delta,)) for name, delta in deltas.items()}, amount)
+    patches.add_patches(clone, {name: ("diff", (delta,)) for name, delta in deltas.items()}, amount)
     return clone
 
 
@@ -180,12 +185,12 @@ class NormSwap(io.ComfyNode):
             raise ValueError(
                 "Norm Swap takes its style from one place. Connect style_model or lora_model, and not both."
             )
-        base, tiers = host.LoadedWeights("model", model, None), chosen_tiers(norms, modulation, qk_norms)
+        base, tiers = host_weights.LoadedWeights("model", model, None), chosen_tiers(norms, modulation, qk_norms)
         if lora_model is not None:
             found = _from_lora(lora_model, model, base, tiers, block_weights)
         else:
-            styled = host.LoadedWeights("style model", style_model, None)
-            found = extract_norms(styled, base, tiers, parse_block_weights(block_weights), host.progress())
+            styled = host_weights.LoadedWeights("style model", style_model, None)
+            found = extract_norms(styled, base, tiers, parse_block_weights(block_weights), run.progress())
         report = f"applied {len(found.deltas)} parameters times {amount:g}\n{norm_report(found)}"
         charts = norm_charts(found)
         return io.NodeOutput(_apply(model, found.deltas, amount), report, plot(charts), ui=report_ui(report, charts))
@@ -251,10 +256,10 @@ def _mixed(
     model: Any, loras: Sequence[dict], weights: Sequence[float], normalise: bool, tiers: tuple[str, ...]
 ) -> io.NodeOutput:
     """The model in the mix of norm styles, the mix as a LoRA, the report and the plot."""
-    base = host.LoadedWeights("model", model, None)
+    base = host_weights.LoadedWeights("model", model, None)
     found = [_from_lora(lora, model, base, tiers) for lora in loras]
     mixed = mix([style.deltas for style in found], weights, normalise)
-    sources = [host.as_lora_model(lora) for lora in loras]
+    sources = [host_loras.as_lora_model(lora) for lora in loras]
     names = [source.name for source in sources]
     recipe = recipe_of_mix(list(zip(names, weights)), normalise)
     lora = to_lora(mixed, base.shapes, merged_metadata(sources, recipe), " + ".join(names))
@@ -298,14 +303,14 @@ class NormPalette(io.ComfyNode):
             names = [str(row.style) for row in read_palette(palette, by_name=True)]
         except ValueError:
             return palette
-        return " ".join([palette, *(host.file_stamp("loras", name) for name in names)])
+        return " ".join([palette, *(folders.file_stamp("loras", name) for name in names)])
 
     @classmethod
     def execute(
         cls, model: Any, amount: float, norms: bool, modulation: bool, qk_norms: bool, palette: str
     ) -> io.NodeOutput:
         styles = read_palette(palette, by_name=True)
-        loras = [host.read_adapter(str(row.style)) for row in styles]
+        loras = [host_loras.read_adapter(str(row.style)) for row in styles]
         weights = [share * amount for share in shares(styles)]
         return _mixed(model, loras, weights, False, chosen_tiers(norms, modulation, qk_norms))
 
@@ -363,22 +368,22 @@ class NormReport(io.ComfyNode):
     ) -> io.NodeOutput:
         if style_model is None and lora_model is None:
             raise ValueError("There is no style to look into. Connect style_model, lora_model, or both.")
-        base, tiers = host.LoadedWeights(BASE, base_model, None), chosen_tiers(norms, modulation, qk_norms)
-        styled = None if style_model is None else host.LoadedWeights("styled model", style_model, None)
+        base, tiers = host_weights.LoadedWeights(BASE, base_model, None), chosen_tiers(norms, modulation, qk_norms)
+        styled = None if style_model is None else host_weights.LoadedWeights("styled model", style_model, None)
         if styled is not None:
             common(styled, base)
         if lora_model is not None:
             found = _from_lora(lora_model, base_model, base, tiers, block_weights)
         else:
-            found = extract_norms(styled, base, tiers, parse_block_weights(block_weights), host.progress())
+            found = extract_norms(styled, base, tiers, parse_block_weights(block_weights), run.progress())
         lines = [norm_report(found)]
         if style_model is None or positive is None:
             lines.append("explained share: connect style_model and positive to have it measured")
         else:
             swapped = _apply(base_model, found.deltas, 1.0)
-            step, outputs = host.progress(), []
+            step, outputs = run.progress(), []
             for model in (base_model, swapped, style_model):
-                outputs.append(host_sampling.denoise_once(model, positive, latent))
+                outputs.append(sampling.denoise_once(model, positive, latent))
                 step(len(outputs), 3)
             lines += share_lines(explained_share(*outputs))
         report, charts = "\n".join(lines), norm_charts(found)

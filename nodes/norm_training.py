@@ -7,11 +7,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..delta.lora_file import LoraModel
-from ..delta.lora_save import save_lora
-from ..delta.norm_training import NormTraining, Settings, describe, loss_charts, trained_lora
-from ..delta.norms import find_sites
-from . import host, host_training
+from ..delta.families.norm_sites import find_sites
+from ..delta.lora.file import LoraModel
+from ..delta.lora.save import save_lora
+from ..delta.norms.training import NormTraining, Settings, describe, loss_charts, trained_lora
+from .host import folders, loras, run
+from .host import training as host_training
 from .inputs import chosen_tiers, tier_inputs
 from .report import plot, report_ui
 
@@ -108,7 +109,7 @@ class TrainNorms(io.ComfyNode):
         conditioning = host_training.check_conditioning(conditioning, len(samples))
         training = NormTraining(chosen, len(samples), Settings(steps, learning_rate, batch_size, seed))
         recipe = {"method": "train norms", "family": sites.family, "tiers": tiers}
-        step = host.progress(cls.hidden and cls.hidden.unique_id)
+        step = run.progress(cls.hidden and cls.hidden.unique_id)
         try:
             host_training.run_with_loss(model, samples, conditioning, lambda loss: training.run(loss, step), seed)
         except host_training.Interrupted:
@@ -125,8 +126,8 @@ class TrainNorms(io.ComfyNode):
 
 def _keep(best: LoraModel, step: int) -> None:
     """Save what a cancelled training has found, because a node that is cancelled has no outputs."""
-    path = host.output_path(INTERRUPTED)
-    save_lora(best, path, "float32", host.apply_written)
+    path = folders.output_path(INTERRUPTED)
+    save_lora(best, path, "float32", loras.apply_written)
     log.info("Train Norms was cancelled. The best so far, of step %d, is in %s", step, path)
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..delta.pose import read_poses
-from ..delta.pose_drawing import LONGEST_SIDE, DrawOptions, draw_poses, picture_size
-from ..delta.pose_json import STANDING_PERSON, parse_pose_json, pose_json
-from . import host
+from ..delta.pose.drawing import LONGEST_SIDE, DrawOptions, draw_poses, picture_size
+from ..delta.pose.json_text import STANDING_PERSON, parse_pose_json, pose_json
+from ..delta.pose.poses import read_poses
+from .host import run
 
 CATEGORY = "StyleDelta/hints"
 PoseType = io.Custom("POSE_KEYPOINT")
@@ -103,7 +103,7 @@ class DrawPose(io.ComfyNode):
         min_confidence: float,
     ) -> io.NodeOutput:
         frames, options = read_poses(pose), DrawOptions(body, hands, face, stick_width, min_confidence)
-        return io.NodeOutput(draw_poses(frames, *picture_size(frames, height, width), options, host.progress()))
+        return io.NodeOutput(draw_poses(frames, *picture_size(frames, height, width), options, run.progress()))
 
 
 class PoseFromJson(io.ComfyNode):

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..delta.feature_statistics import Component, StatisticsMix, extend, load_statistics, save_statistics
-from . import host, host_matching, host_reference, host_sampling
+from ..delta.statistics.feature_statistics import Component, StatisticsMix, extend, load_statistics, save_statistics
+from .host import folders, matching, run, sampling
+from .host import reference as host_reference
 from .inputs import filename_prefix_input
 
 CATEGORY = "StyleDelta/statistics"
@@ -113,12 +114,12 @@ class ReferenceAdaIN(io.ComfyNode):
         if (reference is None) == (statistics is None):
             raise ValueError("Connect a reference or statistics, one of the two.")
         if statistics is None:
-            source = host_reference.LiveReference(host_sampling.samples_of(model, reference, "reference latent"))
+            source = host_reference.LiveReference(sampling.samples_of(model, reference, "reference latent"))
         else:
             source = host_reference.saved_reference(model, statistics)
         mask = None if mask is None else mask.reshape(-1, *mask.shape[-2:]).cpu()
-        settings = host_matching.Settings(amount, style_fidelity, start_percent, end_percent, latent_amount, mask)
-        return io.NodeOutput(host_matching.match_to_reference(model, source, settings, block_weights))
+        settings = matching.Settings(amount, style_fidelity, start_percent, end_percent, latent_amount, mask)
+        return io.NodeOutput(matching.match_to_reference(model, source, settings, block_weights))
 
 
 class SaveStatistics(io.ComfyNode):
@@ -148,7 +149,7 @@ class SaveStatistics(io.ComfyNode):
                     tooltip="At how many noise levels features are recorded, from 2 to 64, one pass of the model each. Between "
                     "two levels statistics are interpolated; the size of the file grows with them.",
                 ),
-                filename_prefix_input(f"{host.FEATURE_STATISTICS}/statistics"),
+                filename_prefix_input(f"{folders.FEATURE_STATISTICS}/statistics"),
             ],
             outputs=[
                 StatisticsType.Output(display_name="statistics", tooltip="The statistics, for Reference AdaIN."),
@@ -161,9 +162,9 @@ class SaveStatistics(io.ComfyNode):
     def execute(
         cls, model: Any, reference: dict[str, Any], positive: list, noise_levels: int, filename_prefix: str
     ) -> io.NodeOutput:
-        path = host.output_path(filename_prefix)
-        latent = host_sampling.samples_of(model, reference, "reference latent")
-        recorded = host_reference.record_statistics(model, latent, positive, noise_levels, host.progress())
+        path = folders.output_path(filename_prefix)
+        latent = sampling.samples_of(model, reference, "reference latent")
+        recorded = host_reference.record_statistics(model, latent, positive, noise_levels, run.progress())
         save_statistics(recorded, path)
         return io.NodeOutput(extend(None, Component("the reference", recorded)), path, ui=ui.PreviewText(path))
 
@@ -179,7 +180,7 @@ class LoadStatistics(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=host.file_names(host.FEATURE_STATISTICS),
+                    options=folders.file_names(folders.FEATURE_STATISTICS),
                     tooltip="A file in models/feature_statistics or output/feature_statistics. Refresh to see new files.",
                 ),
                 io.Float.Input(
@@ -202,11 +203,11 @@ class LoadStatistics(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str = "", **_: object) -> str:
-        return host.file_stamp(host.FEATURE_STATISTICS, file)
+        return folders.file_stamp(folders.FEATURE_STATISTICS, file)
 
     @classmethod
     def execute(cls, file: str, weight: float, previous: StatisticsMix | None = None) -> io.NodeOutput:
-        recorded = load_statistics(host.file_path(host.FEATURE_STATISTICS, file))
+        recorded = load_statistics(folders.file_path(folders.FEATURE_STATISTICS, file))
         return io.NodeOutput(extend(previous, Component(file, recorded, weight)))
 
 

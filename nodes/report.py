@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from ..delta.charts import Charts, draw, panel
-from . import host
+from ..delta.charts.charts import Charts, draw, panel
+from .host import run
 
 
 def plot(charts: Charts) -> torch.Tensor:
     """The charts as an IMAGE."""
-    return host.to_output(draw(charts))
+    return run.to_output(draw(charts))
 
 
 def report_ui(report: str, charts: Charts = ()) -> dict[str, list[str]]:

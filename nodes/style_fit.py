@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..delta.style_fit import fit_style, picture_teacher
-from ..delta.style_network import StyleNetwork
-from . import host
+from ..delta.style_network.fit import fit_style, picture_teacher
+from ..delta.style_network.network import StyleNetwork
+from .host import run
 from .report import plot, report_ui
 from .style_network import CATEGORY, NetworkType, StyleType
 
@@ -88,9 +88,9 @@ class FitStyle(io.ComfyNode):
         learning_rate: float,
         seed: int,
     ) -> io.NodeOutput:
-        device = host.compute_device(WORKING_BYTES)
+        device = run.compute_device(WORKING_BYTES)
         paint = picture_teacher(style_network, teacher, painting.cpu(), device)
-        step = host.progress(cls.hidden and cls.hidden.unique_id)
+        step = run.progress(cls.hidden and cls.hidden.unique_id)
         fit = fit_style(style_network, paint, photos.cpu(), steps, learning_rate, seed, device, step)
         report, charts = fit.report(style_network), fit.charts()
         return io.NodeOutput(fit.style(style_network), plot(charts), report, ui=report_ui(report, charts))

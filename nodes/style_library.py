@@ -6,16 +6,16 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..delta.lora_stack import StackEntry, format_report
-from ..delta.style_folder import WHOLE, files_in, folders_of, is_in, pick
-from . import host
+from ..delta.lora.folder import WHOLE, files_in, folders_of, is_in, pick
+from ..delta.lora.stack import StackEntry, format_report
+from .host import folders, loras
 from .inputs import strength_input
 from .lora_stack import Target
 from .norm_swap import CATEGORY
 
 
 def _files() -> list[str]:
-    return [name.replace("\\", "/") for name in host.file_names("loras")]
+    return [name.replace("\\", "/") for name in folders.file_names("loras")]
 
 
 class StyleLibrary(io.ComfyNode):
@@ -63,7 +63,7 @@ class StyleLibrary(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, folder: str = WHOLE, **_: object) -> str:
-        return " ".join(host.file_stamp("loras", name) for name in _files() if is_in(name, folder))
+        return " ".join(folders.file_stamp("loras", name) for name in _files() if is_in(name, folder))
 
     @classmethod
     def execute(
@@ -79,7 +79,7 @@ class StyleLibrary(io.ComfyNode):
         files = files_in(_files(), folder)
         style = files[pick(files, name, index)]
         target = Target(model, clip)
-        report = target.apply(StackEntry(style, strength_model, strength_clip), host.read_adapter(style))
+        report = target.apply(StackEntry(style, strength_model, strength_clip), loras.read_adapter(style))
         return io.NodeOutput(target.model, target.clip, style, len(files), format_report([report]))
 
 

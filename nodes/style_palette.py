@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..delta.style_network import StyleNetwork
-from ..delta.style_palette import mix_styles, read_palette
-from . import host_palette
+from ..delta.style_network.network import StyleNetwork
+from ..delta.style_network.palette import mix_styles, read_palette
+from .host import palette as host_palette
 from .style_network import CATEGORY, NetworkType, StyleType
 
 PaletteType = io.Custom("STYLEDELTA_STYLE_PALETTE")

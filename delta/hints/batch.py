@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..progress import Step
 from .resize import resize_lines
 
 MAX_SIDE = 16384
@@ -23,7 +24,7 @@ def draw_hints(
     draw: Draw,
     resolution: int = 0,
     resize: Resize = resize_lines,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Step = lambda done, total: None,
 ) -> Tensor:
     """The hints of a batch of pictures: [B, H, W, 3] in 0..1, float32, on the pictures' device.
 

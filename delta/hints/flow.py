@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..factors import small_problems
+from ..linear_algebra.factors import small_problems
 from .tone import grey
 
 # The wider Gaussian of the difference, relative to the narrower one, as in the paper.

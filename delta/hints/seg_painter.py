@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
+from ..progress import Step
 from .ade20k import ADE20K_COLOURS
 from .batch import check_images
 
@@ -20,7 +19,7 @@ def paint_class(
     width: int = 0,
     height: int = 0,
     background: str = UNLABELLED,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Step = lambda done, total: None,
 ) -> Tensor:
     """A segmentation map with one class more: [B, H, W, 3] of pure class colours, float32.
 

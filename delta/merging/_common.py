@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..factors import CoreSpace, LowRank, core_space
+from ..linear_algebra.factors import CoreSpace, LowRank, core_space
 
 # Inputs are float32 at best: what is this much weaker than the rest of the same quantity is its rounding.
 ROUNDING = 1e-6

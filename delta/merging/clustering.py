@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..factors import LowRank
+from ..linear_algebra.factors import LowRank
 from ._common import ROUNDING, check_not_negative, svd, weighted_core_space
 from .registry import merge_method
 

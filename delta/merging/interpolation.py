@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..factors import LowRank, concat
+from ..linear_algebra.factors import LowRank, concat
 from ._common import ROUNDING, check_fraction
 from .registry import merge_method
 

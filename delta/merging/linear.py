@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..factors import LowRank, concat
+from ..linear_algebra.factors import LowRank, concat
 from .registry import merge_method
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..factors import LowRank
+from ..linear_algebra.factors import LowRank
 from ._common import check_fraction, check_not_negative, span, svd, weighted_core_space
 from .registry import merge_method
 

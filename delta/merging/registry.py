@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..factors import LowRank, small_problems, zeros
+from ..linear_algebra.factors import LowRank, small_problems, zeros
 
 Kind = Literal["factors", "dense"]
 

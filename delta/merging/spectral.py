@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..factors import LowRank, concat
+from ..linear_algebra.factors import LowRank, concat
 from ._common import (
     ROUNDING,
     Triplets,

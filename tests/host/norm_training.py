@@ -51,7 +51,7 @@ def losses(report: str) -> tuple[float, float]:
 
 def evaluate(host, layout: str, model) -> float:
     """The loss on the fixed draws of a model as it is."""
-    training = module(host, "delta.norm_training")
+    training = module(host, "delta.norms.training")
     fixed = training.NormTraining({}, 2, training.Settings(1, 1.0, 1, 0)).fixed
     values = []
 
@@ -61,14 +61,14 @@ def evaluate(host, layout: str, model) -> float:
 
     with torch.inference_mode():
         prompts = conditioning(layout) * 2
-        module(host, "nodes.host_training").run_with_loss(model, latents(layout)["samples"], prompts, work)
+        module(host, "nodes.host.weights.training").run_with_loss(model, latents(layout)["samples"], prompts, work)
     return sum(values) / len(values)
 
 
 def site_sizes(host, model, tiers=("norms", "modulation")) -> dict[str, int]:
     """The numbers of each parameter that can be trained."""
     weights = model.model.state_dict()
-    names = module(host, "delta.norms").find_sites(weights).of(tiers)
+    names = module(host, "delta.families.norm_sites").find_sites(weights).of(tiers)
     return {name: weights[name].numel() for name in names if name != UNUSED}
 
 

@@ -85,7 +85,7 @@ def test_the_update_is_what_the_host_applies(delta, make, shape, alpha):
         [(1.0, patches["layer.weight"], 1.0, None, None)], zero.clone(), "layer.weight"
     )
     assert expected.abs().max() > 0
-    layer = delta("adapters").read_layer("layer", tensors)
+    layer = delta("lora.adapters").read_layer("layer", tensors)
     ours = layer.low_rank.to_dense().reshape(shape)
     assert (ours - expected).abs().max() <= 2e-6 * expected.abs().max()
     assert layer.used == tensors.keys()
@@ -96,7 +96,7 @@ def test_a_lokr_with_a_tucker_core(delta):
     tensors = lokr_tucker(CONV2D) | {"alpha": torch.tensor(1.0)}
     kernel = torch.einsum("ijkl,jr,ip->prkl", *(tensors[f"lokr_{name}"] for name in ("t2", "w2_b", "w2_a")))
     expected = torch.kron(tensors["lokr_w1"][:, :, None, None], kernel.contiguous()) / 2
-    ours = delta("adapters").read_layer("layer", tensors).low_rank.to_dense()
+    ours = delta("lora.adapters").read_layer("layer", tensors).low_rank.to_dense()
     assert (ours - expected).abs().max() <= 2e-6 * expected.abs().max()
 
 
@@ -104,7 +104,7 @@ def test_a_lokr_with_a_tucker_core(delta):
 def test_a_written_layer_is_read_alike_by_the_host(delta, make, shape):
     import comfy.lora
 
-    files, adapters = delta("lora_file"), delta("adapters")
+    files, adapters = delta("lora.file"), delta("lora.adapters")
     layer = adapters.read_layer("layer", make(shape))
     layer.bias = rand(shape[0])
     written = files.write_layers({"layer": layer}, torch.float32)

@@ -38,7 +38,7 @@ def host_maps() -> dict[str, dict]:
 @pytest.fixture(scope="module")
 def tables_module(host):
     pack = host.node("StyleDeltaAddLora").__module__.rsplit(".", 2)[0]
-    return importlib.import_module(f"{pack}.delta.architectures")
+    return importlib.import_module(f"{pack}.delta.families.architectures")
 
 
 @pytest.fixture(scope="module")

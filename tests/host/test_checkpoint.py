@@ -16,7 +16,7 @@ MADE_BY_HOST = {"text_encoders.clip_l.logit_scale", "text_encoders.clip_l.transf
 @pytest.fixture(scope="module")
 def module(host):
     pack = host.node("StyleDeltaAddLora").__module__.rsplit(".", 2)[0]
-    return importlib.import_module(f"{pack}.delta.checkpoint")
+    return importlib.import_module(f"{pack}.delta.files.checkpoint")
 
 
 @pytest.fixture(scope="module")

@@ -222,7 +222,7 @@ def test_the_output_lacks_about_what_the_report_says(host, pair):
             assert len(summary["base"]["sha256"]) == 64 and "layers_by_rank" in summary
             row.append((predicted, float((outputs(load(path), layout) - expected).norm()) / effect))
     pack = host.node("StyleDeltaCompareControl").__module__.rpartition(".nodes.")[0]
-    plots = importlib.import_module(f"{pack}.delta.plots")
+    plots = importlib.import_module(f"{pack}.delta.charts.plots")
     title = "What a Control-LoRA lacks of a net's training"
     lines = points | {"as predicted": [(0.0, 0.0), (0.8, 0.8)]}
     picture = plots.curves(lines, title, "predicted: relative error of the weights", "measured: of the outputs")

@@ -157,7 +157,7 @@ KINDS = {
 def test_every_tensor_of_every_kind_and_naming_is_accounted_for(delta, kind, naming):
     make, shape = KINDS[kind]
     tensors = named(NAMINGS[naming], make(SHAPES[shape], 3, 2, 1.0))
-    read = delta("lora_file").read_layers(tensors | {"foreign.tensor": torch.zeros(1)})
+    read = delta("lora.file").read_layers(tensors | {"foreign.tensor": torch.zeros(1)})
     assert read.foreign == ["foreign.tensor"]
     ((name, layer),) = read.layers.items()
     assert {f"{name}.{ending}" for ending in layer.used} == tensors.keys()

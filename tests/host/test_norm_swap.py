@@ -38,7 +38,7 @@ def sites(host, patcher) -> dict[str, str]:
     import importlib
 
     pack = host.node("StyleDeltaAddLora").__module__.rsplit(".", 2)[0]
-    return importlib.import_module(f"{pack}.delta.norms").find_sites(patcher.model.state_dict()).tiers
+    return importlib.import_module(f"{pack}.delta.families.norm_sites").find_sites(patcher.model.state_dict()).tiers
 
 
 def copy_norms(host, source, target, amount=1.0) -> None:

@@ -31,7 +31,7 @@ MODULATIONS = {
 @pytest.fixture(scope="module")
 def norms(host):
     pack = host.node("StyleDeltaAddLora").__module__.rsplit(".", 2)[0]
-    return importlib.import_module(f"{pack}.delta.norms")
+    return importlib.import_module(f"{pack}.delta.families.norm_sites")
 
 
 def fields_of(params: type, values: dict) -> dict:

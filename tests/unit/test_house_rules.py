@@ -51,7 +51,7 @@ def test_only_the_host_modules_call_the_host(path: Path) -> None:
 
 
 def test_delta_imports_from_a_plain_prompt() -> None:
-    script = "import sys, delta, delta.style_network, delta.lora_stack; print('comfy' in sys.modules)"
+    script = "import sys, delta.style_network.network, delta.lora.stack; print('comfy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

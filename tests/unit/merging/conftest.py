@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from delta.factors import LowRank, small_problems
+from delta.linear_algebra.factors import LowRank, small_problems
 
 
 def _part_of(matrix: Tensor | list) -> LowRank:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from delta.factors import LowRank
+from delta.linear_algebra.factors import LowRank
 from delta.merging import merge
 
 

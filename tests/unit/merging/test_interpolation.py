@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from delta.factors import zeros
+from delta.linear_algebra.factors import zeros
 from delta.merging import merge
 
 

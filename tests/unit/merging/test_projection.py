@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from delta.factors import zeros
+from delta.linear_algebra.factors import zeros
 from delta.merging import merge
 
 

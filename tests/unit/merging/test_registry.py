@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from delta.factors import LowRank, zeros
+from delta.linear_algebra.factors import LowRank, zeros
 from delta.merging import merge, methods
 
 NAMES = sorted(methods())

@@ -1,0 +1,110 @@
+"""Named block weights: which part of a model a LoRA is to act on, and how much.
+
+A rule is `selector=weight`; rules are separated by commas, semicolons or new lines and the last rule that matches a weight decides.
+A selector is a dotted pattern whose parts are looked for, in order, in a weight's path: `input.4`, `middle`, `double.*`,
+`attn2`, `input.4-8`, `output.1.attn1`. Names, unlike positions, mean the same block for every LoRA of a model.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+FULL_WIDTH = str.maketrans("\uff0c\uff1b\uff1d\uff0a\uff0e", ",;=*.")
+
+# The text encoder has its own strength, so presets for parts of the diffusion model leave it alone.
+PRESETS = {
+    "all blocks": "",
+    "attention only": "*=0, text=1, attn*=1, *attn=1, *attention=1",
+    "cross-attention only": "*=0, text=1, attn2=1, cross_attn=1",
+    "encoder half": "*=0, text=1, input=1",
+    "middle only": "*=0, text=1, middle=1",
+    "decoder half": "*=0, text=1, output=1",
+    "SDXL style block (B-LoRA)": "*=0, text=1, output.1=1",
+    "SDXL content block (B-LoRA)": "*=0, text=1, output.0=1",
+    "double blocks only": "*=0, text=1, double=1",
+    "single blocks only": "*=0, text=1, single=1",
+    "no text encoder": "text=0",
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`selector`: one pattern per part of the path; `weight`: the factor it gives."""
+
+    selector: tuple[str, ...]
+    weight: float
+
+    def matches(self, path: tuple[str, ...]) -> bool:
+        return any(_matches_from(self.selector, path[start:]) for start in range(len(path)))
+
+
+@dataclass(frozen=True)
+class BlockWeights:
+    """Parsed rules. An empty list gives every weight the factor 1."""
+
+    rules: tuple[Rule, ...] = ()
+
+    def factor(self, path: tuple[str, ...]) -> float:
+        """The factor of the last rule that matches, else 1."""
+        return next((rule.weight for rule in reversed(self.rules) if rule.matches(path)), 1.0)
+
+    def unused(self, paths: list[tuple[str, ...]]) -> list[str]:
+        """Selectors that match none of the paths: usually a block that this model does not have.
+
+        `text` is not among them: presets name the text encoder for LoRAs that have no part for it too.
+        """
+        rules = [rule for rule in self.rules if rule.selector != ("text",)]
+        return [".".join(rule.selector) for rule in rules if not any(rule.matches(path) for path in paths)]
+
+
+def parse_block_weights(text: str) -> BlockWeights:
+    """Read `input.4=0.5, middle=1, attn2=0`. Raises ValueError that quotes the rule it cannot read."""
+    rules = []
+    for item in filter(None, (part.strip() for part in re.split(r"[,;\n]", text.translate(FULL_WIDTH)))):
+        selector, _, value = item.partition("=")
+        try:
+            weight = float(value)
+        except ValueError:
+            weight = math.nan
+        parts = tuple(part.strip() for part in selector.split("."))
+        if not math.isfinite(weight) or not all(parts):
+            raise ValueError(
+                f"Block weight `{item}` cannot be read. Write name=number, such as `input.4=0.5, middle=1, attn2=0`."
+            )
+        rules.append(Rule(parts, weight))
+    return BlockWeights(tuple(rules))
+
+
+def preset_rules(name: str) -> str:
+    """The rules of a preset. Raises ValueError for a name that is not a preset."""
+    if name not in PRESETS:
+        raise ValueError(f"There is no block preset `{name}`. Choose one of: {', '.join(PRESETS)}.")
+    return PRESETS[name]
+
+
+def combined_rules(preset: str, text: str) -> str:
+    """The rules of a preset, then one's own. Raises ValueError for an unknown preset and for rules that cannot be read."""
+    rules = ", ".join(filter(None, (preset_rules(preset), text.strip())))
+    parse_block_weights(rules)
+    return rules
+
+
+def _matches_from(selector: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    """Whether the parts of the selector are met in order. A number stands right after its name; a name may come later."""
+    if not selector:
+        return True
+    reach = 1 if selector[0][0].isdigit() else len(path)
+    return any(
+        _part_matches(part, selector[0]) and _matches_from(selector[1:], path[position + 1 :])
+        for position, part in enumerate(path[:reach])
+    )
+
+
+def _part_matches(part: str, pattern: str) -> bool:
+    numbers = re.fullmatch(r"(\d+)-(\d+)", pattern)
+    if numbers and part.isdigit():
+        return int(numbers[1]) <= int(part) <= int(numbers[2])
+    return fnmatchcase(part, pattern)

@@ -1,0 +1,1 @@
+"""How a ControlNet acts: weights, schedule, mask, hint, stack."""

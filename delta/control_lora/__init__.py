@@ -1,0 +1,1 @@
+"""Control-LoRAs: the format, extraction, resizing, baking and saving."""

@@ -1,0 +1,1 @@
+"""LoRAs from the difference of two models."""

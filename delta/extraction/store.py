@@ -1,0 +1,86 @@
+"""Finished differences on the disk: an extraction that was interrupted goes on where it stopped, and what is finished
+takes no memory, because it is mapped from its file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..files.tensor_files import read_tensors, write_tensors
+from ..linear_algebra.factors import LowRank
+from .extract import Difference, MemoryStore, Store
+
+KEPT_DAYS = 7
+
+
+def open_store(parent: str | Path, key: Mapping[str, Any]) -> Store:
+    """A `FolderStore`, or one in memory where the folder cannot be written."""
+    try:
+        return FolderStore(parent, key)
+    except OSError:
+        return MemoryStore()
+
+
+class FolderStore:
+    """The differences of one extraction in a folder of its own, one file each."""
+
+    def __init__(self, parent: str | Path, key: Mapping[str, Any]):
+        """`key` holds everything that decides the result: the same key finds the same folder again.
+
+        Folders that nobody has gone on with for a week are removed. Raises OSError where the folder cannot be made.
+        """
+        parent = Path(parent)
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        self.folder = parent / digest[:32]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _remove_old(parent, self.folder)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.folder.glob("*.safetensors"))
+
+    def get(self, name: str) -> Difference | None:
+        """The difference of a weight, None where it is not there or its file is damaged."""
+        try:
+            tensors, metadata = read_tensors(self._path(name))
+        except (FileNotFoundError, ValueError):
+            return None
+        numbers = json.loads(metadata["difference"])
+        low_rank = LowRank(tensors["up"], tensors["down"], tuple(numbers["shape"]))
+        return Difference(low_rank, None, tensors["values"], numbers["norm"], numbers["residual"], numbers["deviation"])
+
+    def put(self, name: str, difference: Difference) -> Difference:
+        """Write a difference with factors; answers it mapped from its file. Raises OSError for a full disk."""
+        path = self._path(name)
+        try:
+            path.unlink(missing_ok=True)
+        except PermissionError:
+            # Windows keeps a file that is mapped.
+            return difference
+        numbers = {
+            "shape": difference.low_rank.shape,
+            "norm": difference.norm,
+            "residual": difference.residual,
+            "deviation": difference.deviation,
+        }
+        factors = {"up": difference.low_rank.up, "down": difference.low_rank.down, "values": difference.values}
+        write_tensors(path, factors, {"name": name, "difference": json.dumps(numbers)})
+        return self.get(name)
+
+    def remove(self) -> None:
+        """Remove the folder. What is mapped from it stays readable."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
+
+
+def _remove_old(parent: Path, but: Path) -> None:
+    oldest = time.time() - KEPT_DAYS * 24 * 3600
+    for folder in parent.iterdir():
+        if folder != but and folder.is_dir() and folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder, ignore_errors=True)

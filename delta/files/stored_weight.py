@@ -1,0 +1,161 @@
+"""Weights as they are stored, dequantised as they are read, with the variance of their rounding."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..linear_algebra.noise import rounding_variance
+from ..progress import Step
+from .headers import AS_MODEL, StoredTensor, read_header, sha256, shards
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+}
+INDEX_DTYPES = ("I64", "I32", "I16", "BOOL")
+SCALE_DTYPES = ("F32", "F16", "BF16")
+SCALES = ("scale_weight", "weight_scale")
+# What stands beside a quantised weight.
+SIDE_ENDINGS = (".scale_weight", ".weight_scale", ".weight_scale_2", ".scale_input", ".input_scale", ".comfy_quant")
+SIDE_MARKER = "scaled_fp8"
+# The formats of ComfyUI's own quantisation in which a number times its scale is the weight.
+SCALED_FORMATS = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fn_rowwise", "int8_tensorwise")
+
+
+class StoredWeight(NamedTuple):
+    """value: float32, in the shape that the file gives ComfyUI's weight; variance: the mean variance of the rounding of
+    its storage, in the units of the value squared."""
+
+    value: Tensor
+    variance: float
+
+
+class Piece(NamedTuple):
+    """A tensor, or a third of its rows, with what stands beside it where it is quantised."""
+
+    tensor: StoredTensor
+    third: int | None
+    scale: StoredTensor | None
+    settings: StoredTensor | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shape = self.tensor.shape
+        return shape if self.third is None else (shape[0] // 3, *shape[1:])
+
+
+class WeightFile:
+    """A safetensors file of which one weight at a time is read under its own names, whatever it holds.
+
+    name: of the file; shapes: of every weight, without those that are no numbers or empty.
+    """
+
+    def __init__(self, path: str | Path):
+        """Read the header. Raises FileNotFoundError, or ValueError for a file that is damaged or packed."""
+        path = Path(path)
+        self.name, self._path = path.name, shards(path)[0]
+        header = read_header(self._path)
+        self.names = list(header)
+        self._pieces = {
+            name: Piece(tensor, None, scale_of(name, header), header.get(beside(name, "comfy_quant")))
+            for name, tensor in header.items()
+            if not stands_beside(name) and is_weight(tensor, header)
+        }
+        self.shapes: Mapping[str, tuple[int, ...]] = {name: piece.shape for name, piece in self._pieces.items()}
+
+    def read(self, name: str) -> StoredWeight:
+        """One weight, as a copy. Raises KeyError for one that is not there, ValueError for NaN and infinite values."""
+        return read_piece(self._pieces[name])
+
+    def fingerprint(self, on_step: Step = lambda done, total: None) -> str:
+        """The SHA-256 of the file; see `sha256`."""
+        return sha256([self._path], on_step)
+
+
+def stands_beside(name: str) -> bool:
+    return name.endswith(SIDE_ENDINGS) or name.rpartition(".")[2] == SIDE_MARKER
+
+
+def beside(name: str, ending: str) -> str | None:
+    module, _, last = name.rpartition(".")
+    return f"{module}.{ending}" if last == "weight" else None
+
+
+def scale_of(name: str, tensors: Mapping[str, StoredTensor]) -> StoredTensor | None:
+    return next((tensors[side] for ending in SCALES if (side := beside(name, ending)) in tensors), None)
+
+
+def is_weight(tensor: StoredTensor, tensors: Mapping[str, StoredTensor]) -> bool:
+    """Whether a tensor that has a weight's name is one; raises ValueError for one that cannot be read."""
+    if tensor.dtype in INDEX_DTYPES or tensor.name.endswith("position_ids") or 0 in tensor.shape:
+        return False
+    unscaled = tensor.dtype == "I8" and not any(beside(tensor.name, ending) in tensors for ending in SCALES)
+    if tensor.dtype == "U8" or tensor.dtype not in DTYPES or unscaled:
+        if not tensor.name.endswith("weight"):
+            return False
+        raise ValueError(f"{tensor.file.name}: {tensor.name} is packed ({tensor.dtype}). {AS_MODEL}")
+    return True
+
+
+def _load(tensor: StoredTensor) -> Tensor:
+    """A tensor mapped into memory: safe_open would parse the whole header again for each."""
+    dtype = DTYPES[tensor.dtype]
+    size = math.prod(tensor.shape) * dtype.itemsize
+    try:
+        mapped = np.memmap(tensor.file, np.uint8, mode="c", offset=tensor.start, shape=(size,))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{tensor.file.name} has changed while it was read ({error}). Run the node again.") from error
+    return torch.from_numpy(mapped).view(dtype).view(tensor.shape)
+
+
+def read_piece(piece: Piece) -> StoredWeight:
+    tensor = piece.tensor
+    raw = _load(tensor)
+    if piece.third is not None:
+        raw = raw.chunk(3)[piece.third]
+    value = raw.to(torch.float32, copy=True)
+    kind = torch.float32 if raw.dtype == torch.float64 else raw.dtype
+    if piece.scale is None:
+        variance = rounding_variance(raw, kind)
+    else:
+        scale = _scale(piece)
+        value.mul_(scale.view(-1, *[1] * (value.ndim - 1)))
+        groups = raw if len(scale) > 1 else [raw]
+        variances = [rounding_variance(group, kind) * factor**2 for group, factor in zip(groups, scale.tolist())]
+        variance = sum(variances) / len(variances)
+    if not torch.isfinite(value).all():
+        raise ValueError(
+            f"{tensor.file.name}: {tensor.name} holds NaN or infinite values. Use another copy of the file."
+        )
+    return StoredWeight(value, variance)
+
+
+def _scale(piece: Piece) -> Tensor:
+    """The scale of a quantised weight [1], or those of its rows [m]."""
+    tensor, shape = piece.tensor, piece.scale.shape
+    fits = math.prod(shape) == 1 or (shape[:1] == tensor.shape[:1] and math.prod(shape) == shape[0])
+    if piece.scale.dtype not in SCALE_DTYPES or not fits or not _is_plain(piece.settings):
+        raise ValueError(f"{tensor.file.name}: {tensor.name} is quantised in blocks or rotated. {AS_MODEL}")
+    return _load(piece.scale).flatten().float()
+
+
+def _is_plain(settings: StoredTensor | None) -> bool:
+    """Whether ComfyUI's settings of a quantised weight, where it has any, ask for no more than a scale."""
+    if settings is None:
+        return True
+    content = json.loads(bytes(_load(settings).tolist()))
+    return content.get("format") in SCALED_FORMATS and not content.get("convrot")

@@ -1,0 +1,1 @@
+"""Low-rank factors, singular values, ranks and noise; knows nothing else of the house."""

@@ -1,0 +1,1 @@
+"""LoRAs: reading, naming, merging, baking, comparing, saving."""

@@ -1,0 +1,251 @@
+"""Every kind of adapter as a low-rank update of its weight, exactly where that is possible.
+
+An adapter is given as the tensors of one layer by their endings (`lora_up.weight`, `hada_w1_a`, ...). The formulas are
+those by which ComfyUI applies the same tensors. LoRA (arXiv 2106.09685); LoCon, LoHa and LoKr (LyCORIS, arXiv
+2309.14859).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..linear_algebra.factors import LowRank
+
+# Names of the factors of a LoRA: (up, down, mid), most common first.
+LORA_NAMES = (
+    ("lora_up.weight", "lora_down.weight", "lora_mid.weight"),
+    ("lora_B.weight", "lora_A.weight", None),
+    ("lora_B.default.weight", "lora_A.default.weight", None),
+    ("lora.up.weight", "lora.down.weight", None),
+    ("lora_linear_layer.up.weight", "lora_linear_layer.down.weight", None),
+    ("lora_B", "lora_A", None),
+    ("_lora.up.weight", "_lora.down.weight", None),
+)
+LOHA_NAMES = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2")
+LOKR_NAMES = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
+# Adapters whose update depends on the weight that they are applied to.
+BASE_DEPENDENT = {
+    "dora_scale": "DoRA",
+    "a1.weight": "GLoRA",
+    "oft_blocks": "OFT or BOFT",
+    "oft_diag": "OFT",
+}
+GLORA_NAMES = ("a1.weight", "a2.weight", "b1.weight", "b2.weight")
+PLAIN = ("diff", "diff_b", "w_norm", "b_norm", "set_weight")
+OTHER = ("alpha", "reshape_weight", "dora_scale", "oft_blocks", "oft_diag", "rescale")
+ENDINGS = tuple(
+    sorted(
+        {name for names in LORA_NAMES for name in names if name}
+        | {*LOHA_NAMES, *LOKR_NAMES, *GLORA_NAMES, *PLAIN, *OTHER},
+        key=len,
+        reverse=True,
+    )
+)
+
+
+class NeedsBaseError(ValueError):
+    """The adapter can only be turned into an update with the weight that it is applied to."""
+
+
+@dataclass
+class Layer:
+    """What an adapter does to one layer.
+
+    low_rank: the update of the weight; full: an update of the weight that is stored dense; bias: an update of the bias;
+    new_weight: a weight that replaces the old one; new_shape: the weight is first padded with zeros to this shape.
+    """
+
+    low_rank: LowRank | None = None
+    full: Tensor | None = None
+    bias: Tensor | None = None
+    new_weight: Tensor | None = None
+    new_shape: tuple[int, ...] | None = None
+    used: set[str] = field(default_factory=set)
+
+    def dense(self) -> Tensor | None:
+        """The whole update of the weight, float32; None where only other things change."""
+        if self.low_rank is None:
+            return self.full
+        dense = self.low_rank.to_dense()
+        return dense if self.full is None else self.full + dense.reshape(self.full.shape)
+
+
+def join_name(layer: str, ending: str) -> str:
+    """The tensor name of a layer's ending: what `split_name` takes apart."""
+    return layer + ("" if ending.startswith("_") else ".") + ending
+
+
+def split_name(name: str) -> tuple[str, str] | None:
+    """(layer, ending) of a tensor name, or None for a name that no adapter has."""
+    for ending in ENDINGS:
+        joint = join_name("", ending)
+        if name.endswith(joint) and len(name) > len(joint):
+            return _of_weight(name.removesuffix(joint), ending)
+    return None
+
+
+def _of_weight(layer: str, ending: str) -> tuple[str, str]:
+    """An update that is named by its bias, as the update of the bias of a layer."""
+    if ending == "diff" and layer.endswith(".bias"):
+        return layer.removesuffix(".bias"), "diff_b"
+    return layer, ending
+
+
+def read_layer(name: str, tensors: Mapping[str, Tensor]) -> Layer:
+    """The update that the tensors of one layer stand for, computed in float32. `Layer.used` holds every ending used.
+
+    Raises NeedsBaseError for DoRA, GLoRA, OFT and BOFT, and ValueError for tensors that lack their other half or whose
+    shapes disagree.
+    """
+    for ending, kind in BASE_DEPENDENT.items():
+        if ending in tensors:
+            raise NeedsBaseError(
+                f"{name} is {kind}: its update depends on the weight it is applied to. Merge LoRAs bakes it in when the model is connected."
+            )
+    layer = Layer()
+    readers = (_read_lora, _read_loha, _read_lokr)
+    parts = [part for reader in readers if (part := reader(name, tensors, layer.used)) is not None]
+    if len(parts) > 1:
+        raise ValueError(f"{name} has the factors of several kinds of adapter. Use a file with one of them.")
+    if parts:
+        layer.low_rank = parts[0]
+        layer.used |= {"alpha"} & tensors.keys()
+    for ending, attribute in (("diff", "full"), ("w_norm", "full"), ("diff_b", "bias"), ("b_norm", "bias")):
+        if ending in tensors:
+            present = getattr(layer, attribute)
+            value = tensors[ending].float()
+            setattr(layer, attribute, value if present is None else present + value)
+            layer.used.add(ending)
+    if "set_weight" in tensors:
+        layer.new_weight = tensors["set_weight"].float()
+        layer.used.add("set_weight")
+    if "reshape_weight" in tensors:
+        layer.new_shape = tuple(tensors["reshape_weight"].tolist())
+        layer.used.add("reshape_weight")
+    return layer
+
+
+def lora(up: Tensor, down: Tensor, scale: float = 1.0, mid: Tensor | None = None) -> LowRank:
+    """A LoRA or LoCon. up: [m, R, 1...]; down: [R, n, k...]; mid (Tucker): [R, R, k...] between them, down is then 1 x 1.
+
+    Raises ValueError when the ranks disagree.
+    """
+    down = down.float()
+    if mid is not None:
+        down = torch.einsum("oi...,in->on...", mid.float(), down.flatten(1))
+    if up.flatten(1).shape[1] != down.shape[0]:
+        raise ValueError(f"its up factor is {tuple(up.shape)} and its down factor {tuple(down.shape)}")
+    return LowRank(up.float().flatten(1) * scale, down.flatten(1), (up.shape[0], *down.shape[1:]))
+
+
+def loha(one: tuple[Tensor, Tensor], two: tuple[Tensor, Tensor], shape: tuple[int, ...], scale: float = 1.0) -> LowRank:
+    """The elementwise product of two low-rank matrices, of rank the product of their ranks (Khatri-Rao factors)."""
+    (up1, down1), (up2, down2) = one, two
+    up = (up1[:, :, None] * up2[:, None, :]).flatten(1)
+    down = (down1[:, None, :] * down2[None, :, :]).flatten(0, 1)
+    return LowRank(up * scale, down, shape)
+
+
+def lokr(first: Tensor, second: Tensor, scale: float = 1.0, rank: int | None = None) -> LowRank:
+    """The Kronecker product of a small matrix [a, b] and a matrix or kernel [c, d, ...].
+
+    Its singular values are the products of those of the two, so that the best rank needs no larger SVD.
+    """
+    shape = (first.shape[0] * second.shape[0], first.shape[1] * second.shape[1], *second.shape[2:])
+    (u1, s1, v1), (u2, s2, v2) = (torch.linalg.svd(m.double(), full_matrices=False) for m in (first, second.flatten(1)))
+    values = torch.outer(s1, s2).flatten()
+    order = values.argsort(descending=True, stable=True)
+    order = order[values[order] > 1e-12 * values.max()][:rank]
+    i, j = order // len(s2), order % len(s2)
+    root = values[order].sqrt()
+    up = (u1[:, None, i] * u2[None, :, j]).flatten(0, 1) * (root * scale)
+    down = root[:, None] * (v1[i, :, None] * v2[j, None, :]).flatten(1)
+    return LowRank(up.float(), down.float(), shape)
+
+
+def _scale(tensors: Mapping[str, Tensor], rank: int | None) -> float:
+    """alpha / rank; 1 without an alpha."""
+    return float(tensors["alpha"]) / rank if "alpha" in tensors and rank else 1.0
+
+
+def _read_lora(name: str, tensors: Mapping[str, Tensor], used: set[str]) -> LowRank | None:
+    for up_name, down_name, mid_name in LORA_NAMES:
+        halves = [half for half in (up_name, down_name) if half in tensors]
+        if not halves:
+            continue
+        if len(halves) == 1:
+            raise ValueError(
+                f"{name} has {halves[0]} but not its other half. The file is incomplete; use another copy."
+            )
+        up, down, mid = tensors[up_name], tensors[down_name], tensors.get(mid_name)
+        used |= {up_name, down_name} | ({mid_name} & tensors.keys())
+        try:
+            return lora(up, down, _scale(tensors, down.shape[0]), mid)
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"The shapes of {name} disagree: {error}. The file is damaged; use another copy."
+            ) from error
+    return None
+
+
+def _read_loha(name: str, tensors: Mapping[str, Tensor], used: set[str]) -> LowRank | None:
+    if not any(part in tensors for part in LOHA_NAMES):
+        return None
+    _require(name, tensors, LOHA_NAMES[:4])
+    w1a, w1b, w2a, w2b = (tensors[part].float() for part in LOHA_NAMES[:4])
+    used |= set(LOHA_NAMES) & tensors.keys()
+    scale = _scale(tensors, w1b.shape[0])
+    try:
+        if "hada_t1" not in tensors:
+            return loha((w1a, w1b), (w2a, w2b), (w1a.shape[0], w1b.shape[1]), scale)
+        halves = [
+            (a.T, torch.einsum("ijkl,jr->irkl", tensors[core].float(), b))
+            for core, a, b in (("hada_t1", w1a, w1b), ("hada_t2", w2a, w2b))
+        ]
+        shape = (w1a.shape[1], *halves[0][1].shape[1:])
+        return loha(*((up, down.flatten(1)) for up, down in halves), shape, scale)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"The shapes of {name} disagree: {error}. The file is damaged; use another copy.") from error
+
+
+def _read_lokr(name: str, tensors: Mapping[str, Tensor], used: set[str]) -> LowRank | None:
+    if not any(part in tensors for part in LOKR_NAMES):
+        return None
+    used |= set(LOKR_NAMES) & tensors.keys()
+    rank = None
+    if "lokr_w1" not in tensors:
+        _require(name, tensors, ("lokr_w1_a", "lokr_w1_b"))
+        rank = tensors["lokr_w1_b"].shape[0]
+    if "lokr_w2" not in tensors:
+        _require(name, tensors, ("lokr_w2_a", "lokr_w2_b"))
+        rank = tensors["lokr_w2_b"].shape[0]
+    try:
+        first = tensors["lokr_w1"].float() if "lokr_w1" in tensors else _product(tensors, "lokr_w1")
+        second = tensors["lokr_w2"].float() if "lokr_w2" in tensors else _product(tensors, "lokr_w2")
+        # As the host does: alpha counts only where one of the two is itself factored.
+        return lokr(first, second, _scale(tensors, rank))
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"The shapes of {name} disagree: {error}. The file is damaged; use another copy.") from error
+
+
+def _product(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    a, b = tensors[f"{name}_a"].float(), tensors[f"{name}_b"].float()
+    if name == "lokr_w2" and "lokr_t2" in tensors:
+        return torch.einsum("ijkl,jr,ip->prkl", tensors["lokr_t2"].float(), b, a)
+    return a @ b
+
+
+def _require(name: str, tensors: Mapping[str, Tensor], endings: tuple[str, ...]) -> None:
+    missing = [ending for ending in endings if ending not in tensors]
+    if missing:
+        raise ValueError(f"{name} lacks {', '.join(missing)}. The file is incomplete; use another copy.")
+
+
+def same_weight(one: tuple[int, ...], two: tuple[int, ...]) -> bool:
+    """Whether two shapes are of one weight: some files store a 1 x 1 kernel or a whole kernel as a matrix."""
+    return one[0] == two[0] and math.prod(one) == math.prod(two)

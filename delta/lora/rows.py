@@ -1,0 +1,94 @@
+"""The rows of LoRA Stack: a JSON list of objects, as the node's widget or a script writes it.
+
+A row is {"name": "folder/ink.safetensors"}; it may have more:
+on (true or false, else true), model (strength, else 1), clip (strength, else that of the model), preset (of block weights, else
+all blocks) and blocks (block weights of one's own, added to the preset).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NamedTuple
+
+from ..blocks.rules import combined_rules
+from .stack import StackEntry
+
+KEYS = ("on", "name", "model", "clip", "preset", "blocks")
+EXAMPLE = '[{"name": "ink.safetensors", "model": 0.8}]'
+
+
+class LoraRow(NamedTuple):
+    """The number of a row that is on, counted from 1 over all rows, and its entry in the stack."""
+
+    number: int
+    entry: StackEntry
+
+
+def read_rows(text: str) -> list[LoraRow]:
+    """The rows that are on. Nothing but white space has none.
+
+    Raises ValueError that names the row and what is wrong with it. Rows that are off are checked too, except for their names.
+    """
+    rows = []
+    for number, row in enumerate(_json_list(text), start=1):
+        try:
+            entry = _entry(row)
+        except ValueError as error:
+            raise ValueError(f"Row {number} of the LoRA stack: {error}") from error
+        if entry is not None:
+            rows.append(LoraRow(number, entry))
+    return rows
+
+
+def _json_list(text: str) -> list:
+    if not isinstance(text, str):
+        raise ValueError(f"The rows of the LoRA stack must be text with a JSON list, such as {EXAMPLE}.")
+    if not text.strip():
+        return []
+    try:
+        rows = json.loads(text)
+    except ValueError as error:
+        raise ValueError(
+            f"The rows of the LoRA stack are not JSON: {error}. Write a list, such as {EXAMPLE}."
+        ) from error
+    if not isinstance(rows, list):
+        raise ValueError(f"The rows of the LoRA stack must be a JSON list, such as {EXAMPLE}.")
+    return rows
+
+
+def _entry(row: Any) -> StackEntry | None:
+    """The entry of one row, None for one that is off."""
+    if not isinstance(row, dict):
+        raise ValueError(f'{json.dumps(row)} is not an object. Write {{"name": "ink.safetensors"}}.')
+    unknown = [key for key in row if key not in KEYS]
+    if unknown:
+        raise ValueError(f"the key `{unknown[0]}` is not known. Known keys are: {', '.join(KEYS)}.")
+    is_on = row.get("on", True)
+    if not isinstance(is_on, bool):
+        raise ValueError(f"`on` is {json.dumps(is_on)}; it must be true or false.")
+    model = _strength(row, "model", 1.0)
+    clip = _strength(row, "clip", model)
+    rules = combined_rules(_text(row, "preset", "all blocks"), _text(row, "blocks", ""))
+    name = _text(row, "name", "")
+    if not is_on:
+        return None
+    if not name.strip():
+        raise ValueError("it has no LoRA name. Choose a LoRA, or switch the row off.")
+    return StackEntry(name, model, clip, rules)
+
+
+def _strength(row: dict, key: str, default: float) -> float:
+    value = row.get(key, default)
+    # Python counts true as a number, and its JSON reads NaN and Infinity.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -100 <= value <= 100:
+        shown = json.dumps(value) if not isinstance(value, float) or math.isfinite(value) else str(value)
+        raise ValueError(f"`{key}` is {shown}; it must be a number from -100 to 100.")
+    return float(value)
+
+
+def _text(row: dict, key: str, default: str) -> str:
+    value = row.get(key, default)
+    if not isinstance(value, str):
+        raise ValueError(f"`{key}` is {json.dumps(value)}; it must be text.")
+    return value

@@ -1,0 +1,85 @@
+"""The LORA_STACK currency: a list of strict 3-tuples (name, strength_model, strength_clip).
+
+Other packs unpack exactly three values, so what else a row carries rides on a tuple subclass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ..blocks.paths import count_by_block
+
+
+class StackEntry(tuple):
+    """(name, strength_model, strength_clip), with block weights as text in `block_weights`."""
+
+    block_weights: str
+
+    def __new__(cls, name: str, strength_model: float, strength_clip: float, block_weights: str = "") -> StackEntry:
+        entry = super().__new__(cls, (name, strength_model, strength_clip))
+        entry.block_weights = block_weights
+        return entry
+
+
+def read_stack(stack: Sequence | None) -> list[StackEntry]:
+    """The entries of a stack that any pack may have made; rows named None are empty slots and are left out.
+
+    Raises ValueError for an empty stack and for a row that does not begin with a name and two numbers.
+    """
+    entries = []
+    for row in stack or ():
+        try:
+            name, strength_model, strength_clip = tuple(row)[:3]
+            numbers = float(strength_model), float(strength_clip)
+            if not all(map(math.isfinite, numbers)):
+                raise ValueError("a strength is not a finite number")
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"The LoRA stack holds {row!r}; expected (name, strength_model, strength_clip). "
+                "Check the node that makes this stack."
+            ) from error
+        if name and name != "None":
+            entries.append(StackEntry(str(name), *numbers, getattr(row, "block_weights", "")))
+    if not entries:
+        raise ValueError("The LoRA stack is empty. Add a LoRA with LoRA Stack or Add LoRA, or bypass Apply LoRA Stack.")
+    return entries
+
+
+class EntryReport(NamedTuple):
+    """What became of one LoRA: paths of patched and switched-off weights per part, and names that matched nothing."""
+
+    entry: StackEntry
+    model: list[tuple[str, ...]]
+    clip: list[tuple[str, ...]]
+    switched_off: list[tuple[str, ...]]
+    unmatched: list[str]
+    unused_rules: list[str]
+    needs_clip: list[str]
+
+
+def format_report(reports: Iterable[EntryReport]) -> str:
+    """The report as plain text: matched weights per block, and every name that matched nothing."""
+    return "\n\n".join("\n".join(_lines(number, report)) for number, report in enumerate(reports, start=1))
+
+
+def _lines(number: int, report: EntryReport) -> list[str]:
+    name, strength_model, strength_clip = report.entry
+    lines = [f"{number}. {name}  model {strength_model:g}, clip {strength_clip:g}"]
+    if report.entry.block_weights:
+        lines.append(f"   block weights: {report.entry.block_weights}")
+    lines.append(f"   model: {_by_block(report.model)}")
+    lines.append(f"   clip: {_by_block(report.clip)}")
+    if report.switched_off:
+        lines.append(f"   switched off: {_by_block(report.switched_off)}")
+    if report.needs_clip:
+        lines.append(f"   not applied, no CLIP connected: {len(report.needs_clip)} text encoder tensors")
+    if report.unused_rules:
+        lines.append(f"   rules that match nothing here: {', '.join(report.unused_rules)}")
+    lines += [f"   matched nothing: {tensor}" for tensor in report.unmatched]
+    return lines
+
+
+def _by_block(paths: list[tuple[str, ...]]) -> str:
+    return f"{len(paths)} weights ({count_by_block(paths)})" if paths else "nothing"

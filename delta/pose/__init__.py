@@ -1,0 +1,1 @@
+"""Poses: read, written as JSON, drawn."""

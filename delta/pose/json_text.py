@@ -1,0 +1,138 @@
+"""OpenPose JSON of poses as text that people edit: read with errors that say where, written with a line for each part."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from .poses import Frame, Person, PoseError, read_poses, to_keypoints
+from .skeletons import PARTS
+
+# A pose to begin with: a standing person, seen from the front.
+STANDING_PERSON = """\
+{
+  "canvas_width": 512,
+  "canvas_height": 768,
+  "people": [
+    {
+      "pose_keypoints_2d": [256, 130, 1,  256, 200, 1,  196, 204, 1,  176, 302, 1,  168, 392, 1,  316, 204, 1,  \
+338, 300, 1,  346, 392, 1,  222, 398, 1,  216, 538, 1,  210, 676, 1,  290, 398, 1,  296, 538, 1,  304, 676, 1,  \
+240, 114, 1,  272, 114, 1,  216, 126, 1,  296, 126, 1]
+    }
+  ]
+}"""
+SPACE = re.compile(r"[ \t\n\r]*")
+INDENT = "  "
+EXCERPT = 40
+
+
+def parse_pose_json(text: str) -> list[dict[str, Any]]:
+    """POSE_KEYPOINT in pixels from the JSON of one frame or of a list of frames. See `delta.pose.poses.read_poses`.
+
+    Raises ValueError with line and column for text that is no JSON, for what `read_poses` refuses, and for a frame
+    without a canvas.
+    """
+    # Windows' editors may put a byte order mark in front.
+    text = text.removeprefix("\ufeff")
+    if not text.strip():
+        raise ValueError("The text is empty. Paste the JSON of a pose, of OpenPose or of a pose editor.")
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{_position(text, error.pos)}: {_explained(error)}") from None
+    except RecursionError:
+        raise ValueError("The text has too many brackets in each other to be a pose.") from None
+    try:
+        return to_keypoints(read_poses(data))
+    except PoseError as error:
+        raise ValueError(f"{_position(text, _find(text, error.path))}: {error}") from None
+
+
+def pose_json(poses: Any) -> str:
+    """The JSON of a POSE_KEYPOINT: a dict for one frame, else a list; `parse_pose_json` reads it back.
+
+    Pixels are rounded to 2 decimals, parts that are missing are left out. Raises as `read_poses`, and PoseError for a
+    frame without a canvas.
+    """
+    frames = read_poses(poses)
+    texts = [_frame_text(frame, keypoints) for frame, keypoints in zip(frames, to_keypoints(frames))]
+    return texts[0] if len(texts) == 1 else _block(texts, "[]", "")
+
+
+def _frame_text(frame: Frame, keypoints: dict[str, Any]) -> str:
+    people = [_person_text(*pair) for pair in zip(frame.people, keypoints["people"])]
+    return (
+        f'{{\n{INDENT}"canvas_width": {keypoints["canvas_width"]},\n'
+        f'{INDENT}"canvas_height": {keypoints["canvas_height"]},\n'
+        f'{INDENT}"people": {_block(people, "[]", INDENT)}\n}}'
+    )
+
+
+def _person_text(person: Person, keypoints: dict[str, list[float]]) -> str:
+    parts = [
+        f'{3 * INDENT}"{key}": [{_points_text(keypoints[key])}]'
+        for key, form in PARTS.items()
+        if getattr(person, form.name) is not None
+    ]
+    return 2 * INDENT + _block(parts, "{}", 2 * INDENT)
+
+
+def _block(entries: list[str], brackets: str, indent: str) -> str:
+    """Entries on lines of their own between brackets."""
+    inside = "\n" + ",\n".join(entries) + "\n" + indent if entries else ""
+    return brackets[0] + inside + brackets[1]
+
+
+def _points_text(numbers: list[float]) -> str:
+    """The points with a wider gap between them, so that the eye finds them."""
+    points = zip(numbers[::3], numbers[1::3], numbers[2::3])
+    return ",  ".join(", ".join(map(_number, point)) for point in points)
+
+
+def _number(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}".rstrip("0").rstrip(".")
+
+
+def _explained(error: json.JSONDecodeError) -> str:
+    before = error.doc[: error.pos].rstrip().rpartition("\n")[2][-EXCERPT:].strip()
+    place = f" behind `{before}`" if before else ""
+    return (
+        f"this is no JSON{place}: {error.msg}. "
+        "Commas stand between entries, and none before a closing bracket or brace."
+    )
+
+
+def _position(text: str, place: int) -> str:
+    before = text[:place]
+    return f"Line {before.count(chr(10)) + 1}, column {place - before.rfind(chr(10))}"
+
+
+def _find(text: str, path: tuple[str | int, ...]) -> int:
+    """Where the value at a path of keys and indices begins in a text that is JSON."""
+    place = _after_space(text, 0)
+    for step in path:
+        # Of keys that are there twice, the last one counts, as in Python's reader.
+        place = [start for key, start in _entries(text, place) if key == step][-1]
+    return place
+
+
+def _entries(text: str, place: int) -> Iterator[tuple[str | int, int]]:
+    """Key or index, and beginning of each value of the object or array that begins at a place."""
+    decoder, is_object = json.JSONDecoder(), text[place] == "{"
+    place, index = _after_space(text, place + 1), 0
+    while text[place] not in "]}":
+        key: str | int = index
+        if is_object:
+            key, end = decoder.raw_decode(text, place)
+            place = _after_space(text, _after_space(text, end) + 1)
+        yield key, place
+        place = _after_space(text, decoder.raw_decode(text, place)[1])
+        if text[place] == ",":
+            place = _after_space(text, place + 1)
+        index += 1
+
+
+def _after_space(text: str, place: int) -> int:
+    return SPACE.match(text, place).end()

@@ -1,0 +1,1 @@
+"""Styles that are statistics of colours or features."""

@@ -1,0 +1,287 @@
+"""Learning one more style of a style network from a painting: its gamma and beta alone, all weights frozen.
+
+That a trained network needs no more than a new gamma and beta for a new style: Dumoulin et al. 2017 (arXiv 1610.07629).
+Instead of their perceptual loss a teacher shows what to paint: the any-picture network of Ghiasi et al. 2017 (arXiv
+1705.06830) with the style of the painting.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..charts.charts import Charts, Curves
+from ..progress import Step
+from .network import StyleNetwork, checked_planes
+from .params import StyleComponent, StyleParams
+from .strips import EPS
+
+# Pixels on a side of the squares of photos that are learned from, how many there are, and how many a step takes.
+SIDE = 128
+SQUARES = 192
+BATCH = 4
+HELD_OUT_SQUARES = 12
+MIN_PAINTING_SIDE = 64
+# Squares of less contrast (standard deviation) are not used: norms of a plain area amplify without end.
+MIN_CONTRAST = 0.01
+TRIES = 50
+# How often the error on held-out squares is measured, and how many steps lead up to the full learning rate.
+MEASUREMENTS = 20
+WARM_UP = 10
+BETAS = (0.9, 0.99)
+
+Paint = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class StyleFit:
+    """A learned style: gamma and beta [channels], float32 on the CPU.
+
+    Errors are root mean squares over held-out squares, of the distance in 0..1 to what the teacher paints. `errors` are
+    (steps done, error), the first of them that of the existing style number `start`; gamma and beta are those of the
+    lowest. `apart` tells whether the held-out squares come from parts of the photos that nothing was learned from.
+    """
+
+    gamma: Tensor
+    beta: Tensor
+    start: int
+    errors: tuple[tuple[int, float], ...]
+    apart: bool
+    seconds: float
+
+    @property
+    def best(self) -> tuple[int, float]:
+        """(steps done, error) of this gamma and beta."""
+        return min(self.errors, key=lambda point: point[1])
+
+    @property
+    def recovered(self) -> float:
+        """The share of the best existing style's distance to the teacher that is gone, 1 for all of it."""
+        return 1 - self.best[1] / self.errors[0][1]
+
+    def style(self, network: StyleNetwork) -> StyleParams:
+        """The style, for the network that it was learned for."""
+        return StyleParams(network.fingerprint, (StyleComponent("fitted style", self.gamma, self.beta),))
+
+    def charts(self) -> Charts:
+        """The error against the steps done, with the best marked."""
+        return [[Curves("Error", "Fit Style", {"": self.errors}, "step", "error", self.best)]]
+
+    def report(self, network: StyleNetwork) -> str:
+        """What was reached, for people."""
+        steps, error = self.best
+        where = "parts of the photos that nothing was learned from" if self.apart else "the small photos learned from"
+        return "\n".join(
+            [
+                f"{2 * network.channels} numbers for {network.name}, {self.errors[-1][0]} steps, {self.seconds:.1f} s",
+                f"root mean square distance to the teacher's painting, 0 to 1, on {HELD_OUT_SQUARES} squares of {where}:",
+                f"nearest existing style: {self.errors[0][1]:.4f} ({network.style_names[self.start]})",
+                f"fitted style: {error:.4f} (after {steps} steps)",
+                f"recovered: {self.recovered:.0%} of the distance, {1 - (1 - self.recovered) ** 2:.0%} of its square",
+            ]
+        )
+
+
+def picture_teacher(
+    network: StyleNetwork, teacher: StyleNetwork, painting: Tensor, device: torch.device | str = "cpu"
+) -> Paint:
+    """What paints planes [batch, 3, height, width] in 0..1 in the style of a painting [batch, height, width, 3] in 0..1.
+
+    A batch of paintings gives the mean of their styles. Raises ValueError when the two networks are swapped or of a
+    kind that cannot be used, and for a painting that is smaller than 64 pixels or holds NaN.
+    """
+    if network.predictor is not None or len(network.style_names) < 2:
+        raise ValueError(
+            f"{network.name} is connected as the style network, but has no table of several styles to learn a new one "
+            "from. Connect the 26-style network as style network and the any-picture network as teacher."
+        )
+    if teacher.predictor is None:
+        raise ValueError(
+            f"{teacher.name} is connected as the teacher, but cannot take a style from a painting. "
+            "Choose the any-picture network in the Load Style Network of the teacher."
+        )
+    checked_planes(painting, MIN_PAINTING_SIDE, "The painting")
+    style = teacher.style_from_image(painting, "painting")
+    paint = _painter(teacher, device)
+    gamma, beta = style.gamma.to(device), style.beta.to(device)
+
+    def paint_without_gradients(planes: Tensor) -> Tensor:
+        with torch.no_grad():
+            return paint(planes, gamma, beta)
+
+    return paint_without_gradients
+
+
+def fit_style(
+    network: StyleNetwork,
+    teacher: Paint,
+    photos: Tensor,
+    steps: int,
+    learning_rate: float,
+    seed: int,
+    device: torch.device | str = "cpu",
+    on_step: Step = lambda done, total: None,
+) -> StyleFit:
+    """Learn a gamma and beta of `network` that paint what `teacher` paints.
+
+    photos: [batch, height, width, channels] in 0..1, sides of 128 pixels or more. Of photos of 256 pixels or more the
+    last quarter of the longer side is held out. `teacher` is given planes [batch, 3, 128, 128] on `device`. steps: 1 or
+    more. learning_rate: of Adam (arXiv 1412.6980) on a cosine (arXiv 1608.03983), in units of the spread of each number
+    over the network's styles. The start is the existing style that is nearest to the teacher. The same seed gives the
+    same style on the same machine.
+    on_step(done, total) is called after each style that is tried and each step, and may raise to cancel.
+
+    Raises ValueError for bad or plain photos, and when the learning rate is so high that the error is no number any more.
+    """
+    planes = checked_planes(photos, SIDE, "A photo")
+    # ComfyUI runs nodes in inference mode, whose tensors no gradient passes.
+    with torch.inference_mode(False), torch.enable_grad():
+        return _fit(network, teacher, planes, steps, learning_rate, seed, device, on_step)
+
+
+def _fit(
+    network: StyleNetwork,
+    teacher: Paint,
+    planes: Tensor,
+    steps: int,
+    learning_rate: float,
+    seed: int,
+    device: torch.device | str,
+    on_step: Step,
+) -> StyleFit:
+    begin = time.perf_counter()
+    generator = torch.Generator().manual_seed(seed)
+    paint = _painter(network, device)
+    learned, held_out = _split(planes)
+    squares, targets = _lessons(teacher, learned, min(SQUARES, steps * BATCH), generator, device)
+    checks = _lessons(teacher, held_out, HELD_OUT_SQUARES, generator, device)
+    table = torch.stack([network.gamma, network.beta], 1).to(device, copy=True)
+    total, table_errors = len(table) + steps, []
+    for style in table:
+        table_errors.append(_error(paint, style, *checks))
+        on_step(len(table_errors), total)
+    start = table_errors.index(min(table_errors))
+    best, errors = table[start], [(0, table_errors[start])]
+
+    spread = table.std(0)
+    offset = torch.zeros_like(spread, requires_grad=True)
+    optimiser = torch.optim.Adam([offset], betas=BETAS)
+    for done, chosen in enumerate(_batches(steps, len(squares), generator), 1):
+        optimiser.param_groups[0]["lr"] = learning_rate * _rate(done, steps)
+        optimiser.zero_grad()
+        F.mse_loss(paint(squares[chosen], *(table[start] + spread * offset)), targets[chosen]).backward()
+        optimiser.step()
+        if done % max(1, steps // MEASUREMENTS) == 0 or done == steps:
+            style = (table[start] + spread * offset).detach()
+            now = _error(paint, style, *checks)
+            if not math.isfinite(now):
+                raise ValueError(
+                    f"At a learning rate of {learning_rate:g} the error is no number after {done} steps. "
+                    "Use a lower learning rate."
+                )
+            if now < min(value for _, value in errors):
+                best = style
+            errors.append((done, now))
+        on_step(len(table) + done, total)
+    gamma, beta = best.cpu().clone()
+    return StyleFit(gamma, beta, start, tuple(errors), held_out is not learned, time.perf_counter() - begin)
+
+
+def _painter(network: StyleNetwork, device: torch.device | str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """A function (planes, gamma, beta) that paints like `stylize`, whole pictures at once and with gradients."""
+    layers = [
+        replace(
+            layer,
+            weight=layer.weight.to(device, copy=True),
+            bias=None if layer.bias is None else layer.bias.to(device, copy=True),
+        )
+        for layer in network.layers
+    ]
+
+    def paint(planes: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        x, before = planes * network.value_range, None
+        for layer in layers:
+            y = F.interpolate(x, scale_factor=layer.upsample, mode="nearest") if layer.upsample > 1 else x
+            padded = F.pad(y, [layer.weight.shape[-1] // 2] * 4, mode="reflect")
+            y = F.conv2d(padded, layer.weight, layer.bias, stride=layer.stride)
+            if layer.norm is not None:
+                y = F.instance_norm(y, weight=gamma[layer.norm], bias=beta[layer.norm], eps=EPS)
+            if layer.relu:
+                y = F.relu(y)
+            before, x = x, y + before if layer.residual else y
+        return torch.sigmoid(x) if network.sigmoid else (x / network.value_range).clamp(0, 1)
+
+    return paint
+
+
+def _lessons(
+    teacher: Paint, photos: Tensor, count: int, generator: torch.Generator, device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    """Squares of photos, and what the teacher makes of them; both [count, 3, 128, 128]."""
+    squares = _squares(photos, count, generator).to(device)
+    return squares, _in_batches(teacher, squares)
+
+
+def _error(paint: Callable[..., Tensor], style: Tensor, squares: Tensor, targets: Tensor) -> float:
+    """Root mean square distance to the teacher's paintings, of a style [2, channels]."""
+    with torch.no_grad():
+        return float(F.mse_loss(_in_batches(lambda part: paint(part, *style), squares), targets).sqrt())
+
+
+def _split(photos: Tensor) -> tuple[Tensor, Tensor]:
+    """The part of each photo to learn from, and the part held out: the last quarter of the longer side, 128 pixels at
+    least. Photos of less than 256 pixels are both."""
+    height, width = photos.shape[-2:]
+    along, length = (-1, width) if width >= height else (-2, height)
+    held_out = max(SIDE, length // 4)
+    if length - held_out < SIDE:
+        return photos, photos
+    return photos.narrow(along, 0, length - held_out), photos.narrow(along, length - held_out, held_out)
+
+
+def _squares(photos: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Random squares of photos [batch, 3, height, width] at random sizes, scaled to [count, 3, 128, 128]; half mirrored.
+
+    Raises ValueError when there is next to no square that is not plain.
+    """
+    squares = []
+    for index in range(TRIES * count):
+        square = _square(photos[index % len(photos)], generator)
+        if square.std() >= MIN_CONTRAST:
+            squares.append(square)
+        if len(squares) == count:
+            return torch.stack(squares)
+    raise ValueError(
+        "The photos are plain areas of one colour, from which nothing can be learned. Connect other photos."
+    )
+
+
+def _square(photo: Tensor, generator: torch.Generator) -> Tensor:
+    height, width = photo.shape[-2:]
+    size, top, left, mirror = torch.rand(4, generator=generator).tolist()
+    side = round(SIDE * (min(height, width) / SIDE) ** size)
+    top, left = int(top * (height - side + 1)), int(left * (width - side + 1))
+    square = photo[None, :, top : top + side, left : left + side]
+    square = F.interpolate(square, (SIDE, SIDE), mode="bicubic", antialias=True)[0].clamp(0, 1)
+    return square.flip(-1) if mirror < 0.5 else square
+
+
+def _batches(steps: int, count: int, generator: torch.Generator) -> Sequence[Tensor]:
+    """For each step the numbers of its squares. All take their turn, in a new order each time."""
+    rounds = [torch.randperm(count, generator=generator) for _ in range(-(-steps * BATCH // count))]
+    return torch.cat(rounds).split(BATCH)[:steps]
+
+
+def _in_batches(paint: Paint, pictures: Tensor) -> Tensor:
+    return torch.cat([paint(part) for part in pictures.split(BATCH)])
+
+
+def _rate(done: int, steps: int) -> float:
+    """The share of the learning rate at a step: a short rise, then a cosine to zero."""
+    return min(1.0, done / WARM_UP) * 0.5 * (1 + math.cos(math.pi * (done - 1) / steps))

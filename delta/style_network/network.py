@@ -1,0 +1,293 @@
+"""Style networks: a feed-forward painter whose style is the gamma and beta of its instance norms.
+
+Conditional instance normalisation: Dumoulin et al. 2017 (arXiv 1610.07629). Any picture as style: Ghiasi et al. 2017
+(arXiv 1705.06830). One style per network: Johnson et al. 2016 (arXiv 1603.08155), Ulyanov et al. 2016 (arXiv
+1607.08022). All are one shape: convolutions that contract, residual blocks, convolutions that expand; each convolution
+reflect-pads, then normalises each channel over the picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..progress import Step
+from .params import StyleComponent, StyleParams, check_network, interpolate
+from .predictor import StylePredictor
+from .strips import Layer, Region, run_layers
+
+STAGES = ("contract", "res", "expand")
+# Beyond these the paintings of the 26-style network fall apart into texture.
+MIN_STRENGTH, MAX_STRENGTH = -0.5, 1.5
+
+
+@dataclass(frozen=True)
+class StyleNetwork:
+    """A style network and the styles it was trained with.
+
+    `gamma` and `beta` are tables [styles, channels]. A network that paints any style has a `predictor`, and
+    `projection` [2 * channels, 100] with `projection_bias` turn a style vector into gamma and beta; its tables are
+    empty. `value_range` is the value of white at the input (1 or 255); `sigmoid` tells how the output is bounded.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    gamma: Tensor
+    beta: Tensor
+    style_names: tuple[str, ...]
+    value_range: float = 1.0
+    sigmoid: bool = True
+    projection: Tensor | None = None
+    projection_bias: Tensor | None = None
+    predictor: StylePredictor | None = None
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha256()
+        parts = [part for layer in self.layers for part in (layer.weight, layer.bias)]
+        for layer in self.layers:
+            digest.update(f"{layer.name} {layer.stride} {layer.upsample} {layer.norm}".encode())
+        for part in [*parts, self.projection, self.projection_bias]:
+            digest.update(b"" if part is None else part.contiguous().numpy().tobytes())
+        object.__setattr__(self, "fingerprint", digest.hexdigest()[:16])
+
+    @property
+    def channels(self) -> int:
+        """How many channels are normalised: a style is twice as many numbers."""
+        return self.gamma.shape[1]
+
+    @property
+    def stride(self) -> int:
+        """The picture's sides are padded to a multiple of this."""
+        stride = 1
+        for layer in self.layers:
+            stride *= layer.stride
+        return stride
+
+    @property
+    def min_side(self) -> int:
+        """The smallest side, in pixels, on which every reflect padding of the network is defined."""
+        side, scale = 1, 1
+        for layer in self.layers:
+            scale //= layer.upsample
+            side = max(side, scale * (layer.weight.shape[-1] // 2 + 1))
+            scale *= layer.stride
+        return side
+
+    def style(self, index: int, weight: float = 1.0) -> StyleComponent:
+        """Style `index` of the table. Raises ValueError when the network has no such style."""
+        count = len(self.style_names)
+        if count == 0:
+            raise ValueError(
+                f"{self.name} has no built-in styles: it takes its style from a picture. "
+                "Use Style From Image, or load a network that has a style table."
+            )
+        if not 0 <= index < count:
+            raise ValueError(f"{self.name} has styles 0 to {count - 1}; there is no style {index}.")
+        return StyleComponent(self.style_names[index], self.gamma[index], self.beta[index], weight)
+
+    def style_from_vector(self, vector: Tensor, label: str, weight: float = 1.0) -> StyleComponent:
+        """Project a style vector [100] to gamma and beta. Raises ValueError when the network has no projection."""
+        if self.projection is None:
+            raise ValueError(
+                f"{self.name} has only its own styles and cannot take one from a picture or a style vector. "
+                "Choose the any-picture network in Load Style Network."
+            )
+        if vector.shape != self.projection.shape[1:]:
+            raise ValueError(
+                f"{label} is a style vector of {vector.numel()} numbers; {self.name} wants {self.projection.shape[1]}."
+            )
+        gamma, beta = torch.addmv(self.projection_bias, self.projection, vector.float()).chunk(2)
+        return StyleComponent(label, gamma, beta, weight, vector.float())
+
+    def style_from_image(
+        self,
+        image: Tensor,
+        label: str,
+        weight: float = 1.0,
+        on_step: Step = lambda done, total: None,
+    ) -> StyleComponent:
+        """The style of a picture [batch, height, width, 3] in 0..1; a batch gives the mean of its style vectors.
+
+        on_step(done, total) is called after each picture and may raise to cancel.
+        """
+        if self.predictor is None:
+            return self.style_from_vector(torch.empty(0), label, weight)
+        planes = checked_planes(image, 1, "The style picture")
+        vectors = []
+        for plane in planes:
+            vectors.append(self.predictor(plane[None]))
+            on_step(len(vectors), len(planes))
+        return self.style_from_vector(torch.stack(vectors).mean(0), label, weight)
+
+    def anchor(self, image: Tensor) -> tuple[Tensor, Tensor] | None:
+        """What a strength of 0 means: the mean of the table, or for an any-picture network the picture's own style.
+
+        None for a network of one style, which has nothing to interpolate to.
+        """
+        if self.predictor is not None:
+            own = self.style_from_image(image, "the picture's own style")
+            return own.gamma, own.beta
+        if len(self.style_names) < 2:
+            return None
+        return self.gamma.mean(0), self.beta.mean(0)
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How far to go from the anchor to the style: 1 is the style, more exaggerates. One factor per stage on top.
+
+    The product is held to the range in which pictures stay pictures.
+    """
+
+    style: float = 1.0
+    early: float = 1.0
+    middle: float = 1.0
+    late: float = 1.0
+
+    def per_channel(self, network: StyleNetwork) -> Tensor:
+        """The factor of every normalised channel, shape [channels]."""
+        factor = dict(zip(STAGES, (self.early, self.middle, self.late)))
+        amounts = torch.empty(network.channels)
+        for layer in network.layers:
+            if layer.norm is not None:
+                amounts[layer.norm] = min(
+                    max(self.style * factor[layer.name.split(".")[0]], MIN_STRENGTH), MAX_STRENGTH
+                )
+        return amounts
+
+
+def checked_planes(image: Tensor, min_side: int, what: str) -> Tensor:
+    """A picture [batch, height, width, channels] in 0..1 as RGB planes [batch, 3, height, width].
+
+    Grey is repeated and alpha is dropped. Raises ValueError for a picture that is too small, has another shape, or
+    holds NaN or infinite values.
+    """
+    if image.dim() != 4 or image.shape[-1] not in (1, 3, 4) or not len(image):
+        raise ValueError(
+            f"{what} has shape {list(image.shape)}; expected [batch, height, width, 1, 3 or 4]. Connect an IMAGE."
+        )
+    height, width = image.shape[1:3]
+    if min(height, width) < min_side:
+        raise ValueError(
+            f"{what} is {width}x{height} pixels; the style network needs at least {min_side} on each side. "
+            "Upscale the picture first."
+        )
+    if not torch.isfinite(image).all():
+        raise ValueError(
+            f"{what} holds NaN or infinite values, so the node before it failed. "
+            "Check that node; a VAE in half precision is the usual cause."
+        )
+    planes = image[..., :3].movedim(-1, 1).float()
+    return planes.expand(-1, 3, -1, -1) if planes.shape[1] == 1 else planes
+
+
+def stylize(
+    network: StyleNetwork,
+    image: Tensor,
+    style: StyleParams,
+    strength: Strength = Strength(),
+    mask: Tensor | None = None,
+    second: StyleParams | None = None,
+    image_blend: float = 1.0,
+    pixel_budget: int | None = None,
+    device: torch.device | str = "cpu",
+    on_step: Step = lambda done, total: None,
+) -> Tensor:
+    """Paint every picture of a batch.
+
+    image: [batch, height, width, channels] in 0..1. mask: [masks, height, width] in 0..1, resized to the picture;
+    `style` applies where it is 1 and `second` where it is 0, each with the statistics of its own region; without
+    `second` the picture itself stays where the mask is 0. image_blend: the share of the painting over the picture.
+    pixel_budget: above this many pixels large feature maps are computed again instead of kept; the norms still see the
+    whole picture, so there are no seams.
+    on_step(done, total) is called between pieces of work and may raise to cancel.
+
+    Returns [batch, height, width, 3] float32 on the CPU. Raises ValueError for bad input.
+    """
+    check_network(style, network.fingerprint)
+    if second is not None:
+        check_network(second, network.fingerprint)
+        if mask is None:
+            raise ValueError("A second style needs a mask that tells where each style applies. Connect a MASK.")
+    planes = checked_planes(image, network.min_side, "The picture")
+    masks = None if mask is None else _fit_mask(mask, planes)
+    painted = []
+    for index, plane in enumerate(planes):
+        plane = plane[None]
+        region_mask = None if masks is None else masks[min(index, len(masks) - 1)][None, None]
+        if image_blend == 0 or (second is None and region_mask is not None and not region_mask.any()):
+            painted.append(plane)
+            continue
+        regions = _regions(network, image[index : index + 1], style, second, strength, region_mask)
+        output = _paint(network, plane, regions, pixel_budget, device, _scaled(on_step, index, len(planes)))
+        if region_mask is not None and second is None:
+            output = torch.lerp(plane, output, region_mask)
+        painted.append(output if image_blend == 1 else torch.lerp(plane, output, image_blend))
+    return torch.cat(painted).movedim(1, -1)
+
+
+def _scaled(on_step: Step, index: int, count: int) -> Step:
+    return lambda done, total: on_step(index * total + done, count * total)
+
+
+def _fit_mask(mask: Tensor, planes: Tensor) -> Tensor:
+    """The mask at the size of the picture, [masks, height, width] in 0..1."""
+    mask = mask.reshape(-1, *mask.shape[-2:]).float()
+    if not torch.isfinite(mask).all():
+        raise ValueError("The mask holds NaN or infinite values. Check the node that makes it.")
+    if len(mask) not in (1, len(planes)):
+        raise ValueError(f"There are {len(mask)} masks for {len(planes)} pictures. Give one mask, or one per picture.")
+    if mask.shape[-2:] != planes.shape[-2:]:
+        mask = F.interpolate(mask[:, None], planes.shape[-2:], mode="bilinear", antialias=True)[:, 0]
+    return mask.clamp(0, 1)
+
+
+def _regions(
+    network: StyleNetwork,
+    image: Tensor,
+    style: StyleParams,
+    second: StyleParams | None,
+    strength: Strength,
+    mask: Tensor | None,
+) -> list[Region]:
+    """The style vectors of each region of one picture. Regions that cover nothing are left out."""
+    painted = [(style, None)] if mask is None else [(style, mask), (second or style, 1 - mask)]
+    amounts = strength.per_channel(network)
+    anchor = None if bool((amounts == 1).all()) else network.anchor(image)
+    if anchor is None and bool((amounts != 1).any()):
+        raise ValueError(
+            f"{network.name} has a single style, so there is no other style to move away from. "
+            "Leave every style strength at 1 and use image blend instead."
+        )
+    regions = []
+    for params, weight in painted:
+        vectors = params.vectors()
+        if anchor is not None:
+            vectors = interpolate(anchor, vectors, amounts)
+        if weight is None or bool((weight > 0).any()):
+            regions.append(Region(*vectors, weight))
+    return regions
+
+
+def _paint(
+    network: StyleNetwork,
+    plane: Tensor,
+    regions: Sequence[Region],
+    pixel_budget: int | None,
+    device: torch.device | str,
+    on_step: Step,
+) -> Tensor:
+    """One picture [1, 3, height, width] through the network: pad to the stride, run, crop, bound to 0..1."""
+    height, width = plane.shape[-2:]
+    pad = (0, -width % network.stride, 0, -height % network.stride)
+    padded = F.pad(plane, pad, mode="reflect") if any(pad) else plane
+    regions = [region.padded(pad) for region in regions]
+    raw = run_layers(network.layers, padded * network.value_range, regions, pixel_budget, device, on_step)
+    raw = raw[..., :height, :width]
+    return torch.sigmoid(raw) if network.sigmoid else (raw / network.value_range).clamp(0, 1)

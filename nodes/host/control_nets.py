@@ -1,0 +1,351 @@
+"""What the host's control nets are: the blocks behind their outputs, the models they are made for, their union types."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import comfy.cldm.cldm
+import comfy.cldm.dit_embedder
+import comfy.cldm.mmdit
+import comfy.controlnet
+import comfy.ldm.cascade.controlnet
+import comfy.ldm.flux.controlnet
+import comfy.ldm.flux.model
+import comfy.ldm.hydit.controlnet
+import comfy.ldm.hydit.models
+import comfy.ldm.modules.diffusionmodules.mmdit
+import comfy.ldm.modules.diffusionmodules.openaimodel
+import comfy.ldm.qwen_image.controlnet
+import comfy.ldm.qwen_image.model
+import comfy.t2i_adapter.adapter
+
+from ...delta.control.union import UnionFamily, flux_union, sdxl_union
+from ...delta.control.weights import (
+    ControlBlock,
+    ControlLayout,
+    ControlWeights,
+    all_repeated,
+    each_repeated,
+    names_in_short,
+)
+from ...delta.control_lora.format import FAMILIES, ControlLora, parse_control_lora
+from ...delta.files.file_kinds import check_control_file
+from ...delta.files.tensor_files import tensor_names
+from . import folders
+
+# Older hosts do not have it.
+QwenFun = getattr(comfy.ldm.qwen_image.controlnet, "QwenImageFunControlNetModel", ())
+Adapters = (comfy.t2i_adapter.adapter.Adapter, comfy.t2i_adapter.adapter.Adapter_light)
+Cascade = comfy.ldm.cascade.controlnet.ControlNet
+KNOWN = "ControlNets of SD 1.x, SD 2.x, SDXL, SD3, SD3.5, Flux, Qwen-Image and HunyuanDiT, Control-LoRAs, T2I-Adapters, Cascade"
+OTHER_NETS = "Try a newer ComfyUI; nets of other projects, such as ControlNet-XS, need their own node pack."
+UNET = "U-Net"
+# What the host's loaders raise for a net that they do not know.
+LOAD_ERRORS = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)
+
+
+def load_net(name: str) -> tuple[Any, str]:
+    """A file in models/controlnet as a CONTROL_NET, and what it is in words.
+
+    Raises FileNotFoundError, or ValueError that says what the file is, and which node wants it, when it is no ControlNet.
+    """
+    return load_net_file(folders.file_path(folders.CONTROL_NETS, name), name)
+
+
+def load_net_file(path: str, name: str = "") -> tuple[Any, str]:
+    """The same of a file anywhere; name: what to call it."""
+    name = name or os.path.basename(path)
+    kind = check_control_file(name, tensor_names(path))
+    try:
+        net = comfy.controlnet.load_controlnet(path)
+    except LOAD_ERRORS as error:
+        raise ValueError(
+            f"{name} looks like {kind.what}, but ComfyUI cannot load it: {in_short(error)}. {OTHER_NETS}"
+        ) from error
+    if net is None:
+        raise ValueError(f"{name} looks like {kind.what}, but ComfyUI cannot load it. {OTHER_NETS}")
+    return net, describe_net(net)
+
+
+def in_short(error: Exception) -> str:
+    """The beginning of what a loader says: torch lists every tensor of a net that does not fit."""
+    return " ".join(line.strip() for line in str(error).splitlines()[:2])
+
+
+def control_lora_of(net: Any) -> ControlLora:
+    """The tensors of a CONTROL_NET that is a Control-LoRA. Raises ValueError for another kind."""
+    if not isinstance(net, comfy.controlnet.ControlLora):
+        raise ValueError(
+            f"The connected net is no Control-LoRA but {kind_of_net(net)}. Connect a Control-LoRA, or choose its file."
+        )
+    return parse_control_lora("the connected Control-LoRA", net.control_weights)
+
+
+def kind_of_net(net: Any) -> str:
+    """A CONTROL_NET in a few words."""
+    try:
+        return layout_of(net).net
+    except ValueError:
+        return _class_of(net)
+
+
+def block_factors(net: Any | None, weights: ControlWeights) -> dict[str, float]:
+    """The factor of every block of a CONTROL_NET. Raises ValueError without one, and for rules that do not fit it."""
+    if net is None:
+        raise ValueError(
+            "Weights are connected without a control net. Connect control_net too, so that its blocks are known."
+        )
+    return weights.resolve(layout_of(net))
+
+
+def describe_net(net: Any) -> str:
+    """What a CONTROL_NET is: its kind, the model it is for, its blocks, its union types, and whether it needs a VAE."""
+    try:
+        layout = layout_of(net)
+    except ValueError:
+        return f"{_class_of(net)}; its blocks are not known, so it takes no block weights"
+    lines = []
+    if architecture := architecture_of_net(net):
+        lines.append(f"for {architecture}")
+    lines.append(f"{len(layout.blocks)} blocks: {', '.join(names_in_short([block.name for block in layout.blocks]))}")
+    if family := union_family(net):
+        lines.append(f"union types: {', '.join(family.numbers)}")
+    if net.latent_format is not None:
+        lines.append("needs the VAE of the model")
+    if net.concat_mask:
+        lines.append("made for inpainting: apply it with ControlNetInpaintingAliMamaApply")
+    return "\n".join([layout.net, "", *(f"- {line}" for line in lines)])
+
+
+def union_family(net: Any) -> UnionFamily | None:
+    """The family of a union CONTROL_NET, None for other nets."""
+    model = getattr(net, "control_model", None)
+    if getattr(model, "control_add_embedding", None) is not None:
+        return sdxl_union(model.num_control_type)
+    modes = getattr(model, "num_union_modes", 0)
+    return flux_union(modes) if modes else None
+
+
+def with_union_type(net: Any, numbers: list[int]) -> Any:
+    """A copy of a union CONTROL_NET that is told the numbers of its control types."""
+    copied = net.copy()
+    copied.set_extra_arg("control_type", numbers)
+    return copied
+
+
+def layout_of(net: Any) -> ControlLayout:
+    """The blocks of a CONTROL_NET. Raises ValueError for a kind that is not known: its weights would be guesses."""
+    if isinstance(net, comfy.controlnet.ControlLora):
+        weights = net.control_weights
+        count = sum(name.startswith("zero_convs.") and name.endswith(".0.weight") for name in weights)
+        return _unet_layout(f"{_unet_name(_context_width(weights))} Control-LoRA", count)
+    model = getattr(net, "control_model", None)
+    if isinstance(model, comfy.cldm.cldm.ControlNet):
+        return _unet_layout(architecture_of_net(net).name + " ControlNet", len(model.zero_convs))
+    if isinstance(model, comfy.ldm.flux.controlnet.ControlNetFlux):
+        return _flux_layout(model)
+    if isinstance(model, comfy.cldm.mmdit.ControlNet):
+        count = len(model.joint_blocks)
+        each = model.depth // count
+        # The model's last block has no output to add to.
+        return _tokens_layout("SD3 ControlNet", "output", "joint", "joint_blocks", count, each, count * each - 1)
+    if isinstance(model, comfy.cldm.dit_embedder.ControlNetEmbedder):
+        count = len(model.transformer_blocks)
+        each = math.ceil(model.main_model_double / count)
+        return _tokens_layout(
+            "SD3.5 ControlNet", "output", "transformer", "transformer_blocks", count, each, each * count
+        )
+    if isinstance(model, QwenFun):
+        return _qwen_fun_layout(model)
+    if isinstance(model, comfy.ldm.qwen_image.controlnet.QwenImageControlNetModel):
+        count = len(model.transformer_blocks)
+        each, most = math.ceil(model.main_model_double / count), model.main_model_double
+        return _tokens_layout("Qwen-Image ControlNet", "input", "transformer", "transformer_blocks", count, each, most)
+    if isinstance(model, comfy.ldm.hydit.controlnet.HunYuanControlNet):
+        count = len(model.after_proj_list)
+        return _tokens_layout("HunyuanDiT ControlNet", "output", "block", "blocks", count, 1, count)
+    adapter = getattr(net, "t2i_model", None)
+    if isinstance(adapter, Adapters):
+        return _adapter_layout(adapter)
+    if isinstance(adapter, Cascade):
+        blocks = [
+            ControlBlock(f"projection.{i}", f"projections.{i}", f"block {place}")
+            for i, place in enumerate(adapter.proj_blocks)
+        ]
+        return ControlLayout(
+            "Stable Cascade ControlNet", tuple(blocks), {"input": tuple(b.name for b in reversed(blocks))}
+        )
+    raise ValueError(
+        f"Block weights are not known for a {_class_of(net)}. They are for {KNOWN}. Disconnect the weights to use this net."
+    )
+
+
+def _class_of(net: Any) -> str:
+    inner = getattr(net, "control_model", None) or getattr(net, "t2i_model", None)
+    return type(net).__name__ + (f" with {type(inner).__name__}" if inner is not None else "")
+
+
+def _unet_layout(net: str, zero_convs: int) -> ControlLayout:
+    blocks = [ControlBlock(f"input.{i}", f"zero_convs.{i}", f"skip of input block {i}") for i in range(zero_convs)]
+    blocks.append(ControlBlock("middle", "middle_block_out", "middle block"))
+    names = tuple(block.name for block in blocks)
+    return ControlLayout(net, tuple(blocks), {"output": names[:-1], "middle": names[-1:]})
+
+
+def _tokens_layout(net: str, slot: str, kind: str, module: str, count: int, each: int, most: int) -> ControlLayout:
+    """Blocks whose output goes to `each` neighbours among the `most` blocks of the model."""
+    names = [f"{kind}.{i}" for i in range(count)]
+    slots = each_repeated(names, each, most)
+    return ControlLayout(net, _blocks_of_slots(names, module, slots), {slot: slots})
+
+
+def _blocks_of_slots(
+    names: Sequence[str], module: str, slots: Sequence[str], kind: str = ""
+) -> tuple[ControlBlock, ...]:
+    """Blocks with the places at which their output is added to the model."""
+    places: dict[str, list[int]] = {name: [] for name in names}
+    for place, name in enumerate(slots):
+        places[name].append(place)
+    return tuple(
+        ControlBlock(name, f"{module}.{i}", f"{kind}block {_places(places[name])}") for i, name in enumerate(names)
+    )
+
+
+def _places(places: list[int]) -> str:
+    """Neighbours as a range, others as a list, as far as there is room."""
+    if not places:
+        return "none"
+    if places == list(range(places[0], places[-1] + 1)):
+        return f"{places[0]}" if len(places) == 1 else f"{places[0]} to {places[-1]}"
+    return ", ".join(map(str, places[:4])) + (" ..." if len(places) > 4 else "")
+
+
+def _flux_layout(model: Any) -> ControlLayout:
+    """Nets that encode the hint with the VAE (InstantX, Shakker) repeat each output; XLabs's and Mistoline take turns."""
+    repeated = each_repeated if model.latent_input else all_repeated
+    blocks, slots = [], {}
+    for slot, kind, count, total in (
+        ("input", "double", len(model.controlnet_blocks), model.main_model_double),
+        ("output", "single", len(model.controlnet_single_blocks), model.main_model_single),
+    ):
+        if count:
+            names = [f"{kind}.{i}" for i in range(count)]
+            slots[slot] = repeated(names, math.ceil(total / count), total)
+            blocks += _blocks_of_slots(names, f"{kind}_blocks", slots[slot], f"{kind} ")
+    return ControlLayout("Flux ControlNet", tuple(blocks), slots)
+
+
+def _qwen_fun_layout(model: Any) -> ControlLayout:
+    blocks = tuple(
+        ControlBlock(f"control.{i}", f"control_blocks.{i}", f"block {place}")
+        for i, place in enumerate(model.injection_layers)
+    )
+    return ControlLayout("Qwen-Image Fun ControlNet", blocks, {"input": tuple(block.name for block in blocks)})
+
+
+def _adapter_layout(adapter: Any) -> ControlLayout:
+    """Four levels from fine to coarse; the host hands them on coarsest first, and SDXL's coarsest to the middle."""
+    levels = len(adapter.channels)
+    each = len(adapter.body) // levels
+    names = [f"level.{i}" for i in range(levels)]
+    modules = [f"body.{i * each}" + (f" to body.{(i + 1) * each - 1}" if each > 1 else "") for i in range(levels)]
+    targets = [f"encoder level {i}" for i in range(levels)]
+    deepest = names[::-1]
+    slots = {"input": tuple(deepest)}
+    if adapter.xl:
+        slots, targets[-1] = {"input": tuple(deepest[1:]), "middle": tuple(deepest[:1])}, "middle block"
+    blocks = tuple(map(ControlBlock, names, modules, targets))
+    return ControlLayout("SDXL T2I-Adapter" if adapter.xl else "SD 1.x T2I-Adapter", blocks, slots)
+
+
+class Architecture(NamedTuple):
+    """What a model or a net is made of, as far as both must agree: a name, and its width or that of its text."""
+
+    family: str
+    width: int
+    name: str
+
+    def __str__(self) -> str:
+        what = "text" if self.family == UNET else "tokens"
+        return f"{self.name} ({what} {self.width} wide)" if self.width else self.name
+
+
+def architecture_of_net(net: Any) -> Architecture | None:
+    """What models a CONTROL_NET is for; None where that is not known."""
+    if isinstance(net, comfy.controlnet.ControlLora):
+        return _unet(_context_width(net.control_weights))
+    model = getattr(net, "control_model", None)
+    if isinstance(model, comfy.cldm.cldm.ControlNet):
+        return _unet(_context_width(dict(model.named_parameters())))
+    if isinstance(model, comfy.ldm.flux.controlnet.ControlNetFlux):
+        return Architecture("Flux", model.hidden_size, "Flux")
+    if isinstance(model, comfy.cldm.mmdit.ControlNet | comfy.cldm.dit_embedder.ControlNetEmbedder):
+        return Architecture("SD3", model.hidden_size, "SD3")
+    if isinstance(model, QwenFun):
+        return Architecture("Qwen-Image", model.control_img_in.weight.shape[0], "Qwen-Image")
+    if isinstance(model, comfy.ldm.qwen_image.controlnet.QwenImageControlNetModel):
+        return Architecture("Qwen-Image", model.inner_dim, "Qwen-Image")
+    if isinstance(model, comfy.ldm.hydit.controlnet.HunYuanControlNet):
+        return Architecture("HunyuanDiT", model.hidden_size, "HunyuanDiT")
+    return None
+
+
+def architecture_of_model(model: Any) -> Architecture | None:
+    """What a loaded model of the host is; None where no control net that is known here could be for it."""
+    network = model.diffusion_model
+    if isinstance(network, comfy.ldm.modules.diffusionmodules.openaimodel.UNetModel):
+        return _unet(model.model_config.unet_config.get("context_dim"))
+    if isinstance(network, comfy.ldm.flux.model.Flux):
+        return Architecture("Flux", network.hidden_size, "Flux")
+    if isinstance(network, comfy.ldm.modules.diffusionmodules.mmdit.MMDiT):
+        return Architecture("SD3", network.hidden_size, "SD3")
+    if isinstance(network, comfy.ldm.qwen_image.model.QwenImageTransformer2DModel):
+        return Architecture("Qwen-Image", network.inner_dim, "Qwen-Image")
+    if isinstance(network, comfy.ldm.hydit.models.HunYuanDiT):
+        return Architecture("HunyuanDiT", network.hidden_size, "HunyuanDiT")
+    return None
+
+
+def check_fits(net: Any, model: Any) -> None:
+    """Raise ValueError that names both where a CONTROL_NET is for another kind of model."""
+    adapter = getattr(net, "t2i_model", None)
+    theirs = architecture_of_model(model) or _unlisted(model.diffusion_model)
+    if isinstance(adapter, Adapters):
+        levels = len(getattr(model.model_config, "unet_config", {}).get("channel_mult", ()))
+        if theirs is not None and (theirs.family != UNET or adapter.xl != (levels == 3)):
+            ours = "SDXL" if adapter.xl else "SD 1.x"
+            raise ValueError(f"The T2I-Adapter is for {ours}, but the model is {theirs}. Load one made for this model.")
+        return
+    ours = architecture_of_net(net)
+    if ours is None or theirs is None or (ours.family, ours.width) == (theirs.family, theirs.width):
+        return
+    # Nets of transformers are used on relatives of their models too, such as Chroma for Flux.
+    if ours.family == UNET or theirs.width:
+        raise ValueError(
+            f"The ControlNet is for {ours}, but the model is {theirs}. Load a ControlNet made for this model."
+        )
+
+
+def _unlisted(network: Any) -> Architecture | None:
+    """One of the host's own networks that is not in the list, by its name; None for those of others, which may wrap one."""
+    kind = type(network)
+    return Architecture(kind.__name__, 0, kind.__name__) if kind.__module__.startswith("comfy.") else None
+
+
+def _unet(context_width: int | None) -> Architecture | None:
+    return None if context_width is None else Architecture(UNET, context_width, _unet_name(context_width))
+
+
+def _unet_name(context_width: int | None) -> str:
+    return FAMILIES.get(context_width, UNET)
+
+
+def _context_width(weights: dict[str, Any]) -> int | None:
+    """How wide the text is that cross-attention reads."""
+    for name, weight in weights.items():
+        if name.endswith((".attn2.to_k.weight", ".attn2.to_k.down")):
+            return weight.shape[1]
+    return None

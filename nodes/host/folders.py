@@ -1,0 +1,95 @@
+"""The host's folders: which files there are, where they are, and when they change."""
+
+from __future__ import annotations
+
+import os
+
+import folder_paths
+
+STYLE_NETWORKS = "style_networks"
+CONTROL_NETS = "controlnet"
+STYLE_VECTORS = "style_vectors"
+FEATURE_STATISTICS = "feature_statistics"
+MODEL_FOLDERS = ("checkpoints", "diffusion_models", "diffusers")
+UNFINISHED = "styledelta_unfinished"
+
+
+def register_model_folders() -> None:
+    """Make models/<kind> and output/<kind> known, so that what a node saves can be chosen after a refresh."""
+    for kind in (STYLE_NETWORKS, STYLE_VECTORS, FEATURE_STATISTICS):
+        for root in (folder_paths.models_dir, folder_paths.get_output_directory()):
+            folder_paths.add_model_folder_path(kind, os.path.join(root, kind))
+        folder_paths.folder_names_and_paths[kind][1].update({".safetensors", ".pth"})
+    # The host knows this folder among the models only.
+    folder_paths.add_model_folder_path(CONTROL_NETS, os.path.join(folder_paths.get_output_directory(), CONTROL_NETS))
+
+
+def file_names(kind: str) -> list[str]:
+    """The names of the files of a kind, for a combo."""
+    return folder_paths.get_filename_list(kind)
+
+
+def file_path(kind: str, name: str) -> str:
+    """The path of a named file, whichever way its folders are separated. Raises FileNotFoundError with the remedy."""
+    path = folder_paths.get_full_path(kind, name.replace("\\", "/"))
+    if path is None:
+        folders = ", ".join(folder_paths.get_folder_paths(kind))
+        raise FileNotFoundError(f"{name} is not in {folders}. Put the file there and refresh, or choose another one.")
+    return path
+
+
+def file_stamp(kind: str, name: str) -> str:
+    """Changes when the file does, so that the host runs a node again. Empty for a file that is not there."""
+    path = folder_paths.get_full_path(kind, name.replace("\\", "/"))
+    if path is None:
+        return ""
+    status = os.stat(path)
+    return f"{path}:{status.st_mtime_ns}:{status.st_size}"
+
+
+def output_path(prefix: str) -> str:
+    """A new path for a safetensors file in the output folder. The host refuses prefixes that lead out of it."""
+    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+    return os.path.join(folder, f"{name}_{counter:05}_.safetensors")
+
+
+def model_names() -> list[str]:
+    """The names of the model files that can be read weight by weight, and of diffusers folders, each behind its folder."""
+    names = [f"{folder}/{name}" for folder in MODEL_FOLDERS[:2] for name in file_names(folder)]
+    names = [name for name in names if name.endswith((".safetensors", ".sft"))]
+    for root in folder_paths.get_folder_paths(MODEL_FOLDERS[2]):
+        if os.path.isdir(root):
+            names += [f"{MODEL_FOLDERS[2]}/{entry.name}" for entry in os.scandir(root) if entry.is_dir()]
+    return names
+
+
+def model_path(name: str) -> str:
+    """The path of a model by the name that `model_names` gives. Raises FileNotFoundError with the remedy."""
+    folder, _, name = name.replace("\\", "/").partition("/")
+    if folder not in MODEL_FOLDERS:
+        raise FileNotFoundError(
+            f"{folder}/{name} is in none of {', '.join(MODEL_FOLDERS)}. Choose a model of the list."
+        )
+    if folder != MODEL_FOLDERS[2]:
+        return file_path(folder, name)
+    roots = folder_paths.get_folder_paths(folder)
+    paths = [os.path.join(root, name) for root in roots if name in os.listdir(root)]
+    if not paths:
+        raise FileNotFoundError(
+            f"{name} is not in {', '.join(roots)}. Put the folder there and refresh, or choose another."
+        )
+    return paths[0]
+
+
+def model_stamp(name: str) -> str:
+    """Changes when the model's file or folder does. Empty for one that is not there."""
+    try:
+        status = os.stat(model_path(name))
+    except OSError:
+        return ""
+    return f"{name}:{status.st_mtime_ns}:{status.st_size}"
+
+
+def unfinished_folder() -> str:
+    """Where long extractions keep what they have finished."""
+    return os.path.join(folder_paths.get_user_directory(), UNFINISHED)

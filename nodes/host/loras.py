@@ -1,0 +1,202 @@
+"""LoRAs in the host: read from its folders, matched to a model's weights, and as patches of its own adapters."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+import comfy.lora
+import comfy.lora_convert
+import comfy.model_management
+import comfy.model_patcher
+import comfy.utils
+import comfy.weight_adapter
+import torch
+
+from ...delta.families import norm_sites
+from ...delta.files import adapter_names, file_kinds, tensor_files
+from ...delta.lora.adapters import join_name
+from ...delta.lora.file import Bake, LoraModel
+from ...delta.lora.stack import read_stack
+from .folders import file_path
+from .weights import PatchKey, base_weight
+
+CACHED_BYTES = 2_000_000_000
+
+
+class _FileCache:
+    """The adapter files used last, by path, as long as their time of change and size stay the same."""
+
+    def __init__(self, capacity: int):
+        self.capacity = capacity
+        self.files: OrderedDict[str, tuple[tuple[int, int], LoraModel]] = OrderedDict()
+
+    def read(self, path: str, name: str) -> LoraModel:
+        status = os.stat(path)
+        stamp = (status.st_mtime_ns, status.st_size)
+        if self.files.get(path, (None,))[0] != stamp:
+            self.files[path] = stamp, LoraModel(*tensor_files.read_tensors(path), name)
+        self.files.move_to_end(path)
+        while len(self.files) > 1 and sum(size for (_, size), _ in self.files.values()) > self.capacity:
+            self.files.popitem(last=False)
+        return self.files[path][1]
+
+
+_adapter_files = _FileCache(CACHED_BYTES)
+
+
+def read_adapter(name: str) -> LoraModel:
+    """A LoRA file in models/loras: its tensors, with its metadata and name.
+
+    Raises FileNotFoundError, or ValueError when the file is damaged, holds NaN, or is no LoRA.
+    """
+    tensors = _adapter_files.read(file_path("loras", name), name)
+    if not adapter_names.is_adapter(tensors):
+        raise ValueError(f"{name} is not a LoRA but {file_kinds.kind_of(tensors)}. Choose a LoRA file.")
+    return tensors
+
+
+def as_lora_model(tensors: dict[str, torch.Tensor]) -> LoraModel:
+    """A LORA_MODEL of any node with metadata and a name, in the names that the host gives some trainers' files.
+
+    Core's own LORA_MODEL is a plain state dict.
+    """
+    given = tensors if isinstance(tensors, LoraModel) else LoraModel(tensors)
+    return LoraModel(comfy.lora_convert.convert_lora(dict(given)), given.metadata, given.name)
+
+
+def stack_models(stack: list) -> list[tuple[LoraModel, float, float, str]]:
+    """The files of a LORA_STACK with their strengths and block rules; none for an empty stack."""
+    entries = read_stack(stack) if stack else []
+    return [(as_lora_model(read_adapter(entry[0])), entry[1], entry[2], entry.block_weights) for entry in entries]
+
+
+class _ReadLedger(dict):
+    """A state dict that remembers which of its tensors were taken."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor]):
+        super().__init__(tensors)
+        self.taken: set[str] = set()
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        self.taken.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default
+
+
+def lora_key_map(model: Any | None, clip: Any | None) -> dict[str, PatchKey]:
+    """Every LoRA name that the host knows for this model and text encoder, to the weight it stands for.
+
+    Without a model no name is known.
+    """
+    if model is None:
+        return {}
+    key_map = comfy.lora.model_lora_keys_unet(model.model, {})
+    for key in list(key_map.values()):
+        if isinstance(key, str):
+            # What other versions of the host call the same parameter.
+            key_map |= {alias: key for alias in norm_sites.lora_names(key) if alias not in key_map}
+    return key_map if clip is None else comfy.lora.model_lora_keys_clip(clip.cond_stage_model, key_map)
+
+
+class LoraMatch(NamedTuple):
+    """The host's patches by weight, and the names of the tensors that matched no weight."""
+
+    patches: dict[PatchKey, Any]
+    unmatched: list[str]
+
+
+def match_lora(tensors: dict[str, torch.Tensor], key_map: dict[str, PatchKey]) -> LoraMatch:
+    """Turn a LoRA file's tensors into patches with the host's own adapters."""
+    ledger = _ReadLedger(comfy.lora_convert.convert_lora(tensors))
+    try:
+        patches = comfy.lora.load_lora(ledger, key_map, log_missing=False)
+    except KeyError as error:
+        name = tensors.name if isinstance(tensors, LoraModel) else "The LoRA"
+        raise ValueError(f"{name} lacks the tensor {error}, the other half of a layer. Use another copy.") from error
+    return LoraMatch(patches, [name for name in ledger if name not in ledger.taken])
+
+
+class PlainChanges(NamedTuple):
+    """The changes of a LORA_MODEL that are added to whole weights, by weight, and lines about all else that it holds."""
+
+    name: str
+    by_weight: dict[str, torch.Tensor]
+    notes: list[str]
+
+
+def plain_changes(lora: dict[str, torch.Tensor], model: Any) -> PlainChanges:
+    """What a LORA_MODEL adds to whole weights of a MODEL. Raises ValueError as `match_lora` does."""
+    given = as_lora_model(lora)
+    match = match_lora(given, lora_key_map(model, None))
+    plain = {
+        key: patch[1][0] for key, patch in match.patches.items() if isinstance(patch, tuple) and patch[0] == "diff"
+    }
+    notes = []
+    if len(match.patches) > len(plain):
+        notes.append(f"skipped, no plain changes: {len(match.patches) - len(plain)} layers with factors or new weights")
+    text = [name for name in match.unmatched if adapter_names.is_text_encoder_name(name)]
+    if text:
+        notes.append(f"skipped, of a text encoder: {len(text)} tensors")
+    notes += [f"matched nothing: {name}" for name in match.unmatched if name not in set(text)]
+    return PlainChanges(given.name, plain, notes)
+
+
+def first_misfit(patches: dict[PatchKey, Any], weights: dict[str, torch.Tensor]) -> str | None:
+    """A sentence about the first patch whose shape is not that of its weight, or None.
+
+    The host would only log it and go on. Weights stored in a packed form are left to the host.
+    """
+    for key, patch in patches.items():
+        name = key if isinstance(key, str) else key[0]
+        weight = weights.get(name)
+        if weight is None or not weight.is_floating_point() or not isinstance(key, str):
+            continue
+        size = _patch_size(patch)
+        if size is not None and size != (weight.shape[0], weight[0].numel()):
+            return f"{name} is {tuple(weight.shape)} in the model, but the LoRA's change is {size[0]} x {size[1]}"
+    return None
+
+
+def _patch_size(patch: Any) -> tuple[int, int] | None:
+    """Rows and columns of what a patch changes, where they can be told without computing it."""
+    if isinstance(patch, comfy.weight_adapter.LoRAAdapter):
+        up, down, _, mid, _, reshape = patch.weights
+        if mid is None and reshape is None:
+            return up.shape[0], down[0].numel()
+    elif isinstance(patch, tuple) and patch[0] in ("diff", "set"):
+        return len(patch[1][0]), patch[1][0][0].numel()
+    return None
+
+
+def baker(model: Any | None, clip: Any | None, key_map: dict[str, PatchKey]) -> Bake | None:
+    """A function that computes, by the host's own adapter, what an adapter adds to the base weight; None without a model.
+
+    It raises ValueError for a layer that the model does not have.
+    """
+    if model is None:
+        return None
+
+    def bake(name: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        key = key_map.get(name)
+        if not isinstance(key, str):
+            raise ValueError(f"{name} is not a layer of the connected model, so its adapter cannot be baked in.")
+        weight = base_weight(model if key.startswith("diffusion_model.") else clip, key)
+        return _apply_layer(name, tensors, key, weight.clone()) - weight
+
+    return bake
+
+
+def apply_written(name: str, tensors: dict[str, torch.Tensor], shape: tuple[int, ...]) -> torch.Tensor:
+    """The update that the host's own loader makes of one layer of a LoRA file, [shape], float32."""
+    return _apply_layer(name, tensors, "weight", torch.zeros(shape))
+
+
+def _apply_layer(name: str, tensors: dict[str, torch.Tensor], key: str, weight: torch.Tensor) -> torch.Tensor:
+    """The weight after the host has applied the tensors of one layer, given by their endings, at strength 1."""
+    named = {join_name(name, ending): tensor for ending, tensor in tensors.items()}
+    patch = comfy.lora.load_lora(named, {name: key}, log_missing=False)[key]
+    return comfy.lora.calculate_weight([(1.0, patch, 1.0, None, None)], weight, key)

@@ -1,0 +1,122 @@
+"""The weights of loaded models: as they are stored, without patches, or with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.lora
+import comfy.lora_convert
+import comfy.model_management
+import comfy.model_patcher
+import comfy.utils
+import comfy.weight_adapter
+import torch
+
+from ...delta.extraction.extract import Pair, compare
+from ...delta.files.stored_weight import SIDE_ENDINGS, StoredWeight
+from ...delta.linear_algebra.noise import arithmetic_variance, stored_variance
+
+# ComfyUI makes these where a file lacks them, and leaves what was in the memory.
+UNSET = ("clip_l.logit_scale", "clip_l.transformer.text_projection.weight", "clip_h.logit_scale")
+
+PatchKey = str | tuple  # A weight's name, or (name, slice) for a part of a fused weight.
+
+
+def parameter_count(model: Any) -> int:
+    """The number of parameters of a MODEL's diffusion model."""
+    return sum(parameter.numel() for parameter in model.model.diffusion_model.parameters())
+
+
+def model_weights(patcher: Any) -> dict[str, torch.Tensor]:
+    """The weights of a MODEL or CLIP by name, as they are stored."""
+    return getattr(patcher, "patcher", patcher).model.state_dict()
+
+
+def base_weight(patcher: Any, key: str) -> torch.Tensor:
+    """A weight as it was loaded, without patches, dequantised to float32, on the CPU."""
+    stored, convert = stored_weight(patcher, key)
+    weight = comfy.model_management.cast_to_device(stored, torch.device("cpu"), torch.float32, copy=True)
+    return (weight if convert is None else convert(weight, inplace=True)).detach()
+
+
+def stored_weight(patcher: Any, key: str) -> tuple[torch.Tensor, Callable | None]:
+    """A weight as it was loaded, in the form in which it is stored, and the host's function that dequantises it."""
+    patcher = getattr(patcher, "patcher", patcher)
+    weight, _, convert = comfy.model_patcher.get_key_weight(patcher.model, key)
+    if key in patcher.object_patches or key in patcher.object_patches_backup:
+        # Replaced as an object, by this clone or by another one that is loaded.
+        weight = patcher.get_model_object(key)
+    elif key in patcher.backup:
+        weight = patcher.backup[key].weight
+    if hasattr(weight, "tensor_type"):
+        raise ValueError(f"{key} is stored as GGUF, which cannot be read. Load the model from a safetensors file.")
+    return weight, convert
+
+
+def is_skipped(patcher: Any, key: str) -> bool:
+    """Whether the host takes patches of this parameter and never applies them, as all versions seen do where a module
+    owns parameters beside child modules that have some: Wan `modulation`, LTX `scale_shift_table`."""
+    owner = getattr(patcher, "patcher", patcher).model.get_submodule(key.rpartition(".")[0])
+    return any("." in name for name, _ in owner.named_parameters())
+
+
+class LoadedWeights:
+    """The weights of a MODEL and, if given, a CLIP with all their patches, one at a time: a source for extraction.
+
+    exact: names of the weights of which the other source has the same stored one: rounding of the storage cancels, and only
+    that of the float32 arithmetic of patches remains.
+    """
+
+    def __init__(self, name: str, model: Any, clip: Any | None):
+        self.name, self.architecture, self.exact = name, type(model.model).__name__, set()
+        self.places = {key: (model, key) for key in _own_weights(model, "diffusion_model.")}
+        if clip is not None:
+            self.places |= {f"text_encoders.{key}": (clip.patcher, key) for key in _own_weights(clip.patcher, "")}
+        self.shapes = {name: tuple(stored_weight(*place)[0].shape) for name, place in self.places.items()}
+
+    def _raw(self, name: str) -> torch.Tensor:
+        """The numbers of a weight as they are stored, without the scales of a quantised one."""
+        stored = stored_weight(*self.places[name])[0]
+        return getattr(stored, "_qdata", stored).detach().cpu()
+
+    def is_patched(self, name: str) -> bool:
+        patcher, key = self.places[name]
+        return key in patcher.patches or key in patcher.object_patches
+
+    def read(self, name: str) -> StoredWeight:
+        """One weight in float32 on the CPU. Raises ValueError for NaN and infinite values, and for GGUF."""
+        patcher, key = self.places[name]
+        weight = base_weight(patcher, key)
+        patches = [] if is_skipped(patcher, key) else patcher.patches.get(key, [])
+        if patches:
+            weight = comfy.lora.calculate_weight(patches, weight, key)
+        if name in self.exact:
+            # Each patch is added with the rounding of float32.
+            variance = len(patches) * arithmetic_variance(weight) if patches else 0.0
+        else:
+            variance = stored_variance(self._raw(name), weight)
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"{self.name}: {key} holds NaN or infinite values. Use another copy of the model.")
+        return StoredWeight(weight, variance)
+
+
+def _own_weights(patcher: Any, prefix: str) -> list[str]:
+    """The names of the parameters behind a prefix, without the scales of quantised ones and what no file may have set."""
+    names = (name for name, _ in patcher.model.named_parameters())
+    return [name for name in names if name.startswith(prefix) and not name.endswith((*SIDE_ENDINGS, *UNSET))]
+
+
+def loaded_pair(model: Any, base_model: Any, clip: Any | None, base_clip: Any | None) -> Pair:
+    """The weights of two MODELs and, where both are given, two CLIPs.
+
+    Where the two are one stored model with other patches, only what the patches change is compared. Raises ValueError
+    for models of different kinds.
+    """
+    if (clip is None) != (base_clip is None):
+        raise ValueError("One CLIP is connected. Connect clip and base_clip, or neither.")
+    tuned, base = LoadedWeights("tuned model", model, clip), LoadedWeights("base model", base_model, base_clip)
+    pair = compare(tuned, base)
+    tuned.exact = base.exact = {n for n in pair.names if tuned.places[n][0].model is base.places[n][0].model}
+    same = {name for name in tuned.exact if not (tuned.is_patched(name) or base.is_patched(name))}
+    return pair._replace(names=[name for name in pair.names if name not in same])

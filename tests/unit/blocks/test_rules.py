@@ -1,0 +1,121 @@
+import pytest
+
+from delta.blocks.paths import block_of, block_order, count_by_block, weight_path
+from delta.blocks.rules import PRESETS, combined_rules, parse_block_weights, preset_rules
+
+UNET = "diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
+RESNET = "diffusion_model.output_blocks.11.0.in_layers.2.weight"
+FLUX = "diffusion_model.double_blocks.3.img_attn.qkv.weight"
+MIDDLE = "diffusion_model.middle_block.1.proj_in.weight"
+CLIP = "clip_l.transformer.text_model.encoder.layers.3.self_attn.q_proj.weight"
+T5 = "t5xxl.transformer.encoder.block.7.layer.0.SelfAttention.q.weight"
+
+
+@pytest.mark.parametrize(
+    ("key", "path", "block"),
+    [
+        (UNET, "input.4.1.transformer.0.attn2.to_k", "input.4"),
+        (RESNET, "output.11.0.in_layers.2", "output.11"),
+        (FLUX, "double.3.img_attn.qkv", "double.3"),
+        (MIDDLE, "middle.1.proj_in", "middle"),
+        (CLIP, "text.clip_l.layer.3.self_attn.q_proj", "text.clip_l"),
+        (T5, "text.t5xxl.layer.7.part.0.SelfAttention.q", "text.t5xxl"),
+        ("diffusion_model.time_embed.0.weight", "time_embed.0", "time_embed"),
+        ("diffusion_model.transformer_blocks.5.attn.to_q.weight", "transformer.5.attn.to_q", "transformer.5"),
+    ],
+)
+def test_paths_name_the_block_first(key, path, block):
+    assert ".".join(weight_path(key)) == path
+    assert block_of(weight_path(key)) == block
+
+
+@pytest.mark.parametrize(
+    ("rules", "key", "factor"),
+    [
+        ("", UNET, 1.0),
+        ("input.4=0.5", UNET, 0.5),
+        ("input.4=0.5", RESNET, 1.0),
+        ("output.1=0", RESNET, 1.0),  # 1 is not 11
+        ("output.8-11=0.25", RESNET, 0.25),
+        ("output.8-10=0.25", RESNET, 1.0),
+        ("double.*=0.8", FLUX, 0.8),
+        ("attn2=0", UNET, 0.0),
+        ("input.4=0.5, attn2=0", UNET, 0.0),
+        ("attn2=0, input.4=0.5", UNET, 0.5),  # the last rule decides
+        ("*=0\nmiddle=1", MIDDLE, 1.0),
+        ("*=0; middle=1", UNET, 0.0),
+        ("input.4.1.transformer.0.attn2.to_k=-2", UNET, -2.0),
+        ("input.4.attn2=0.5", UNET, 0.5),
+        ("input.4.attn1=0.5", UNET, 1.0),
+        ("input.0.attn2=0.5", UNET, 1.0),  # a number stands right after its name
+        ("attn2.input=0.5", UNET, 1.0),  # parts in order
+        ("text.t5xxl.layer.0-5=0", T5, 1.0),
+        ("text.t5xxl.layer.7=0", T5, 0.0),
+        ("text=0", CLIP, 0.0),
+        ("text=0", UNET, 1.0),
+        ("text.clip_l.layer.2-4=0.5", CLIP, 0.5),
+        ("*\uff1d0\uff1binput.4\uff1d0.5\uff0cattn1=2", UNET, 0.5),  # as a Chinese keyboard types it
+    ],
+)
+def test_rules(rules, key, factor):
+    assert parse_block_weights(rules).factor(weight_path(key)) == factor
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "input.4",
+        "input.4=",
+        "input.4=much",
+        "=1",
+        "0.5,0.5",
+        "input.4=nan",
+        "input.4=-inf",
+        "input.=1",
+        ".=1",
+        "input..4=1",
+    ],
+)
+def test_rules_that_cannot_be_read_are_quoted(text):
+    with pytest.raises(ValueError, match="cannot be read.*input.4=0.5"):
+        parse_block_weights(text)
+
+
+def test_rules_that_match_nothing_are_told():
+    weights = parse_block_weights("input.4=0.5, double.0=1, text=1")
+    assert weights.unused([weight_path(UNET)]) == ["double.0"]
+
+
+def test_presets():
+    for name in PRESETS:
+        parse_block_weights(preset_rules(name))
+    assert parse_block_weights(preset_rules("attention only")).factor(weight_path(RESNET)) == 0
+    for key in (UNET, FLUX, CLIP):
+        assert parse_block_weights(preset_rules("attention only")).factor(weight_path(key)) == 1
+    for name in PRESETS:
+        assert parse_block_weights(preset_rules(name)).factor(weight_path(CLIP)) == (name != "no text encoder")
+    style = parse_block_weights(preset_rules("SDXL style block (B-LoRA)"))
+    assert style.factor(weight_path("diffusion_model.output_blocks.1.1.transformer_blocks.0.attn1.to_q.weight")) == 1
+    assert style.factor(weight_path(RESNET)) == 0
+    with pytest.raises(ValueError, match="no block preset `x`.*middle only"):
+        preset_rules("x")
+
+
+def test_blocks_are_ordered_as_data_passes_them():
+    blocks = ["time", "single.0", "output.1", "input.10", "middle", "double.3", "input.2", "text.te1", "conv"]
+    ordered = ["text.te1", "input.2", "input.10", "middle", "output.1", "double.3", "single.0", "conv", "time"]
+    assert sorted(blocks, key=block_order) == ordered
+
+
+def test_paths_are_counted_by_block():
+    paths = [("output", "1", "a"), ("input", "4", "b"), ("output", "1", "c"), ("middle", "d")]
+    assert count_by_block(paths) == "input.4 1, middle 1, output.1 2"
+    assert count_by_block([]) == ""
+
+
+def test_own_rules_follow_the_preset():
+    assert combined_rules("middle only", " attn2=0 ") == "*=0, text=1, middle=1, attn2=0"
+    assert combined_rules("all blocks", "") == ""
+    for preset, rules in (("none", ""), ("all blocks", "attn2")):
+        with pytest.raises(ValueError):
+            combined_rules(preset, rules)

@@ -1,0 +1,185 @@
+import pytest
+import torch
+
+from delta.linear_algebra.factors import LowRank
+from delta.lora.adapters import Layer
+from delta.lora.file import read_layers, write_layers
+from delta.lora.naming import NAMINGS, architecture_of, naming_of, rename
+
+
+def layers(*names: str, rows: int = 28, columns: int = 4) -> dict[str, Layer]:
+    generator = torch.Generator().manual_seed(1)
+    update = lambda: LowRank(  # noqa: E731
+        torch.randn(rows, 2, generator=generator), torch.randn(2, columns, generator=generator), (rows, columns)
+    )
+    return {name: Layer(low_rank=update()) for name in names}
+
+
+# One weight under the names of kohya, ComfyUI and diffusers.
+ALIKE = [
+    (
+        "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_out_0",
+        "diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_out.0",
+        "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.processor.to_out",
+    ),
+    (
+        "lora_unet_down_blocks_2_attentions_1_transformer_blocks_9_ff_net_0_proj",
+        "diffusion_model.input_blocks.8.1.transformer_blocks.9.ff.net.0.proj",
+        "unet.down_blocks.2.attentions.1.transformer_blocks.9.ff.net.0.proj",
+    ),
+    (
+        "lora_unet_up_blocks_3_resnets_2_time_emb_proj",
+        "diffusion_model.output_blocks.11.0.emb_layers.1",
+        "unet.up_blocks.3.resnets.2.time_emb_proj",
+    ),
+    (
+        "lora_unet_mid_block_attentions_0_proj_in",
+        "diffusion_model.middle_block.1.proj_in",
+        "unet.mid_block.attentions.0.proj_in",
+    ),
+    (
+        "lora_te2_text_model_encoder_layers_31_mlp_fc1",
+        "text_encoders.clip_g.transformer.text_model.encoder.layers.31.mlp.fc1",
+        "text_encoder_2.text_model.encoder.layers.31.mlp.fc1",
+    ),
+    (
+        "lora_unet_double_blocks_18_txt_mlp_2",
+        "diffusion_model.double_blocks.18.txt_mlp.2",
+        "transformer.transformer_blocks.18.ff_context.net.2",
+    ),
+    (
+        "lora_unet_joint_blocks_3_x_block_mlp_fc1",
+        "diffusion_model.joint_blocks.3.x_block.mlp.fc1",
+        "transformer.transformer_blocks.3.ff.net.0.proj",
+    ),
+    (
+        "lora_unet_layers_29_attention_out",
+        "diffusion_model.layers.29.attention.out",
+        "diffusion_model.layers.29.attention.to_out.0",
+    ),
+    (
+        "lora_unet_transformer_blocks_59_img_mlp_net_0_proj",
+        "diffusion_model.transformer_blocks.59.img_mlp.net.0.proj",
+        "transformer.transformer_blocks.59.img_mlp.net.0.proj",
+    ),
+]
+
+
+@pytest.mark.parametrize("names", ALIKE)
+@pytest.mark.parametrize("source", range(3))
+@pytest.mark.parametrize("target", range(3))
+def test_a_weight_has_one_name_in_each_convention(names, source, target):
+    given = layers(names[source])
+    # A layer of SD3 alone could be one of Flux by its diffusers name; this one tells them apart.
+    telling = {"lora_unet_joint_blocks_37_x_block_attn_proj": Layer(bias=torch.ones(4))} if "joint" in names[0] else {}
+    renamed = rename(given | telling, NAMINGS[target])
+    assert names[target] in renamed
+    assert torch.equal(renamed[names[target]].dense(), given[names[source]].dense())
+
+
+def test_fused_weights_are_split_for_diffusers_and_fused_again():
+    given = layers("lora_unet_single_blocks_3_linear1")
+    apart = rename(given, "diffusers")
+    block = "transformer.single_transformer_blocks.3"
+    assert list(apart) == [f"{block}.attn.to_q", f"{block}.attn.to_k", f"{block}.attn.to_v", f"{block}.proj_mlp"]
+    whole = given["lora_unet_single_blocks_3_linear1"].dense()
+    assert torch.equal(apart[f"{block}.proj_mlp"].dense(), whole[12:])
+    again = rename(apart, "kohya")
+    assert list(again) == list(given)
+    assert torch.allclose(again["lora_unet_single_blocks_3_linear1"].dense(), whole, atol=1e-6)
+
+
+def test_the_last_modulation_of_flux_is_turned_round():
+    given = layers("diffusion_model.final_layer.adaLN_modulation.1", rows=4)
+    renamed = rename(given, "diffusers")["transformer.norm_out.linear"].dense()
+    assert torch.equal(renamed, next(iter(given.values())).dense()[[2, 3, 0, 1]])
+
+
+def test_two_names_of_one_weight_are_added():
+    given = layers("lora_unet_double_blocks_0_img_attn_qkv", rows=12)
+    part = layers("transformer.transformer_blocks.0.attn.to_k", rows=4)
+    (total,) = rename(given | part, "ComfyUI").values()
+    expected = next(iter(given.values())).dense()
+    expected[4:8] += next(iter(part.values())).dense()
+    assert torch.allclose(total.dense(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_what_is_written_is_read_again(naming):
+    given = rename(
+        layers(
+            "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q",
+            "lora_te_text_model_encoder_layers_0_mlp_fc1",
+        ),
+        naming,
+    )
+    read = read_layers(write_layers(given, torch.float32))
+    assert not read.foreign and read.layers.keys() == given.keys()
+    for name, layer in given.items():
+        assert torch.equal(read.layers[name].dense(), layer.dense())
+
+
+def test_text_encoders_are_numbered_where_there_are_two():
+    unet = "lora_unet_down_blocks_2_attentions_0_transformer_blocks_0_attn1_to_q"
+    encoder = "text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1"
+    assert "lora_te_text_model_encoder_layers_0_mlp_fc1" in rename(layers(unet, encoder), "kohya")
+    sdxl = unet.replace("transformer_blocks_0", "transformer_blocks_9")
+    assert "lora_te1_text_model_encoder_layers_0_mlp_fc1" in rename(layers(sdxl, encoder), "kohya")
+
+
+def test_the_encoder_of_stable_diffusion_2_is_told_by_its_width():
+    given = layers("lora_te_text_model_encoder_layers_0_self_attn_q_proj", rows=1024, columns=1024)
+    (name,) = rename(given, "ComfyUI")
+    assert name.startswith("text_encoders.clip_h.")
+
+
+def test_norms_of_text_encoders_keep_the_one_name_that_is_read():
+    name = "text_encoders.clip_l.transformer.text_model.encoder.layers.0.layer_norm1"
+    assert list(rename({name: Layer(full=torch.ones(768))}, "kohya")) == [name]
+    with pytest.raises(ValueError, match="no known diffusers name"):
+        rename({name: Layer(full=torch.ones(768))}, "diffusers")
+
+
+def test_t5_is_the_third_encoder_whatever_its_number():
+    (name,) = rename(layers("lora_te2_encoder_block_0_layer_0_SelfAttention_q"), "ComfyUI")
+    assert name == "text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q"
+
+
+@pytest.mark.parametrize(
+    ("names", "naming", "message"),
+    [
+        (["lora_unet_mystery_0"], "kohya", "lora_unet_mystery_0 has no known kohya name"),
+        (["lora_te3_encoder_block_0_layer_0_SelfAttention_q"], "diffusers", "has no known diffusers name"),
+        (["lora_unet_blocks_0_self_attn_q"], "diffusers", "Wan has no diffusers names that ComfyUI reads"),
+        (["lora_unet_mid_block_attentions_0_proj_in"], "A1111", "There is no naming A1111"),
+    ],
+)
+def test_what_has_no_name_is_refused(names, naming, message):
+    with pytest.raises(ValueError, match=message):
+        rename(layers(*names), naming)
+
+
+def test_what_has_no_name_may_keep_its_own():
+    given = layers("lora_unet_double_blocks_0_img_attn_proj", "diffusion_model.double_blocks.0.mystery")
+    names = list(rename(given, "diffusers", keep_unknown=True))
+    assert sorted(names) == [
+        "diffusion_model.double_blocks.0.mystery",
+        "transformer.transformer_blocks.0.attn.to_out.0",
+    ]
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_norms_of_flux_keep_the_name_that_every_version_reads(naming):
+    given = {"transformer.transformer_blocks.0.attn.norm_q": Layer(full=torch.ones(4))}
+    assert list(rename(given, naming)) == list(given)
+
+
+def test_the_architecture_is_told_from_most_names():
+    assert architecture_of(["lora_unet_double_blocks_19_img_mlp_0"]).name == "HunyuanVideo"
+    assert architecture_of(["lora_unet_double_blocks_18_img_mlp_0", "x"]).name == "Flux"
+    assert architecture_of(["lora_te1_text_model_encoder_layers_0_mlp_fc1"]) is None
+
+
+def test_mixed_names_follow_no_convention():
+    assert naming_of([name for names in ALIKE for name in names[:1]]) == "kohya"
+    assert naming_of(ALIKE[0]) is None

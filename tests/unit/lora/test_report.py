@@ -1,0 +1,31 @@
+"""The number of parameters in the report of a LoRA."""
+
+import torch
+
+from delta.lora.file import LoraModel
+from delta.lora.report import count_parameters, lora_report
+
+UNET = {
+    "lora_unet_mid_block_attentions_0_proj_in.lora_up.weight": torch.ones(6, 2),
+    "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight": torch.ones(2, 4),
+    "lora_unet_mid_block_attentions_0_proj_in.alpha": torch.tensor(2.0),
+    "lora_unet_mid_block_attentions_0_proj_in.diff_b": torch.ones(6),
+}
+TEXT = {
+    "lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight": torch.ones(3, 1),
+    "lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight": torch.ones(1, 3),
+}
+
+
+def test_alphas_and_foreign_tensors_do_not_count():
+    assert count_parameters(LoraModel(UNET | {"optimizer.state": torch.ones(99)})) == (26, 26)
+    assert count_parameters(LoraModel(UNET | TEXT)) == (32, 26)
+
+
+def test_the_report_compares_with_the_base_model():
+    assert "\nparameters: 26\n" in lora_report(LoraModel(UNET))[0]
+    assert "\nparameters: 26, 0.26 % of the base model's 10,000\n" in lora_report(LoraModel(UNET), 10_000)[0]
+    assert (
+        "\nparameters: 32, of these 26 for the diffusion model, 0.26 % of the base model's 10,000\n"
+        in lora_report(LoraModel(UNET | TEXT), 10_000)[0]
+    )

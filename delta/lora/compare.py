@@ -22,6 +22,7 @@ from ..files.adapter_names import naming
 from ..linear_algebra.factors import LowRank, small_problems
 from ..linear_algebra.rank import energy
 from ..progress import Step
+from .file import left_out
 from .sources import MergeInput, Source, alike, read_sources
 
 # The directions that hold this share of a layer's energy stand for the layer; the rest is mostly noise of the training.
@@ -243,8 +244,9 @@ def _report(
     for letter, row, source, compared in zip(ascii_uppercase, inputs, sources, updates):
         rules = f", blocks {row.block_weights}" if row.block_weights else ""
         lines.append(f"{letter}: {row.model.name}, model {row.strength_model:g}, clip {row.strength_clip:g}{rules}")
-        if left_out := len(source) - len(compared):
-            lines.append(f"   {left_out} layers not compared (bias, norm, dense or strength 0)")
+        if others := len(source) - len(compared):
+            lines.append(f"   {others} layers not compared (bias, norm, dense or strength 0)")
+        lines += [f"   {line}" for line in left_out(row.model)]
     for pair in pairs:
         lines += ["", *verdict(pair)]
     for pair in pairs:

@@ -204,7 +204,7 @@ def test_chance_alone_is_not_notable():
         ([], "takes 2 to 26 LoRAs, not 0"),
         ([(A, 1.0, 1.0)], "takes 2 to 26 LoRAs, not 1"),
         ([(A, 1.0, 1.0)] * 27, "takes 2 to 26 LoRAs, not 27"),
-        ([(A, 1.0, 1.0), (LoraModel({}, name="empty"), 1.0, 1.0)], "empty has no low-rank layer"),
+        ([(A, 1.0, 1.0), (LoraModel({}, name="empty"), 1.0, 1.0)], "empty holds no LoRA tensors"),
         ([(A, 1.0, 1.0), (B, 0.0, 0.0)], "B has no low-rank layer at a strength other than 0"),
         ([(A, 1.0, 1.0), (lora("C", {f"{OUTPUT_1}.diff": torch.ones(4, 4)}), 1.0, 1.0)], "C has no low-rank layer"),
         (
@@ -234,3 +234,11 @@ def test_an_update_of_nothing_meets_none():
     silent = lora("C", layer(OUTPUT_1, 0 * E1, E1), layer(MIDDLE, E1, E1))
     (found,) = compare_loras([(B, 1.0, 1.0), (silent, 1.0, 1.0)]).pairs
     assert list(found.blocks) == ["middle"]
+
+
+def test_layers_that_need_their_weight_are_named_and_the_others_compared():
+    dora = {f"{MIDDLE}.lora_up.weight": E1[:, None], f"{MIDDLE}.lora_down.weight": E1[None], f"{MIDDLE}.dora_scale": E1}
+    mixed = LoraModel(lora("D", layer(OUTPUT_1, E1, E1)) | dora, name="D")
+    found = compare_loras([(A, 1.0, 1.0), (mixed, 1.0, 1.0)])
+    assert list(found.pairs[0].blocks) == ["output.1"]
+    assert f"\n   left out: {MIDDLE} is DoRA: its update depends on the weight" in found.report

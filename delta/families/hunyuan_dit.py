@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, own
+from .record import Family, HostModel, bare, own
 
 FAMILY = Family(
     "HunyuanDiT",
@@ -17,10 +17,14 @@ FAMILY = Family(
             "{extra_embedder,mlp_t5}.{0,2}",
             "final_layer.adaLN_modulation.1",
             "final_layer.linear",
-            "pooler.{c_proj,k_proj,positional_embedding,q_proj,v_proj}",
-            "{style_embedder,text_embedding_padding}",
+            "pooler.{c_proj,k_proj,q_proj,v_proj}",
+            "style_embedder",
             "t_embedder.mlp.{0,2}",
             "x_embedder.proj",
+        ),
+        *bare(
+            "pooler.positional_embedding",
+            "text_embedding_padding",
         ),
     ),
     host=HostModel("HunyuanDiT", {"image_model": "hydit", "depth": 4, "hidden_size": 1408, "mlp_ratio": 4.3637}),

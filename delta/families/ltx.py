@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, own
+from .record import Family, HostModel, bare, own
 
 FAMILY = Family(
     "LTX-Video",
@@ -13,11 +13,14 @@ FAMILY = Family(
             "adaln_single.emb.timestep_embedder.{linear_1,linear_2}",
             "adaln_single.linear",
             "caption_projection.{linear_1,linear_2}",
-            "{patchify_proj,proj_out,scale_shift_table}",
+            "{patchify_proj,proj_out}",
             "transformer_blocks.#.{attn1,attn2}.{k_norm,q_norm,to_k,to_q,to_v}",
             "transformer_blocks.#.{attn1,attn2}.to_out.0",
             "transformer_blocks.#.ff.net.0.proj",
             "transformer_blocks.#.ff.net.2",
+        ),
+        *bare(
+            "scale_shift_table",
             "transformer_blocks.#.scale_shift_table",
         ),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, own
+from .record import Family, HostModel, bare, own
 
 FAMILY = Family(
     "LTX-2",
@@ -12,21 +12,24 @@ FAMILY = Family(
             "{adaln_single,audio_adaln_single,audio_prompt_adaln_single,av_ca_a2v_gate_adaln_single,av_ca_audio_scale_shift_adaln_single,av_ca_v2a_gate_adaln_single,av_ca_video_scale_shift_adaln_single,prompt_adaln_single}.emb.timestep_embedder.{linear_1,linear_2}",
             "{adaln_single,audio_adaln_single,audio_prompt_adaln_single,av_ca_a2v_gate_adaln_single,av_ca_audio_scale_shift_adaln_single,av_ca_v2a_gate_adaln_single,av_ca_video_scale_shift_adaln_single,prompt_adaln_single}.linear",
             "{audio_caption_projection,caption_projection}.{linear_1,linear_2}",
-            "{audio_embeddings_connector,video_embeddings_connector}.learnable_registers",
             "audio_embeddings_connector.transformer_1d_blocks.#.attn1.{k_norm,q_norm,to_k,to_q,to_v}",
             "audio_embeddings_connector.transformer_1d_blocks.#.attn1.to_out.0",
             "audio_embeddings_connector.transformer_1d_blocks.#.ff.net.0.proj",
             "audio_embeddings_connector.transformer_1d_blocks.#.ff.net.2",
-            "{audio_patchify_proj,audio_proj_out,audio_scale_shift_table,patchify_proj,proj_out,scale_shift_table}",
+            "{audio_patchify_proj,audio_proj_out,patchify_proj,proj_out}",
             "transformer_blocks.#.{attn1,attn2,audio_attn1,audio_attn2,audio_to_video_attn,video_to_audio_attn}.{k_norm,q_norm,to_gate_logits,to_k,to_q,to_v}",
             "transformer_blocks.#.{attn1,attn2,audio_attn1,audio_attn2,audio_to_video_attn,video_to_audio_attn}.to_out.0",
             "transformer_blocks.#.{audio_ff,ff}.net.0.proj",
             "transformer_blocks.#.{audio_ff,ff}.net.2",
-            "transformer_blocks.#.{audio_prompt_scale_shift_table,audio_scale_shift_table,prompt_scale_shift_table,scale_shift_table,scale_shift_table_a2v_ca_audio,scale_shift_table_a2v_ca_video}",
             "video_embeddings_connector.transformer_1d_blocks.#.attn1.{k_norm,q_norm,to_k,to_q,to_v}",
             "video_embeddings_connector.transformer_1d_blocks.#.attn1.to_out.0",
             "video_embeddings_connector.transformer_1d_blocks.#.ff.net.0.proj",
             "video_embeddings_connector.transformer_1d_blocks.#.ff.net.2",
+        ),
+        *bare(
+            "{audio_embeddings_connector,video_embeddings_connector}.learnable_registers",
+            "{audio_scale_shift_table,scale_shift_table}",
+            "transformer_blocks.#.{audio_prompt_scale_shift_table,audio_scale_shift_table,prompt_scale_shift_table,scale_shift_table,scale_shift_table_a2v_ca_audio,scale_shift_table_a2v_ca_video}",
         ),
     ),
     host=HostModel(

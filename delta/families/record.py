@@ -24,13 +24,14 @@ class Weight(NamedTuple):
 
     comfy: its path in ComfyUI; parts: the diffusers modules that hold its rows, in order; shares: how many rows each
     part has, in units that they have in common; swapped: whether diffusers stores the two halves of the rows the other
-    way round.
+    way round; bare: whether the parameter is called by its path, without `.weight`.
     """
 
     comfy: str
     parts: tuple[str, ...] = ()
     shares: tuple[int, ...] = (1,)
     swapped: bool = False
+    bare: bool = False
 
     def of_block(self, numbers: Sequence[str]) -> Weight:
         """The weight of the blocks of these numbers."""
@@ -137,6 +138,11 @@ def flat(path: str) -> str:
 def own(*paths: str) -> tuple[Weight, ...]:
     """Rows of weights that have ComfyUI's paths only."""
     return tuple(Weight(path) for given in paths for path in alternatives(given))
+
+
+def bare(*paths: str) -> tuple[Weight, ...]:
+    """Rows of parameters that are no `.weight` of a layer: tables and tokens."""
+    return tuple(weight._replace(bare=True) for weight in own(*paths))
 
 
 def same(*paths: str) -> tuple[Weight, ...]:

@@ -45,15 +45,11 @@ def spelling(name: str) -> Spelling:
 def families() -> tuple[Family, ...]:
     """Every record: FAMILY or FAMILIES of every module of this package, by name."""
     found: list[Family] = []
-    for module in pkgutil.iter_modules(__path()):
+    for module in pkgutil.iter_modules(importlib.import_module(__package__).__path__):
         loaded = importlib.import_module(f"{__package__}.{module.name}")
-        found += getattr(loaded, "FAMILIES", ())
-        found += [loaded.FAMILY] if hasattr(loaded, "FAMILY") else []
+        given = (*getattr(loaded, "FAMILIES", ()), getattr(loaded, "FAMILY", None))
+        found += [family for family in given if isinstance(family, Family)]
     return tuple(sorted(found, key=lambda family: family.name))
-
-
-def __path() -> list[str]:
-    return list(importlib.import_module(__package__).__path__)
 
 
 def family_named(name: str) -> Family | None:

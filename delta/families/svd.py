@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, own
+from .record import Family, HostModel, bare, own
 
 FAMILY = Family(
     "SVD",
@@ -14,7 +14,6 @@ FAMILY = Family(
             "input_blocks.#.0.in_layers.{0,2}",
             "input_blocks.#.0.{op,skip_connection}",
             "input_blocks.#.0.out_layers.{0,3}",
-            "input_blocks.#.{0,1}.time_mixer.mix_factor",
             "input_blocks.#.0.time_stack.emb_layers.1",
             "input_blocks.#.0.time_stack.in_layers.{0,2}",
             "input_blocks.#.0.time_stack.out_layers.{0,3}",
@@ -34,7 +33,6 @@ FAMILY = Family(
             "middle_block.#.{in_layers,time_pos_embed}.{0,2}",
             "middle_block.#.{norm,proj_in,proj_out}",
             "middle_block.#.out_layers.{0,3}",
-            "middle_block.#.time_mixer.mix_factor",
             "middle_block.#.{time_stack,transformer_blocks}.0.{attn1,attn2}.{to_k,to_q,to_v}",
             "middle_block.#.time_stack.0.{attn1,attn2}.to_out.0",
             "middle_block.#.time_stack.0.{ff,ff_in}.net.0.proj",
@@ -52,7 +50,6 @@ FAMILY = Family(
             "output_blocks.#.0.in_layers.{0,2}",
             "output_blocks.#.0.out_layers.{0,3}",
             "output_blocks.#.0.skip_connection",
-            "output_blocks.#.{0,1}.time_mixer.mix_factor",
             "output_blocks.#.0.time_stack.emb_layers.1",
             "output_blocks.#.0.time_stack.in_layers.{0,2}",
             "output_blocks.#.0.time_stack.out_layers.{0,3}",
@@ -68,6 +65,11 @@ FAMILY = Family(
             "output_blocks.#.1.transformer_blocks.0.ff.net.2",
             "output_blocks.#.1.transformer_blocks.0.{norm1,norm2,norm3}",
             "output_blocks.#.2.conv",
+        ),
+        *bare(
+            "input_blocks.#.{0,1}.time_mixer.mix_factor",
+            "middle_block.#.time_mixer.mix_factor",
+            "output_blocks.#.{0,1}.time_mixer.mix_factor",
         ),
     ),
     host=HostModel(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, own
+from .record import Family, HostModel, bare, own
 
 FAMILY = Family(
     "Wan",
@@ -16,20 +16,18 @@ FAMILY = Family(
             "blocks.#.audio_cross_attn_wrapper.norm1_audio",
             "blocks.#.cross_attn.{k,k_img,norm_k,norm_k_img,norm_q,o,q,v,v_img}",
             "{blocks,vace_blocks}.#.ffn.{0,2}",
-            "blocks.#.{modulation,norm3}",
+            "blocks.#.norm3",
             "blocks.#.self_attn.{k,norm_k,norm_q,o,q,v}",
             "casual_audio_encoder.encoder.{conv1_global,conv1_local,conv2,conv3}.conv",
-            "casual_audio_encoder.encoder.{final_linear,padding_tokens}",
-            "casual_audio_encoder.weights",
+            "casual_audio_encoder.encoder.final_linear",
             "{cond_encoder,music_projection,patch_embedding,patch_embedding_global,patch_embedding_mask,patch_embedding_pose,pose_patch_embedding,ref_conv,trainable_cond_mask,vace_patch_embedding}",
             "control_adapter.conv",
             "control_adapter.residual_blocks.0.{conv1,conv2}",
             "face_adapter.fuser_blocks.#.{k_norm,linear1_kv,linear1_q,linear2,q_norm}",
             "face_encoder.{conv1_local,conv2,conv3}.conv",
-            "face_encoder.{out_proj,padding_tokens}",
+            "face_encoder.out_proj",
             "frame_packer.{proj,proj_2x,proj_4x}",
-            "{head,head_global}.{head,modulation}",
-            "img_emb.emb_pos",
+            "{head,head_global}.head",
             "{img_emb,img_emb_refimage}.proj.{0,1,3,4}",
             "motion_encoder.dec.direction",
             "motion_encoder.enc.fc.{0,1,2,3,4}",
@@ -42,8 +40,16 @@ FAMILY = Family(
             "music_encoder.#.self_attn.{k_proj,out_proj,q_proj,v_proj}",
             "{text_embedding,time_embedding}.{0,2}",
             "time_projection.1",
-            "vace_blocks.#.{after_proj,before_proj,modulation,norm3}",
+            "vace_blocks.#.{after_proj,before_proj,norm3}",
             "vace_blocks.#.{cross_attn,self_attn}.{k,norm_k,norm_q,o,q,v}",
+        ),
+        *bare(
+            "{blocks,vace_blocks}.#.modulation",
+            "casual_audio_encoder.encoder.padding_tokens",
+            "casual_audio_encoder.weights",
+            "face_encoder.padding_tokens",
+            "{head,head_global}.modulation",
+            "img_emb.emb_pos",
         ),
     ),
     host=HostModel(

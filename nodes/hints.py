@@ -17,9 +17,9 @@ from ..delta.hints.seg_painter import UNLABELLED, paint_class
 from ..delta.hints.segmentation import COLOURS, METHODS, segment
 from ..delta.hints.soft_edge import soft_edge
 from ..delta.hints.straight_lines import straight_lines
+from . import menu
 from .host import run
 
-CATEGORY = "StyleDelta/hints"
 MAX_SIZE = 8192
 
 
@@ -79,7 +79,7 @@ class Canny(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaCanny",
             display_name="Canny Hint",
-            category=CATEGORY,
+            category=menu.HINTS,
             description="Draws the edges of a picture as white lines of 1 pixel. Outlines are closed, and thresholds fit the "
             "picture by themselves.",
             inputs=[
@@ -131,7 +131,7 @@ class SoftEdge(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaSoftEdge",
             display_name="Soft Edge Hint",
-            category=CATEGORY,
+            category=menu.HINTS,
             description="Draws the outlines of forms as soft white lines, much as HED and PiDiNet do, and leaves out dense "
             "texture. Computed from gradients, without a model, so it does not know what is an object.",
             inputs=[
@@ -165,7 +165,7 @@ class LineArt(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaLineArt",
             display_name="Line Art Hint",
-            category=CATEGORY,
+            category=menu.HINTS,
             description="Draws dark lines and the dark side of edges as clean white strokes that follow the forms. Takes "
             "drawings and photos.",
             inputs=[
@@ -201,7 +201,7 @@ class Scribble(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaScribble",
             display_name="Scribble Hint",
-            category=CATEGORY,
+            category=menu.HINTS,
             description="Draws the main lines of a picture as thick white strokes of one width, as if by marker. It leaves a "
             "model more freedom than line art does.",
             inputs=[
@@ -235,7 +235,7 @@ class StraightLines(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaStraightLines",
             display_name="Straight Lines Hint",
-            category=CATEGORY,
+            category=menu.HINTS,
             description="Draws the straight lines of rooms and buildings as thin white lines, much as M-LSD does. The same "
             "picture always gives the same lines.",
             inputs=[
@@ -276,7 +276,7 @@ class Segmentation(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaSegmentation",
             display_name="Segmentation (Unlabelled)",
-            category=CATEGORY,
+            category=menu.HINTS,
             description="Divides a picture into flat regions by colour. The regions have no names: segmentation models read "
             "the colours of ADE20K classes, for which there is Segmentation Painter.",
             inputs=[
@@ -328,7 +328,7 @@ class SegPainter(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaSegPainter",
             display_name="Segmentation Painter",
-            category=CATEGORY,
+            category=menu.HINTS,
             description="Paints a mask in the colour that segmentation models know a class of ADE20K by. Chain several to "
             "build a map; later ones cover earlier ones.",
             inputs=[

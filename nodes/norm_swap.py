@@ -14,13 +14,13 @@ from ..delta.lora.file import merged_metadata
 from ..delta.norms.difference import NormDelta, choose_norms, explained_share, extract_norms, mix, to_lora
 from ..delta.norms.job import extract_norms_job, norm_charts, norm_report, recipe_of_mix, share_lines
 from ..delta.style_network.palette import read_palette, shares
+from . import menu
 from .host import folders, patches, run, sampling
 from .host import loras as host_loras
 from .host import weights as host_weights
 from .inputs import MODELS, amount_input, chosen_tiers, tier_inputs
 from .report import plot, report_ui
 
-CATEGORY = "StyleDelta/norms"
 BASE = "base model"
 PaletteType = io.Custom("STYLEDELTA_NORM_PALETTE")
 
@@ -57,7 +57,7 @@ class ExtractNorms(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaExtractNorms",
             display_name="Extract Norms",
-            category=CATEGORY,
+            category=menu.NORMS,
             description="Takes the norm parameters of a styled model minus those of its base: a style in a file of 0.4 to 3 MB. "
             "It holds colour, contrast and some texture, not lines or subjects.",
             inputs=[
@@ -89,7 +89,7 @@ class ExtractNormsFiles(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaExtractNormsFiles",
             display_name="Extract Norms from Files",
-            category=CATEGORY,
+            category=menu.NORMS,
             description="As Extract Norms, from two model files. Only the norm parameters are read, which takes a second or two "
             "for files of any size.",
             inputs=[
@@ -156,7 +156,7 @@ class NormSwap(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaNormSwap",
             display_name="Norm Swap",
-            category=CATEGORY,
+            category=menu.NORMS,
             description="Gives a model the norm parameters of another one, or of a norm style. Related models only; files trained "
             "as norms are the best styles, differences of ordinary fine-tunes are partial.",
             inputs=[
@@ -226,7 +226,7 @@ class MixNorms(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaMixNorms",
             display_name="Mix Norms",
-            category=CATEGORY,
+            category=menu.NORMS,
             description="Mixes up to four norm styles by their weights, as conditional instance normalisation interpolates between "
             "its styles, and puts the mix on a model.",
             inputs=[
@@ -281,7 +281,7 @@ class NormPalette(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaNormPalette",
             display_name="Norm Style Palette",
-            category=CATEGORY,
+            category=menu.NORMS,
             description="Mixes up to four norm style files on a pad and puts the mix on a model, as Mix Norms does with norm "
             "styles of other nodes.",
             inputs=[
@@ -321,7 +321,7 @@ class NormReport(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaNormReport",
             display_name="Norm Report",
-            category=CATEGORY,
+            category=menu.NORMS,
             description="Shows which norm parameters a style moves and how far, and what share of a styled model's effect they "
             "explain, before anything is sampled.",
             inputs=[

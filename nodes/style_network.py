@@ -10,12 +10,10 @@ from ..delta.style_network.network import Strength, StyleNetwork, stylize
 from ..delta.style_network.params import StyleParams, extend
 from ..delta.style_network.sheet import PAINTED_SIDE, style_sheet
 from ..delta.style_network.vector_files import load_style, save_style
+from . import menu
 from .host import folders, run
-from .inputs import filename_prefix_input
+from .inputs import NetworkType, StyleType, filename_prefix_input
 
-CATEGORY = "StyleDelta/style network"
-NetworkType = io.Custom("STYLE_NETWORK")
-StyleType = io.Custom("STYLE_PARAMS")
 # Float32 maps that live at once at full resolution, for making room on the device.
 WORKING_BYTES_PER_PIXEL = 600
 
@@ -48,7 +46,7 @@ class LoadStyleNetwork(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaLoadStyleNetwork",
             display_name="Load Style Network",
-            category=CATEGORY,
+            category=menu.STYLE_NETWORK,
             description="Loads a network that paints a picture in a style: 26 built-in styles, any picture as style, "
             "or a network file from models/style_networks.",
             inputs=[
@@ -82,7 +80,7 @@ class SaveStyleNetwork(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaSaveStyleNetwork",
             display_name="Save Style Network",
-            category=CATEGORY,
+            category=menu.STYLE_NETWORK,
             description="Writes a style network, with all its styles, as one safetensors file in the output folder. "
             "It converts fast-neural-style state dicts to the documented layout.",
             inputs=[
@@ -106,7 +104,7 @@ class StylePick(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaStylePick",
             display_name="Pick Style",
-            category=CATEGORY,
+            category=menu.STYLE_NETWORK,
             description="Takes one of the network's own styles: its gamma and beta vectors. Chain several to mix styles.",
             inputs=[
                 NetworkType.Input("style_network", tooltip="A network with a style table."),
@@ -141,7 +139,7 @@ class StyleFromImage(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaStyleFromImage",
             display_name="Style From Image",
-            category=CATEGORY,
+            category=menu.STYLE_NETWORK,
             description="Takes the style of any picture: 100 numbers that become gamma and beta. "
             "Needs the any-picture network.",
             inputs=[
@@ -174,7 +172,7 @@ class SaveStyle(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaSaveStyle",
             display_name="Save Style",
-            category=CATEGORY,
+            category=menu.STYLE_NETWORK,
             description="Writes a style or a mix as one small file in the output folder: the 100-number style vector "
             "where it came from pictures, gamma and beta otherwise.",
             inputs=[
@@ -198,7 +196,7 @@ class LoadStyle(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaLoadStyle",
             display_name="Load Style",
-            category=CATEGORY,
+            category=menu.STYLE_NETWORK,
             description="Loads a style saved by Save Style, without the picture that it came from.",
             inputs=[
                 NetworkType.Input("style_network", tooltip="The network that the style was saved for."),
@@ -248,7 +246,7 @@ class Stylize(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaStylize",
             display_name="Stylize",
-            category=CATEGORY,
+            category=menu.STYLE_NETWORK,
             description="Paints a picture of any size in a style. With a mask and a second style, two styles share the "
             "picture; with a mask alone, the picture stays where the mask is black.",
             inputs=[
@@ -328,7 +326,7 @@ class StyleSheet(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaStyleSheet",
             display_name="Style Sheet",
-            category=CATEGORY,
+            category=menu.STYLE_NETWORK,
             description="Paints one picture in every style of a network and lays the results out with their numbers.",
             inputs=[
                 NetworkType.Input("style_network", tooltip="A network with a style table."),

@@ -6,11 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import comfy.lora
-import comfy.lora_convert
 import comfy.model_management
 import comfy.model_patcher
-import comfy.utils
-import comfy.weight_adapter
 import torch
 
 from ...delta.extraction.extract import Pair, compare

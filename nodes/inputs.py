@@ -18,7 +18,7 @@ RankType = io.Custom("RANK_POLICY")
 StackType = io.Custom("LORA_STACK")
 NetworkType = io.Custom("STYLE_NETWORK")
 StyleType = io.Custom("STYLE_PARAMS")
-# A text, which js/lora_rows.js shows as a list.
+# A text, which js/rows/lora_rows.js shows as a list.
 LoraRowsType = io.Custom("STYLEDELTA_LORA_ROWS")
 MODELS = 4
 DEVICES = ("auto", "cpu")

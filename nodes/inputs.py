@@ -159,3 +159,32 @@ def chosen_tiers(norms: bool, modulation: bool, qk_norms: bool) -> tuple[str, ..
     if not chosen:
         raise ValueError(f"All kinds of norm parameters are switched off. Switch on one of: {', '.join(TIERS)}.")
     return chosen
+
+
+def norm_rules_input() -> io.Input:
+    """Which norm parameters change, and how far."""
+    return io.String.Input(
+        "block_weights",
+        default="",
+        multiline=True,
+        tooltip="Factors by block or module name, such as `input=0, middle=0.5, output.3-8=1`. The last rule that matches a "
+        "parameter decides; `*=0` first switches everything else off. The plot shows the block names of the model.",
+    )
+
+
+def norm_lora_output() -> io.Output:
+    """Differences of norm parameters as a LoRA."""
+    return io.LoraModel.Output(
+        display_name="lora_model",
+        tooltip="The differences, for Save LoRA and LoRA loaders. ComfyUI's own loaders leave out the tables of Wan and LTX.",
+    )
+
+
+def norm_report_outputs() -> list[io.Output]:
+    """What a node tells of the norm parameters that it changes."""
+    return [
+        io.String.Output(
+            display_name="report", tooltip="What changes by kind, what moved most, and what was left out."
+        ),
+        io.Image.Output(display_name="plot", tooltip="How far each block moved."),
+    ]

@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..delta.extraction.extract import compare
 from ..delta.extraction.job import extract_job, settings_key
+from ..delta.extraction.pair import compare
 from ..delta.extraction.store import open_store
 from ..delta.files.checkpoint import Checkpoint
 from ..delta.linear_algebra.rank import RankChoice

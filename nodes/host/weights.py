@@ -10,7 +10,7 @@ import comfy.model_management
 import comfy.model_patcher
 import torch
 
-from ...delta.extraction.extract import Pair, compare
+from ...delta.extraction.pair import Pair, compare
 from ...delta.files.stored_weight import SIDE_ENDINGS, StoredWeight
 from ...delta.linear_algebra.noise import arithmetic_variance, stored_variance
 

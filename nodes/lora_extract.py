@@ -6,14 +6,14 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..delta.extraction.extract import compare
 from ..delta.extraction.job import extract_job, settings_key
+from ..delta.extraction.pair import compare
 from ..delta.extraction.store import open_store
 from ..delta.files.checkpoint import Checkpoint
 from ..delta.linear_algebra.rank import RankChoice
+from . import menu
 from .host import folders, run, weights
 from .inputs import extraction_settings, noise_and_device_inputs, rank_policy_input
-from .lora_stack import CATEGORY
 from .report import plot, report_ui
 
 
@@ -62,7 +62,7 @@ class ExtractLora(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaExtractLora",
             display_name="Extract LoRA",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Makes a LoRA of the difference between two loaded models, patches included: what you see is what "
             "is saved.",
             inputs=[
@@ -106,7 +106,7 @@ class ExtractLoraFiles(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaExtractLoraFiles",
             display_name="Extract LoRA from Files",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Makes a LoRA of the difference between two model files, weight by weight: neither is loaded. A run "
             "that was interrupted goes on where it stopped.",
             inputs=[

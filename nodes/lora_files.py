@@ -11,9 +11,9 @@ from ..delta.lora.naming import NAMINGS
 from ..delta.lora.report import lora_report
 from ..delta.lora.save import AS_IT_IS, DTYPES, save_lora
 from ..delta.lora.stack import StackEntry, format_report
+from . import menu
 from .host import folders, loras, run, weights
 from .inputs import MODELS, StackType, filename_prefix_input, gather_loras, lora_name_input, strength_input
-from .lora_stack import CATEGORY, Target
 from .report import plot, report_ui
 
 
@@ -23,7 +23,7 @@ class LoadLora(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaLoadLora",
             display_name="Load LoRA File",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Loads a LoRA file as LORA_MODEL, with its metadata, for merging, resizing and saving.",
             inputs=[lora_name_input()],
             outputs=[io.LoraModel.Output(display_name="lora_model", tooltip="The LoRA's tensors.")],
@@ -44,7 +44,7 @@ class ApplyLora(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaApplyLora",
             display_name="Apply LoRA Model",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Applies a LORA_MODEL to a model and its text encoder, and reports what matched.",
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model."),
@@ -66,7 +66,7 @@ class ApplyLora(io.ComfyNode):
     def execute(
         cls, model: Any, lora_model: dict, strength_model: float, strength_clip: float, clip: Any | None = None
     ) -> io.NodeOutput:
-        target = Target(model, clip)
+        target = loras.Target(model, clip)
         entry = StackEntry(loras.as_lora_model(lora_model).name, strength_model, strength_clip)
         report = target.apply(entry, lora_model)
         return io.NodeOutput(target.model, target.clip, format_report([report]))
@@ -78,7 +78,7 @@ class SaveLora(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaSaveLora",
             display_name="Save LoRA",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Writes a LORA_MODEL as a safetensors file in the output folder, reads it back and compares every "
             "layer before it reports success.",
             inputs=[
@@ -122,7 +122,7 @@ class LoraReport(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaLoraReport",
             display_name="LoRA Report",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Shows what a LoRA does: singular values, energy per block, ranks, parameters and size.",
             inputs=[
                 io.LoraModel.Input("lora_model", tooltip="The LoRA to look into."),
@@ -152,7 +152,7 @@ class CompareLoras(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaCompareLoras",
             display_name="Compare LoRAs",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Tells before stacking whether LoRAs get along: how far their directions coincide in each block, and "
             "whether they add up or cancel.",
             inputs=[

@@ -14,6 +14,7 @@ from ..delta.lora.file import LoraModel
 from ..delta.lora.merge_job import merge_job, method_help, resize_job
 from ..delta.lora.size_preview import size_preview
 from ..delta.lora.sources import MergeInput
+from . import menu
 from .host import loras, run
 from .inputs import (
     MODELS,
@@ -25,7 +26,6 @@ from .inputs import (
     rank_policy_input,
     strength_input,
 )
-from .lora_stack import CATEGORY
 from .report import plot, report_ui
 
 
@@ -57,7 +57,7 @@ class RankPolicy(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaRankPolicy",
             display_name="Rank Policy",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Says how the rank of each layer is chosen: a fixed rank, a share of the energy, an error, the bend "
             "of the spectrum, or a file size for all layers together.",
             inputs=[
@@ -104,7 +104,7 @@ class MergeLoras(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaMergeLoras",
             display_name="Merge LoRAs",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Merges LoRAs of any format, rank and alpha into one. The linear method at full rank equals stacking "
             "them; the report tells what every other choice costs.",
             inputs=[
@@ -186,7 +186,7 @@ class ResizeLora(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaResizeLora",
             display_name="Resize LoRA",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Lowers the rank of a LoRA exactly: each layer becomes the best one of its new rank.",
             inputs=[
                 io.LoraModel.Input("lora_model", tooltip="The LoRA to resize."),
@@ -209,7 +209,7 @@ class SizePreview(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaSizePreview",
             display_name="LoRA Size Preview",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Shows what a LoRA would weigh and lose at lower ranks, before Resize LoRA makes it smaller.",
             inputs=[io.LoraModel.Input("lora_model", tooltip="The LoRA that is to become smaller.")],
             outputs=[
@@ -237,7 +237,7 @@ class BakeBlockWeights(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaBakeBlockWeights",
             display_name="Bake Block Weights",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Multiplies strengths and block weights into a LoRA, so that every loader of every program applies "
             "them. Layers that are switched off are left out.",
             inputs=[

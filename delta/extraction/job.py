@@ -17,18 +17,8 @@ from ..lora.costs import BYTES_PER_NUMBER, Job, LayerCost, cost_report
 from ..lora.file import LoraModel, merged_metadata, write_layers
 from ..lora.naming import usual_names
 from ..progress import Step
-from .extract import (
-    Difference,
-    Extracted,
-    Pair,
-    Settings,
-    Store,
-    extract,
-    is_matrix,
-    layer_signal,
-    noise_rank,
-    path_of,
-)
+from .extract import Difference, Extracted, Settings, Store, extract, is_matrix, layer_signal, noise_rank, path_of
+from .pair import Pair
 
 # Blocks whose spectra are drawn: those that change most.
 DRAWN = 6

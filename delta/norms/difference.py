@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ..blocks.paths import weight_path
 from ..blocks.rules import BlockWeights
-from ..extraction.extract import Source, is_matrix
+from ..extraction.extract import is_matrix
+from ..extraction.pair import Source
 from ..families.norm_sites import NormSites, find_sites, resolve
 from ..files.checkpoint import common
 from ..lora.adapters import Layer

@@ -8,19 +8,18 @@ from typing import Any, NamedTuple
 
 import comfy.lora
 import comfy.lora_convert
-import comfy.model_management
-import comfy.model_patcher
-import comfy.utils
 import comfy.weight_adapter
 import torch
 
+from ...delta.blocks.rules import parse_block_weights
 from ...delta.families import norm_sites
 from ...delta.files import adapter_names, file_kinds, tensor_files
 from ...delta.lora.adapters import join_name
 from ...delta.lora.file import Bake, LoraModel
-from ...delta.lora.stack import read_stack
+from ...delta.lora.stack import EntryReport, StackEntry, read_stack
 from .folders import file_path
-from .weights import PatchKey, base_weight
+from .patches import add_weighted_patches
+from .weights import PatchKey, base_weight, model_weights
 
 CACHED_BYTES = 2_000_000_000
 
@@ -200,3 +199,49 @@ def _apply_layer(name: str, tensors: dict[str, torch.Tensor], key: str, weight: 
     named = {join_name(name, ending): tensor for ending, tensor in tensors.items()}
     patch = comfy.lora.load_lora(named, {name: key}, log_missing=False)[key]
     return comfy.lora.calculate_weight([(1.0, patch, 1.0, None, None)], weight, key)
+
+
+class Target:
+    """Clones of a model and a text encoder, to which LoRAs are applied."""
+
+    def __init__(self, model: Any, clip: Any | None):
+        self.model, self.clip = model.clone(), None if clip is None else clip.clone()
+        self.key_map = lora_key_map(model, clip)
+        self.model_weights = model_weights(model)
+        self.clip_weights = {} if clip is None else model_weights(clip)
+
+    def apply(self, entry: StackEntry, tensors: dict[str, torch.Tensor]) -> EntryReport:
+        """Patch with one LoRA. Raises ValueError when it does not fit this model."""
+        name, strength_model, strength_clip = entry
+        blocks = parse_block_weights(entry.block_weights)
+        match = match_lora(tensors, self.key_map)
+        needs_clip = []
+        if self.clip is None:
+            needs_clip = [tensor for tensor in match.unmatched if adapter_names.is_text_encoder_name(tensor)]
+        self._check_fit(name, tensors, match, needs_clip)
+        on_model = add_weighted_patches(self.model, match.patches, strength_model, blocks, self.model_weights)
+        on_clip = add_weighted_patches(self.clip, match.patches, strength_clip, blocks, self.clip_weights)
+        switched_off = on_model.switched_off + on_clip.switched_off
+        return EntryReport(
+            entry,
+            on_model.patched,
+            on_clip.patched,
+            switched_off,
+            [tensor for tensor in match.unmatched if tensor not in set(needs_clip)],
+            blocks.unused(on_model.patched + on_clip.patched + switched_off),
+            needs_clip,
+        )
+
+    def _check_fit(self, name: str, tensors: dict, match: LoraMatch, needs_clip: list[str]) -> None:
+        problem = first_misfit(match.patches, self.model_weights | self.clip_weights)
+        unmatched = set(match.unmatched)
+        for_model = [tensor for tensor in tensors if not adapter_names.is_text_encoder_name(tensor)]
+        if for_model and unmatched.issuperset(for_model):
+            problem = f"none of its {len(for_model)} tensors for the diffusion model matches"
+        elif not match.patches and not needs_clip:
+            problem = f"none of its {len(tensors)} tensors matches"
+        if problem:
+            raise ValueError(
+                f"{name} does not fit this model: {problem}. It has {adapter_names.naming(tensors)}; the model is a "
+                f"{type(self.model.model).__name__}. Choose a LoRA that was made for this kind of model."
+            )

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from delta.extraction.extract import Difference, MemoryStore, Pair, Settings, compare, extract, noise_rank
+from delta.extraction.extract import Difference, MemoryStore, Settings, extract, noise_rank
 from delta.extraction.job import extract_job
+from delta.extraction.pair import Pair, compare
 from delta.extraction.store import FolderStore, open_store
 from delta.files.stored_weight import StoredWeight
 from delta.linear_algebra.rank import RankChoice

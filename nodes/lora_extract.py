@@ -13,6 +13,7 @@ from ..delta.files.checkpoint import Checkpoint
 from ..delta.linear_algebra.rank import RankChoice
 from . import menu
 from .host import folders, run, weights
+from .host import names as host_names
 from .inputs import extraction_settings, noise_and_device_inputs, rank_policy_input
 from .report import plot, report_ui
 
@@ -96,6 +97,7 @@ class ExtractLora(io.ComfyNode):
         settings = extraction_settings(rank, conv_rank, biases_and_norms, ignore_noise, device, rank_policy)
         pair = weights.loaded_pair(model, base_model, clip, base_clip)
         job = extract_job(pair, settings, on_step=run.progress(cls.hidden and cls.hidden.unique_id))
+        job = host_names.proven(job, host_names.prover(base_model, base_clip))
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
@@ -161,6 +163,7 @@ class ExtractLoraFiles(io.ComfyNode):
             store.remove()
             raise
         store.remove()
+        job = host_names.proven(job, host_names.prove_by_families)
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 

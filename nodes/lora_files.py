@@ -13,6 +13,7 @@ from ..delta.lora.save import AS_IT_IS, DTYPES, save_lora
 from ..delta.lora.stack import StackEntry, format_report
 from . import menu
 from .host import folders, loras, run, weights
+from .host import names as host_names
 from .inputs import MODELS, StackType, filename_prefix_input, gather_loras, lora_name_input, strength_input
 from .report import plot, report_ui
 
@@ -98,6 +99,15 @@ class SaveLora(io.ComfyNode):
                     tooltip="How layers are named. kohya: read by A1111, Forge, diffusers and ComfyUI. ComfyUI: by ComfyUI's "
                     "own names. diffusers: query, key and value apart. Fused weights are split, and split ones fused, exactly.",
                 ),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="The model that the LoRA is for. It proves that ComfyUI reads every name, and settles what the names "
+                    "alone leave open.",
+                ),
+                io.Clip.Input(
+                    "clip", optional=True, tooltip="The text encoder that the LoRA is for. Used with a model only."
+                ),
             ],
             outputs=[
                 io.String.Output(display_name="path", tooltip="Where the file was written."),
@@ -109,10 +119,19 @@ class SaveLora(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, lora_model: dict, filename_prefix: str, dtype: str, naming: str = AS_IT_IS) -> io.NodeOutput:
+    def execute(
+        cls,
+        lora_model: dict,
+        filename_prefix: str,
+        dtype: str,
+        naming: str = AS_IT_IS,
+        model: Any | None = None,
+        clip: Any | None = None,
+    ) -> io.NodeOutput:
         path = folders.output_path(filename_prefix)
-        model = loras.as_lora_model(lora_model)
-        report = save_lora(model, path, dtype, loras.apply_written, naming, run.progress())
+        names, prove = host_names.model_names(model, clip), host_names.prover(model, clip)
+        given = loras.as_lora_model(lora_model)
+        report = save_lora(given, path, dtype, loras.apply_written, naming, run.progress(), names, prove)
         return io.NodeOutput(path, report, ui=ui.PreviewText(report))
 
 
@@ -193,8 +212,8 @@ class CompareLoras(io.ComfyNode):
     def execute(
         cls, lora_stack: list | None = None, model: Any | None = None, clip: Any | None = None, **models: Any
     ) -> io.NodeOutput:
-        key_map = loras.lora_key_map(model, clip)
-        comparison = compare_loras(gather_loras(lora_stack, models), key_map, run.progress())
+        names = host_names.model_names(model, clip)
+        comparison = compare_loras(gather_loras(lora_stack, models), names, run.progress())
         report, charts = comparison.report, comparison.charts
         return io.NodeOutput(plot(charts), report, ui=report_ui(report, charts))
 

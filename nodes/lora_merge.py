@@ -16,6 +16,7 @@ from ..delta.lora.size_preview import size_preview
 from ..delta.lora.sources import MergeInput
 from . import menu
 from .host import loras, run
+from .host import names as host_names
 from .inputs import (
     MODELS,
     RankType,
@@ -174,9 +175,10 @@ class MergeLoras(io.ComfyNode):
         **models: Any,
     ) -> io.NodeOutput:
         inputs = gather_loras(lora_stack, models)
-        key_map = loras.lora_key_map(model, clip)
-        bake = loras.baker(model, clip, key_map)
-        job = merge_job(inputs, method, parameters, rank_choice(rank, rank_policy), seed, key_map, bake, run.progress())
+        names = host_names.model_names(model, clip)
+        bake = loras.baker(model, clip, names.key_map if names else {})
+        job = merge_job(inputs, method, parameters, rank_choice(rank, rank_policy), seed, names, bake, run.progress())
+        job = host_names.proven(job, host_names.prover(model, clip)) if model is not None else job
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
@@ -280,8 +282,8 @@ class BakeBlockWeights(io.ComfyNode):
     ) -> io.NodeOutput:
         rules = combined_rules(preset, block_weights)
         row = MergeInput(loras.as_lora_model(lora_model), strength_model, strength_clip, rules)
-        key_map = loras.lora_key_map(model, clip)
-        job = bake_job(row, key_map, loras.baker(model, clip, key_map), run.progress())
+        names = host_names.model_names(model, clip)
+        job = bake_job(row, names, loras.baker(model, clip, names.key_map if names else {}), run.progress())
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 

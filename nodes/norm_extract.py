@@ -11,6 +11,7 @@ from ..delta.files.checkpoint import Checkpoint
 from ..delta.norms.job import extract_norms_job
 from . import menu
 from .host import folders, run
+from .host import names as host_names
 from .host import weights as host_weights
 from .inputs import (
     chosen_tiers,
@@ -50,6 +51,7 @@ class ExtractNorms(io.ComfyNode):
         )
         tiers, blocks = chosen_tiers(norms, modulation, qk_norms), parse_block_weights(block_weights)
         job = extract_norms_job(styled, base, tiers, blocks, block_weights, run.progress())
+        job = host_names.proven(job, host_names.prover(base_model, None))
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
@@ -88,6 +90,7 @@ class ExtractNormsFiles(io.ComfyNode):
         files = Checkpoint(folders.model_path(tuned)), Checkpoint(folders.model_path(base))
         tiers, blocks = chosen_tiers(norms, modulation, qk_norms), parse_block_weights(block_weights)
         job = extract_norms_job(*files, tiers, blocks, block_weights, run.progress())
+        job = host_names.proven(job, host_names.prove_by_families)
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from ..blocks.paths import weight_path
-from ..families.architectures import SCALE_NORMS
 from ..linear_algebra.factors import LowRank, RankPolicy
 from ..linear_algebra.noise import floor, noise_floor, signal_to_noise
 from ..linear_algebra.rank import RankChoice, Spectrum, fixed, parameters_per_rank
@@ -269,7 +268,7 @@ def _reason_to_skip(name: str, difference: Difference, settings: Settings) -> st
         return "below the rounding of the stored weights" if _is_noise(difference, settings) else NO_RANK
     if not settings.biases_and_norms:
         return "biases and norms are switched off"
-    if not name.endswith((".weight", ".bias", *(f"{norm}.scale" for norm in SCALE_NORMS))):
+    if not name.endswith((".weight", ".bias", ".scale")):
         return "LoRA loaders do not apply changes of such a parameter"
     return None
 
@@ -280,7 +279,8 @@ def _is_noise(difference: Difference, settings: Settings) -> bool:
 
 def _put(layers: dict[str, Layer], name: str, difference: Difference) -> None:
     layer, _, ending = name.rpartition(".")
-    entry = layers.setdefault(layer, Layer())
+    # Loaders mean `layer.weight` by a layer, and every other parameter by its whole name.
+    entry = layers.setdefault(layer if ending in ("weight", "bias") else name, Layer())
     if difference.low_rank is not None:
         entry.low_rank = difference.low_rank
     elif ending == "bias":

@@ -96,7 +96,7 @@ def whole_name(weight: str, naming: str, family: Family | None, model: ModelName
     """The name of a whole weight of a diffusion model, kohya's or ComfyUI's. weight: as in `Address`."""
     path = weight.removeprefix(DENOISER)
     place = family.place(path, own_only=True) if family else None
-    if place and path.endswith(SCALE_NORMS) and family.diffusers_prefix and place.weight.parts:
+    if place and path.removesuffix(".scale").endswith(SCALE_NORMS) and family.diffusers_prefix and place.weight.parts:
         # The diffusers name is the only one that every version of ComfyUI reads.
         return family.diffusers_prefix + place.weight.parts[0]
     is_weight = f"{weight}.weight" in model.weights if model else not (place and place.weight.bare)

@@ -73,7 +73,7 @@ def save_lora(
     def check(tensors: dict[str, Tensor]) -> None:
         proofs[0] = prove(tensors)
         if unread := proofs[0].unread:
-            raise ValueError(_unread(unread, len(tensors)))
+            raise ValueError(unread_sentence(unread, len(tensors)))
         grouped, _ = group(tensors)
         for done, (name, layer) in enumerate(layers.items(), start=1):
             difference = _difference(name, layer, grouped.get(name, {}), apply)
@@ -133,7 +133,8 @@ def _renamed_whole(
     return renamed
 
 
-def _unread(names: Sequence[str], total: int) -> str:
+def unread_sentence(names: Sequence[str], total: int) -> str:
+    """What to say of tensors that a loader would not read, with the remedy."""
     some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     return (
         f"{len(names)} of {total} tensors would not be read by ComfyUI: {some}. Nothing was kept. Choose the naming ComfyUI, and "

@@ -12,12 +12,12 @@ import comfy.weight_adapter
 import torch
 
 from ...delta.blocks.rules import parse_block_weights
-from ...delta.families import norm_sites
 from ...delta.files import adapter_names, file_kinds, tensor_files
 from ...delta.lora.adapters import join_name
 from ...delta.lora.file import Bake, LoraModel
 from ...delta.lora.stack import EntryReport, StackEntry, read_stack
 from .folders import file_path
+from .names import LoraMatch, lora_key_map, match_lora
 from .patches import add_weighted_patches
 from .weights import PatchKey, base_weight, model_weights
 
@@ -69,54 +69,6 @@ def stack_models(stack: list) -> list[tuple[LoraModel, float, float, str]]:
     """The files of a LORA_STACK with their strengths and block rules; none for an empty stack."""
     entries = read_stack(stack) if stack else []
     return [(as_lora_model(read_adapter(entry[0])), entry[1], entry[2], entry.block_weights) for entry in entries]
-
-
-class _ReadLedger(dict):
-    """A state dict that remembers which of its tensors were taken."""
-
-    def __init__(self, tensors: dict[str, torch.Tensor]):
-        super().__init__(tensors)
-        self.taken: set[str] = set()
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        self.taken.add(name)
-        return super().__getitem__(name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
-
-
-def lora_key_map(model: Any | None, clip: Any | None) -> dict[str, PatchKey]:
-    """Every LoRA name that the host knows for this model and text encoder, to the weight it stands for.
-
-    Without a model no name is known.
-    """
-    if model is None:
-        return {}
-    key_map = comfy.lora.model_lora_keys_unet(model.model, {})
-    for key in list(key_map.values()):
-        if isinstance(key, str):
-            # What other versions of the host call the same parameter.
-            key_map |= {alias: key for alias in norm_sites.lora_names(key) if alias not in key_map}
-    return key_map if clip is None else comfy.lora.model_lora_keys_clip(clip.cond_stage_model, key_map)
-
-
-class LoraMatch(NamedTuple):
-    """The host's patches by weight, and the names of the tensors that matched no weight."""
-
-    patches: dict[PatchKey, Any]
-    unmatched: list[str]
-
-
-def match_lora(tensors: dict[str, torch.Tensor], key_map: dict[str, PatchKey]) -> LoraMatch:
-    """Turn a LoRA file's tensors into patches with the host's own adapters."""
-    ledger = _ReadLedger(comfy.lora_convert.convert_lora(tensors))
-    try:
-        patches = comfy.lora.load_lora(ledger, key_map, log_missing=False)
-    except KeyError as error:
-        name = tensors.name if isinstance(tensors, LoraModel) else "The LoRA"
-        raise ValueError(f"{name} lacks the tensor {error}, the other half of a layer. Use another copy.") from error
-    return LoraMatch(patches, [name for name in ledger if name not in ledger.taken])
 
 
 class PlainChanges(NamedTuple):

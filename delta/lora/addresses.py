@@ -84,11 +84,21 @@ class ModelNames:
         if not place or text_encoders.text_layer(name):
             return None
         address = of_place(place)
-        return address if {f"{address.weight}.weight", address.weight} & self.weights else None
+        known = {address.weight, *(f"{address.weight}.{ending}" for ending in ("weight", "scale"))}
+        return address if known & self.weights else None
+
+    def own_name(self, weight: str) -> str:
+        """The name by which the host means a weight as a whole, of an address."""
+        gain = f"{weight}.scale"
+        return gain if gain in self.weights and f"{weight}.weight" not in self.weights else weight
 
     def _of_key(self, key: Any) -> Address:
         name = _key_name(key)
         weight = text_name(name).removesuffix(".weight")
+        gain = weight.removesuffix(".scale")
+        if gain != weight and self.family and self.family.place(gain.removeprefix(DENOISER), own_only=True):
+            # Hosts differ in what they call the weight of such a norm.
+            weight = gain
         if isinstance(key, str):
             return Address(weight)
         rows = None

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ..families import text_encoders
-from ..families.record import SCALE_NORMS, Family, Weight, flat
+from ..families.record import SCALE_NORMS, Family, Weight
 from ..families.registry import DENOISER, family_of
 from ..families.stable_diffusion import SD
 from .adapters import Layer
@@ -84,7 +84,7 @@ def rename(layers: Mapping[str, Layer], naming: str, model: ModelNames | None = 
             _add_to(weights.setdefault(address.weight, {}), address, layer)
     for weight, given in weights.items():
         try:
-            new = _renamed(weight, given, naming, located.family, model)
+            new = _renamed(weight, given, naming, located, model)
         except ValueError as error:
             raise ValueError(f"{weight} cannot be renamed: {error}.") from error
         for name, layer in new.items():
@@ -92,18 +92,25 @@ def rename(layers: Mapping[str, Layer], naming: str, model: ModelNames | None = 
     return renamed
 
 
-def whole_name(weight: str, naming: str, family: Family | None, model: ModelNames | None = None) -> str:
-    """The name of a whole weight of a diffusion model, kohya's or ComfyUI's. weight: as in `Address`."""
+def whole_name(weight: str, naming: str, families: Sequence[Family], model: ModelNames | None = None) -> str:
+    """The name of a whole weight of a diffusion model, kohya's or ComfyUI's.
+
+    weight: as in `Address`; families: those that the model may be of, which agree about its weights.
+    """
     path = weight.removeprefix(DENOISER)
-    place = family.place(path, own_only=True) if family else None
-    if place and path.removesuffix(".scale").endswith(SCALE_NORMS) and family.diffusers_prefix and place.weight.parts:
+    rows = [place.weight if (place := family.place(path, own_only=True)) else None for family in families]
+    gains = {
+        family.diffusers_prefix + row.parts[0] if row and row.parts and family.diffusers_prefix else None
+        for family, row in zip(families, rows)
+    }
+    if path.removesuffix(".scale").endswith(SCALE_NORMS) and len(gains) == 1 and None not in gains:
         # The diffusers name is the only one that every version of ComfyUI reads.
-        return family.diffusers_prefix + place.weight.parts[0]
-    is_weight = f"{weight}.weight" in model.weights if model else not (place and place.weight.bare)
+        return gains.pop()
+    is_weight = f"{weight}.weight" in model.weights if model else not (rows and rows[0] and rows[0].bare)
     if naming != KOHYA or not is_weight:
-        return weight
-    parts = place.weight.parts if place and family.whole_diffusers else ()
-    return "lora_unet_" + (flat(parts[0]) if parts else path.replace(".", "_"))
+        return model.own_name(weight) if model else weight
+    parts = rows[0].parts if rows and rows[0] and families[0].whole_diffusers else ()
+    return "lora_unet_" + (parts[0] if parts else path).replace(".", "_")
 
 
 def usual_names(layers: Mapping[str, Layer], weights: Iterable[str]) -> Mapping[str, Layer]:
@@ -119,7 +126,7 @@ def usual_names(layers: Mapping[str, Layer], weights: Iterable[str]) -> Mapping[
         if is_text(name):
             new = text_encoders.written(name, KOHYA, family is not None and family.name == SD.name) or name
         else:
-            new = whole_name(name, KOHYA, family, model)
+            new = whole_name(name, KOHYA, [family] if family else [], model)
         if new in named:
             return layers
         named[new] = layer
@@ -127,32 +134,39 @@ def usual_names(layers: Mapping[str, Layer], weights: Iterable[str]) -> Mapping[
 
 
 def _renamed(
-    weight: str, given: Mapping[Address, Layer], naming: str, family: Family | None, model: ModelNames | None
+    weight: str, given: Mapping[Address, Layer], naming: str, located: Located, model: ModelNames | None
 ) -> dict[str, Layer]:
     """The layers of one weight under their new names."""
-    convention = CONVENTIONS[naming]
+    convention, family = CONVENTIONS[naming], located.family
     if not convention.diffusers:
-        return {whole_name(weight, naming, family, model): _whole(given)}
-    if family is None:
-        raise ValueError("its family is not known here, and only that tells the names of diffusers")
-    place = family.place(weight.removeprefix(DENOISER), own_only=True)
+        return {whole_name(weight, naming, located.candidates, model): _whole(given)}
+    path = weight.removeprefix(DENOISER)
+    rows = {
+        (each.diffusers_prefix, place and place.weight)
+        for each in located.candidates
+        for place in [each.place(path, True)]
+    }
+    if family is None or len(rows) > 1:
+        raise ValueError(_fits(located))
+    place = family.place(path, own_only=True)
     if convention.beginning is None and family.diffusers_prefix is None:
         raise ValueError(f"ComfyUI reads no names of diffusers of {family.name}. Choose the naming ComfyUI")
     if place is None or not place.weight.parts:
         raise ValueError(f"diffusers has no name of it that is known here. Choose the naming ComfyUI, {KEEP}")
-    return _by_parts(place.weight, given, convention, family, model)
+    return _by_parts(place.weight, given, convention, located, model)
 
 
 def _by_parts(
-    weight: Weight, given: Mapping[Address, Layer], convention: Naming, family: Family, model: ModelNames | None
+    weight: Weight, given: Mapping[Address, Layer], convention: Naming, located: Located, model: ModelNames | None
 ) -> dict[str, Layer]:
     """The layers of the diffusers parts of a weight."""
+    family = located.family
     renamed: dict[str, Layer] = {}
     if len(weight.parts) > 1 or weight.swapped:
         biases = {address: Layer(bias=layer.bias) for address, layer in given.items() if layer.bias is not None}
         if biases:
             # ComfyUI applies the bias of such a weight under its own name only.
-            renamed[whole_name(DENOISER + weight.comfy, COMFYUI, family, model)] = _whole(biases)
+            renamed[whole_name(DENOISER + weight.comfy, COMFYUI, located.candidates, model)] = _whole(biases)
         given = {address: replace(layer, bias=None) for address, layer in given.items()}
     names = [_part_name(part, convention, family) for part in weight.parts]
     parts = [_part_of(weight, address) for address in given]
@@ -183,7 +197,7 @@ def _part_of(weight: Weight, address: Address) -> int | None:
 
 def _part_name(path: str, convention: Naming, family: Family) -> str:
     if convention.flat:
-        return convention.beginning + flat(path)
+        return convention.beginning + path.replace(".", "_")
     beginning = family.diffusers_prefix if convention.beginning is None else convention.beginning
     if beginning == "unet." and ".to_" in path:
         # As ComfyUI reads it too: the attention of a U-Net by diffusers' earlier attention processors.
@@ -206,9 +220,12 @@ def _text_name(name: str, comfy: str, naming: str, family: Family | None) -> str
 def _unknown(name: str, located: Located, connected: bool) -> str:
     if connected:
         return f"{name} is no layer of the connected model. Connect the model that the LoRA is for, {KEEP}."
-    families: Sequence[Family] = located.candidates
-    fits = f"fit {' and '.join(family.name for family in families)}" if families else "fit no family that is known here"
-    return f"{name} cannot be renamed: the names of this LoRA {fits}. Connect the model, {KEEP}."
+    return f"{name} cannot be renamed: {_fits(located)}. Connect the model, {KEEP}."
+
+
+def _fits(located: Located) -> str:
+    names = " and ".join(family.name for family in located.candidates)
+    return f"the names of this LoRA fit {names or 'no family that is known here'}, which only the connected model can settle"
 
 
 def _add_to(layers: dict, key: object, layer: Layer) -> None:

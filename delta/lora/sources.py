@@ -120,7 +120,7 @@ def _result_names(
         own = located.addresses[name] is not None and not is_text(name)
         unread = model is not None and own and name not in model.key_map
         if own and (mixed or unread or identity != located.addresses[name]):
-            names.setdefault(identity, whole_name(identity.weight, convention, located.family, model))
+            names.setdefault(identity, whole_name(identity.weight, convention, located.candidates, model))
         else:
             names.setdefault(identity, name)
     return names

@@ -185,7 +185,7 @@ def _named(layers: dict[str, Layer], shapes: Mapping[str, Sequence[int]]) -> Map
     family, model = family_of(shapes), ModelNames({}, shapes)
     if family is not None and family.whole_diffusers:
         return usual_names(layers, shapes)
-    return {whole_name(name, COMFYUI, family, model): layer for name, layer in layers.items()}
+    return {whole_name(name, COMFYUI, [family] if family else [], model): layer for name, layer in layers.items()}
 
 
 def explained_share(base: Tensor, swapped: Tensor, tuned: Tensor) -> float:

@@ -192,7 +192,8 @@ def test_a_unet_of_unusual_depth_keeps_the_names_of_comfyui():
             "diffusion_model.input_blocks.1.0.in_layers.2.weight": torch.ones(4, 4),
         }
     )
-    assert f"{name}.lora_B.weight" in extract_job(given, settings()).model
+    # Blocks are numbered as ComfyUI numbers them, behind kohya's beginning.
+    assert "lora_unet_input_blocks_2_0_op.lora_up.weight" in extract_job(given, settings()).model
 
 
 def difference() -> Difference:

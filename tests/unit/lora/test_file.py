@@ -5,6 +5,7 @@ import torch
 
 from delta.linear_algebra.factors import LowRank
 from delta.lora.adapters import Layer, NeedsBaseError, split_name
+from delta.lora.addresses import locate
 from delta.lora.file import LoraModel, merged_metadata, read_layers, write_layers
 from delta.lora.layer_names import layer_id, layer_path
 
@@ -63,15 +64,16 @@ def test_names_are_split(name, parts):
             "text_encoders.clip_g.transformer.text_model.encoder.layers.3.mlp.fc1",
         ),
         (
-            "transformer.single_transformer_blocks.3.attn.to_q",
-            "lora_transformer_single_transformer_blocks_3_attn_to_q",
-            "lycoris_single_transformer_blocks_3_attn_to_q",
+            "transformer.single_transformer_blocks.3.norm.linear",
+            "lora_transformer_single_transformer_blocks_3_norm_linear",
+            "lycoris_single_transformer_blocks_3_norm_linear",
         ),
         ("diffusion_model.blocks.7.self_attn.q", "lora_unet_blocks_7_self_attn_q"),
     ],
 )
-def test_one_layer_has_one_name(names):
-    assert len({layer_id(name) for name in names}) == 1
+def test_one_layer_has_one_place(names):
+    located = locate([dict.fromkeys(names, Layer(full=torch.ones(4, 4)))])
+    assert len(set(located.addresses.values())) == 1 and None not in located.addresses.values()
 
 
 def test_different_layers_have_different_names():
@@ -83,7 +85,6 @@ def test_different_layers_have_different_names():
 @pytest.mark.parametrize(
     ("name", "path"),
     [
-        ("lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k", "input.4.transformer.blocks.0.attn2.to_k"),
         ("unet.up_blocks.1.attentions.2.proj_in", "output.5.proj_in"),
         ("lora_unet_down_blocks_0_downsamplers_0_conv", "input.3.conv"),
         ("lora_unet_mid_block_attentions_0_proj_out", "middle.attentions.0.proj_out"),

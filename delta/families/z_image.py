@@ -4,50 +4,55 @@ from __future__ import annotations
 
 from .record import Family, HostModel, bare, fused, pairs, same
 
+# musubi-tuner names them so behind `lora_unet_` too, where ComfyUI does not read them.
+SPLIT = (
+    fused("layers.#.attention.qkv", "layers.#.attention", ("to_q", "to_k", "to_v")),
+    *pairs(
+        "layers.#",
+        "layers.#",
+        {
+            "attention.out": "attention.to_out.0",
+            "attention.q_norm": "attention.norm_q",
+            "attention.k_norm": "attention.norm_k",
+        },
+    ),
+    fused("context_refiner.#.attention.qkv", "context_refiner.#.attention", ("to_q", "to_k", "to_v")),
+    *pairs(
+        "context_refiner.#",
+        "context_refiner.#",
+        {
+            "attention.out": "attention.to_out.0",
+            "attention.q_norm": "attention.norm_q",
+            "attention.k_norm": "attention.norm_k",
+        },
+    ),
+    fused("noise_refiner.#.attention.qkv", "noise_refiner.#.attention", ("to_q", "to_k", "to_v")),
+    *pairs(
+        "noise_refiner.#",
+        "noise_refiner.#",
+        {
+            "attention.out": "attention.to_out.0",
+            "attention.q_norm": "attention.norm_q",
+            "attention.k_norm": "attention.norm_k",
+        },
+    ),
+    fused("siglip_refiner.#.attention.qkv", "siglip_refiner.#.attention", ("to_q", "to_k", "to_v")),
+    *pairs(
+        "siglip_refiner.#",
+        "siglip_refiner.#",
+        {
+            "attention.out": "attention.to_out.0",
+            "attention.q_norm": "attention.norm_q",
+            "attention.k_norm": "attention.norm_k",
+        },
+    ),
+)
+
 FAMILY = Family(
     "Z-Image",
     marks=("layers.0.adaLN_modulation.0.weight", "layers.0.attention_norm1.weight"),
     weights=(
-        fused("layers.#.attention.qkv", "layers.#.attention", ("to_q", "to_k", "to_v")),
-        *pairs(
-            "layers.#",
-            "layers.#",
-            {
-                "attention.out": "attention.to_out.0",
-                "attention.q_norm": "attention.norm_q",
-                "attention.k_norm": "attention.norm_k",
-            },
-        ),
-        fused("context_refiner.#.attention.qkv", "context_refiner.#.attention", ("to_q", "to_k", "to_v")),
-        *pairs(
-            "context_refiner.#",
-            "context_refiner.#",
-            {
-                "attention.out": "attention.to_out.0",
-                "attention.q_norm": "attention.norm_q",
-                "attention.k_norm": "attention.norm_k",
-            },
-        ),
-        fused("noise_refiner.#.attention.qkv", "noise_refiner.#.attention", ("to_q", "to_k", "to_v")),
-        *pairs(
-            "noise_refiner.#",
-            "noise_refiner.#",
-            {
-                "attention.out": "attention.to_out.0",
-                "attention.q_norm": "attention.norm_q",
-                "attention.k_norm": "attention.norm_k",
-            },
-        ),
-        fused("siglip_refiner.#.attention.qkv", "siglip_refiner.#.attention", ("to_q", "to_k", "to_v")),
-        *pairs(
-            "siglip_refiner.#",
-            "siglip_refiner.#",
-            {
-                "attention.out": "attention.to_out.0",
-                "attention.q_norm": "attention.norm_q",
-                "attention.k_norm": "attention.norm_k",
-            },
-        ),
+        *SPLIT,
         *pairs(
             "",
             "",
@@ -75,6 +80,7 @@ FAMILY = Family(
             "{cap_pad_token,siglip_pad_token,x_pad_token}",
         ),
     ),
+    aliases=SPLIT,
     diffusers_prefix="diffusion_model.",
     behind_own=True,
     proportions={

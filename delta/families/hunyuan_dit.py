@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, Weight, bare, fused, own, pairs
+from .record import Family, HostModel, Weight, fused, own, pairs
 
 FAMILY = Family(
     "HunyuanDiT",
@@ -51,12 +51,13 @@ FAMILY = Family(
             },
         ),
         *own(
-            "style_embedder",
-        ),
-        *bare(
             "pooler.positional_embedding",
-            "text_embedding_padding",
+            "{style_embedder,text_embedding_padding}",
         ),
+    ),
+    bare=(
+        "pooler.positional_embedding",
+        "text_embedding_padding",
     ),
     host=HostModel("HunyuanDiT", {"image_model": "hydit", "depth": 4, "hidden_size": 1408, "mlp_ratio": 4.3637}),
 )

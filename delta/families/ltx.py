@@ -45,6 +45,10 @@ FAMILY = Family(
             },
         ),
     ),
+    bare=(
+        "scale_shift_table",
+        "transformer_blocks.#.scale_shift_table",
+    ),
     host=HostModel(
         "LTXV", {"image_model": "ltxv", "num_layers": 2, "attention_head_dim": 64, "cross_attention_dim": 2048}
     ),

@@ -42,6 +42,10 @@ FAMILY = Family(
             },
         ),
     ),
+    bare=(
+        "blocks.#.scale_shift_table",
+        "final_layer.scale_shift_table",
+    ),
     diffusers_prefix="transformer.",
     host=HostModel(
         "PixArtAlpha",

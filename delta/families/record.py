@@ -24,14 +24,13 @@ class Weight(NamedTuple):
 
     comfy: its path in ComfyUI; parts: the diffusers modules that hold its rows, in order; shares: how many rows each
     part has, in units that they have in common; swapped: whether diffusers stores the two halves of the rows the other
-    way round; bare: whether the parameter is called by its path, without `.weight`.
+    way round.
     """
 
     comfy: str
     parts: tuple[str, ...] = ()
     shares: tuple[int, ...] = (1,)
     swapped: bool = False
-    bare: bool = False
 
     def of_block(self, numbers: Sequence[str]) -> Weight:
         """The weight of the blocks of these numbers."""
@@ -60,17 +59,19 @@ class Family:
     """A family of models, known by one name.
 
     marks: weights that all of its models have; lacks: weights that none of them has; weights: every layer that a LoRA may
-    change; aliases: names of weights that other programs use, behind any beginning; diffusers_prefix: how diffusers names
-    begin that ComfyUI reads, None where it reads none; whole_diffusers: whether ComfyUI and diffusers share the rows behind
-    `lora_unet_` too; behind_own: whether names of diffusers stand behind `diffusion_model.` too;
-    proportions: rows by columns of whole weights, where that tells families of the same names apart; norms: patterns of norm
-    parameters by tier, where what they are cannot be told from their names; host: see HostModel.
+    change; bare: paths of those that are no `.weight` of a layer but a table or a token of their own; aliases: names of
+    weights that other programs use, behind any beginning; diffusers_prefix: how diffusers names begin that ComfyUI reads,
+    None where it reads none; whole_diffusers: whether ComfyUI and diffusers share the rows behind `lora_unet_` too;
+    behind_own: whether names of diffusers stand behind `diffusion_model.` too; proportions: rows by columns of whole
+    weights, where that tells families of the same names apart; norms: patterns of norm parameters by tier, where what they
+    are cannot be told from their names; host: see HostModel.
     """
 
     name: str
     marks: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
     weights: tuple[Weight, ...] = ()
+    bare: tuple[str, ...] = ()
     aliases: tuple[Weight, ...] = ()
     diffusers_prefix: str | None = None
     whole_diffusers: bool = False
@@ -113,6 +114,14 @@ class Family:
                 return row, part, slots
         return None
 
+    def is_bare(self, path: str) -> bool:
+        """Whether the parameter of this path is called so, without `.weight`."""
+        return NUMBER.sub("#", path) in self._bare
+
+    @cached_property
+    def _bare(self) -> set[str]:
+        return {NUMBER.sub("#", path) for given in self.bare for path in alternatives(given)}
+
     def ratio(self, place: Place) -> Fraction | int | None:
         """Rows by columns of the weight that a name stands for as a whole, where the record tells them."""
         return None if place.part is not None else self.proportions.get(NUMBER.sub("#", place.weight.comfy))
@@ -154,11 +163,6 @@ def flat(path: str) -> str:
 def own(*paths: str) -> tuple[Weight, ...]:
     """Rows of weights that have ComfyUI's paths only."""
     return tuple(Weight(path) for given in paths for path in alternatives(given))
-
-
-def bare(*paths: str) -> tuple[Weight, ...]:
-    """Rows of parameters that are no `.weight` of a layer: tables and tokens."""
-    return tuple(weight._replace(bare=True) for weight in own(*paths))
 
 
 def same(*paths: str) -> tuple[Weight, ...]:

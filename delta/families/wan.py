@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, bare, own, pairs
+from .record import Family, HostModel, own, pairs
 
 FAMILY = Family(
     "Wan",
@@ -88,13 +88,16 @@ FAMILY = Family(
             "blocks.#.audio_cross_attn_wrapper.audio_cross_attn.{k,norm_k,norm_q,o,q,v}",
             "blocks.#.audio_cross_attn_wrapper.norm1_audio",
             "casual_audio_encoder.encoder.{conv1_global,conv1_local,conv2,conv3}.conv",
-            "casual_audio_encoder.encoder.final_linear",
+            "casual_audio_encoder.encoder.{final_linear,padding_tokens}",
+            "casual_audio_encoder.weights",
             "{cond_encoder,music_projection,patch_embedding_global,patch_embedding_mask,patch_embedding_pose,ref_conv,trainable_cond_mask}",
             "control_adapter.conv",
             "control_adapter.residual_blocks.0.{conv1,conv2}",
             "face_adapter.fuser_blocks.#.{k_norm,linear1_kv,linear1_q,linear2,q_norm}",
+            "face_encoder.padding_tokens",
             "frame_packer.{proj,proj_2x,proj_4x}",
-            "head_global.head",
+            "head_global.{head,modulation}",
+            "img_emb.emb_pos",
             "img_emb_refimage.proj.{0,1,3,4}",
             "motion_encoder.dec.direction",
             "motion_encoder.enc.fc.{0,1,2,3,4}",
@@ -106,13 +109,14 @@ FAMILY = Family(
             "music_encoder.#.{linear1,linear2,norm1,norm2}",
             "music_encoder.#.self_attn.{k_proj,out_proj,q_proj,v_proj}",
         ),
-        *bare(
-            "casual_audio_encoder.encoder.padding_tokens",
-            "casual_audio_encoder.weights",
-            "face_encoder.padding_tokens",
-            "head_global.modulation",
-            "img_emb.emb_pos",
-        ),
+    ),
+    bare=(
+        "{blocks,vace_blocks}.#.modulation",
+        "casual_audio_encoder.encoder.padding_tokens",
+        "casual_audio_encoder.weights",
+        "face_encoder.padding_tokens",
+        "{head,head_global}.modulation",
+        "img_emb.emb_pos",
     ),
     host=HostModel(
         "WAN21_T2V",

@@ -106,7 +106,7 @@ def whole_name(weight: str, naming: str, families: Sequence[Family], model: Mode
     if path.removesuffix(".scale").endswith(SCALE_NORMS) and len(gains) == 1 and None not in gains:
         # The diffusers name is the only one that every version of ComfyUI reads.
         return gains.pop()
-    is_weight = f"{weight}.weight" in model.weights if model else not (rows and rows[0] and rows[0].bare)
+    is_weight = f"{weight}.weight" in model.weights if model else not any(family.is_bare(path) for family in families)
     if naming != KOHYA or not is_weight:
         return model.own_name(weight) if model else weight
     parts = rows[0].parts if rows and rows[0] and families[0].whole_diffusers else ()

@@ -160,6 +160,11 @@ def read_layer(name: str, tensors: Mapping[str, Tensor]) -> Layer:
             setattr(layer, attribute, value if present is None else present + value)
             layer.used.add(ending)
     if "set_weight" in tensors:
+        if layer.low_rank is not None or layer.full is not None:
+            raise ValueError(
+                f"{name} has set_weight beside {', '.join(sorted(layer.used))}; only one of them can count. "
+                "Remove the duplicate from the file."
+            )
         layer.new_weight = tensors["set_weight"].float()
         layer.used.add("set_weight")
     if "reshape_weight" in tensors:

@@ -158,3 +158,26 @@ def test_what_the_host_fails_to_compute_is_not_counted_as_applied(host, flux):
     without_alpha = {name: tensor for name, tensor in boft(*part.shape).items() if name != "alpha"}
     with pytest.raises(ValueError, match="ComfyUI cannot apply the LoRA's boft to it"):
         apply(host, flux, named(QUERY, without_alpha))
+
+
+def test_a_lokr_for_a_part_of_a_fused_weight_fits_where_the_host_takes_its_rows(pack, flux, monkeypatch):
+    """ComfyUI 0.38 keeps where the rows begin, or tells it by the name; earlier ones apply no such LoKr."""
+    import comfy.lora
+    import comfy.weight_adapter.lokr as host_lokr
+
+    loras = pack("nodes.host.loras")
+    factors = {"lokr_w1": normal("w1", (4, 2), 0), "lokr_w2": normal("w2", (4, 4), 0)}
+    (patch,) = comfy.lora.load_lora(named("layer", factors), {"layer": "layer.weight"}).values()
+    weights = {"layer.weight": torch.zeros(4, 8)}
+    monkeypatch.delattr(host_lokr, "fused_qkv_row_offset", raising=False)
+    patch.row_offset = None
+    assert "but the LoRA's change is 16 x 8" in loras.first_misfit({"layer.weight": patch}, weights)
+    patch.row_offset = 12
+    assert loras.first_misfit({"layer.weight": patch}, weights) is None
+    patch.row_offset = 13
+    assert "but the LoRA's change is 16 x 8" in loras.first_misfit({"layer.weight": patch}, weights)
+    patch.row_offset, patch.key = None, "layer"
+    monkeypatch.setattr(
+        host_lokr, "fused_qkv_row_offset", lambda *given: 8 if "weight" in given[2] else None, raising=False
+    )
+    assert loras.first_misfit({"layer.weight": patch}, weights) is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, own
+from .record import MODULATION, Family, HostModel, own
 
 FAMILY = Family(
     "Stable Cascade",
@@ -28,5 +28,7 @@ FAMILY = Family(
             "up_upscalers.0.1.blocks.1",
         ),
     ),
+    # Scale and shift of the features by the time step and by what else conditions the model.
+    norms={MODULATION: (r"(?:down|up)_blocks\.\d+\.\d+\.mapper(?:_\w+)?\.bias",)},
     host=HostModel("Stable_Cascade_C", {"stable_cascade_stage": "c", "c_cond": 2048}),
 )

@@ -17,7 +17,8 @@ from torch import Tensor
 from ..blocks.paths import weight_path
 from ..blocks.rules import BlockWeights
 from ..extraction.extract import Source, is_matrix
-from ..families.norm_sites import NormSites, find_sites, resolve
+from ..families.norm_naming import find_sites
+from ..families.norm_sites import NormSites, resolve, sites_of
 from ..files.checkpoint import common
 from ..lora.adapters import Layer
 from ..lora.file import LoraModel, write_layers
@@ -55,7 +56,7 @@ def extract_norms(
     none, and models whose parameters are all the same.
     """
     common(styled, base)
-    sites = find_sites(base.shapes)
+    sites = sites_of(base)
     names = sites.of(tiers)
     others = {name: other for name in names if (other := resolve(name, styled.shapes)) is not None}
     if not others:
@@ -86,7 +87,7 @@ def choose_norms(
     changes: by the base's name of the weight; name: of the LoRA; notes: lines about what else it holds. Raises ValueError
     for a LoRA without such changes, for other shapes than the base's, and for rules that leave none.
     """
-    sites = find_sites(base.shapes)
+    sites = sites_of(base)
     wanted = set(sites.of(tiers))
     names = [key for key in changes if key in wanted]
     if not names:

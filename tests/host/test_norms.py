@@ -1,7 +1,8 @@
-"""The table of norm parameters against the host's own module trees."""
+"""The rules for norm parameters, and for attention and feed-forward, against the host's own module trees."""
 
 import dataclasses
 import importlib
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,7 +23,8 @@ MODULATIONS = {
     "wan": 2 + 1 + 1,
     "wan_i2v": 2 + 1 + 1,
     "qwen": 2 * 2 + 1,
-    "ltx": 2 + 1,
+    # The tables of the blocks and of the end, and the bias of the layer that makes the modulation of all blocks.
+    "ltx": 2 + 1 + 1,
     "lumina": 2 + 2 + 1,
     "z_image": 2 + 2 + 1,
 }
@@ -102,6 +104,24 @@ def model(name: str) -> torch.nn.Module:
     return tiny_model(name, channels=32).model.diffusion_model
 
 
+# Files of families with a model of the host to build.
+FAMILY_FILES = [
+    path.stem
+    for path in sorted((Path(__file__).parents[2] / "delta/families").glob("*.py"))
+    if "HostModel(" in path.read_text(encoding="utf-8") and path.stem != "record"
+]
+# Wan with branches for control, sound or a reference, and one of the norms there.
+WAN_VARIANTS = {
+    "WAN21_Vace": ({"model_type": "vace", "vace_in_dim": 96, "vace_layers": 2}, "vace_blocks.1.norm3.bias"),
+    "WAN21_HuMo": (
+        {"model_type": "humo", "in_dim": 36},
+        "blocks.1.audio_cross_attn_wrapper.norm1_audio.weight",
+    ),
+    "WAN22_S2V": ({"model_type": "s2v"}, "audio_injector.injector.0.norm_k.weight"),
+    "WAN22_WanDancer": ({"model_type": "wandancer", "in_dim": 36}, "music_encoder.0.norm1.weight"),
+}
+
+
 def norm_parameters(module: torch.nn.Module) -> set[str]:
     """The parameters of every module that is a normalisation by its class."""
     return {
@@ -112,12 +132,40 @@ def norm_parameters(module: torch.nn.Module) -> set[str]:
     }
 
 
+def shapes_of(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    return {f"{PREFIX}{name}": tuple(weight.shape) for name, weight in module.named_parameters()}
+
+
+def classes_of(module: torch.nn.Module) -> dict[str, str]:
+    return {name: type(part).__name__ for name, part in module.named_modules()}
+
+
+def records(norms, file: str) -> list:
+    """The records in a file of `delta/families`."""
+    module = importlib.import_module(f"{norms.__name__.rpartition('.')[0]}.{file}")
+    return [*getattr(module, "FAMILIES", ()), *([module.FAMILY] if hasattr(module, "FAMILY") else [])]
+
+
+def of_family(family) -> torch.nn.Module:
+    """The small model of a family's record, without memory for its weights. Skips where this host has no such model."""
+    import comfy.supported_models
+
+    kind = family.host and getattr(comfy.supported_models, family.host.kind, None)
+    if kind is None:
+        pytest.skip(f"this host has no model of {family.name}")
+    described = kind(dict(family.host.config))
+    described.set_inference_dtype(torch.float32, None)
+    try:
+        return described.get_model({}, device=torch.device("meta")).diffusion_model
+    except (TypeError, RuntimeError, KeyError, AttributeError) as problem:
+        # Older hosts ask for other fields, and some networks compute while they are built.
+        pytest.skip(f"this host does not build {family.name} from its record: {problem}")
+
+
 @pytest.mark.parametrize("name", MODULATIONS)
 def test_every_norm_of_a_model_is_known_and_no_other_parameter(host, norms, name):
     built = model(name)
-    names = [f"{PREFIX}{key}" for key in built.state_dict()]
-    sites = norms.find_sites(names)
-    assert sites.family is not None
+    sites = norms.find_sites(shapes_of(built))
     modulation = [key for key, tier in sites.tiers.items() if tier == norms.MODULATION]
     assert len(modulation) == MODULATIONS[name], modulation
     in_norms = norm_parameters(built)
@@ -127,7 +175,45 @@ def test_every_norm_of_a_model_is_known_and_no_other_parameter(host, norms, name
 
 @pytest.mark.parametrize("name", MODULATIONS)
 def test_norms_of_query_and_key_are_a_tier_of_their_own(host, norms, name):
-    sites = norms.find_sites(f"{PREFIX}{key}" for key in model(name).state_dict())
+    sites = norms.find_sites(shapes_of(model(name)))
     marks = ("query_norm", "key_norm", "q_norm", "k_norm", "norm_q", "norm_k", "norm_added", "ln_q", "ln_k")
     for key, tier in sites.tiers.items():
         assert (tier == norms.QK_NORMS) == any(mark in key for mark in marks), key
+
+
+def assert_sites_of(built: torch.nn.Module, norms) -> None:
+    """A model's norm parameters by its modules are those by its names, and are those of its norms."""
+    by_names = norms.find_sites(shapes_of(built))
+    by_modules = norms.find_sites(shapes_of(built), classes_of(built))
+    assert (by_names.way, by_modules.way) == (norms.BY_NAMES, norms.BY_MODULES)
+    assert by_names.tiers == by_modules.tiers
+    found = {key for key, tier in by_modules.tiers.items() if tier != norms.MODULATION}
+    in_norms = norm_parameters(built)
+    assert found <= in_norms <= set(by_modules.tiers)
+
+
+@pytest.mark.parametrize("name", MODULATIONS)
+def test_sites_by_names_are_those_by_modules(host, norms, name):
+    assert_sites_of(model(name), norms)
+
+
+@pytest.mark.parametrize("file", FAMILY_FILES)
+def test_sites_of_every_family_that_this_host_builds(host, norms, file):
+    for family in records(norms, file):
+        built = of_family(family)
+        assert_sites_of(built, norms)
+        sites = norms.find_sites(shapes_of(built))
+        # AuraFlow has norms without gain, and modulation without bias.
+        assert sites.family == family.name and bool(sites.tiers) == (family.name != "AuraFlow")
+
+
+@pytest.mark.parametrize("kind", WAN_VARIANTS)
+def test_the_branches_of_wan_are_among_its_sites(host, norms, kind):
+    (family,) = records(norms, "wan")
+    config, name = WAN_VARIANTS[kind]
+    built = of_family(
+        dataclasses.replace(family, host=family.host._replace(kind=kind, config={**family.host.config, **config}))
+    )
+    assert_sites_of(built, norms)
+    sites = norms.find_sites(shapes_of(built))
+    assert sites.family == "Wan" and f"{PREFIX}{name}" in sites.tiers

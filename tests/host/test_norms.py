@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,11 @@ MODULATIONS = {
     "lumina": 2 + 2 + 1,
     "z_image": 2 + 2 + 1,
 }
+
+
+@pytest.fixture(scope="module")
+def parts(host, norms):
+    return importlib.import_module(f"{norms.__name__.rpartition('.')[0]}.parts")
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +187,23 @@ def test_norms_of_query_and_key_are_a_tier_of_their_own(host, norms, name):
         assert (tier == norms.QK_NORMS) == any(mark in key for mark in marks), key
 
 
+# Classes of modules all of whose matrices are of attention or of a feed-forward part, as they are spelled in the host.
+ROLES = {
+    "attention": re.compile(r"\w*(?:Attention|Attention2D|CrossAttention|SelfAttention)"),
+    "feed-forward": re.compile(r"\w*(?:FeedForward|FeedForwardSwiGLU|FeedForwardNet|SwiGLU|GateMLP|YakMLP)"),
+}
+
+
+def assert_parts_of(built: torch.nn.Module, parts) -> None:
+    """Every matrix in a module that is attention or feed-forward by its class is of that part."""
+    shapes, classes = shapes_of(built), classes_of(built)
+    for part, kind in ROLES.items():
+        inside = tuple(f"{PREFIX}{name}." for name, found in classes.items() if kind.fullmatch(found))
+        matrices = {name for name, shape in shapes.items() if name.startswith(inside) and len(shape) == 2}
+        if matrices:
+            assert matrices - set(parts.weights_of(part, shapes, classes)) == set()
+
+
 def assert_sites_of(built: torch.nn.Module, norms) -> None:
     """A model's norm parameters by its modules are those by its names, and are those of its norms."""
     by_names = norms.find_sites(shapes_of(built))
@@ -198,13 +221,14 @@ def test_sites_by_names_are_those_by_modules(host, norms, name):
 
 
 @pytest.mark.parametrize("file", FAMILY_FILES)
-def test_sites_of_every_family_that_this_host_builds(host, norms, file):
+def test_sites_and_parts_of_every_family_that_this_host_builds(host, norms, parts, file):
     for family in records(norms, file):
         built = of_family(family)
         assert_sites_of(built, norms)
         sites = norms.find_sites(shapes_of(built))
         # AuraFlow has norms without gain, and modulation without bias.
         assert sites.family == family.name and bool(sites.tiers) == (family.name != "AuraFlow")
+        assert_parts_of(built, parts)
 
 
 @pytest.mark.parametrize("kind", WAN_VARIANTS)

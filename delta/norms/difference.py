@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..blocks.paths import weight_path
+from ..blocks.paths import count_by_block, weight_path
 from ..blocks.rules import BlockWeights
 from ..extraction.extract import Source, is_matrix
 from ..families.norm_naming import find_sites
@@ -132,7 +132,8 @@ def _gather(
         on_step(done, len(names))
     if not sizes:
         raise ValueError(
-            f"The block weights switch off all {len(names)} norm parameters. Give at least one block another factor than 0."
+            f"The block weights switch off all {len(names)} norm parameters. Give at least one block another factor than 0. "
+            f"The blocks are {count_by_block(map(weight_path, names))}."
         )
     unused = blocks.unused([weight_path(name) for name in names])
     return NormDelta(sites, deltas, sizes, digest.hexdigest(), [f"the rule {rule} matches nothing" for rule in unused])

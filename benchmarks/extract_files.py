@@ -15,8 +15,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 import torch  # noqa: E402
 from merge import sdxl_layers  # noqa: E402
 
-from delta.extraction.extract import Settings, compare  # noqa: E402
+from delta.extraction.extract import Settings  # noqa: E402
 from delta.extraction.job import extract_job  # noqa: E402
+from delta.extraction.pair import compare  # noqa: E402
 from delta.extraction.store import FolderStore  # noqa: E402
 from delta.families.architectures import UNETS  # noqa: E402
 from delta.files.checkpoint import Checkpoint  # noqa: E402

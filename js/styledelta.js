@@ -1,8 +1,8 @@
 import { app } from '../../scripts/app.js'
-import { keepDefinitions } from './lora_names.js'
-import { loraRows } from './lora_rows.js'
-import { reportPanel } from './report_panel.js'
-import { stylePalettes } from './style_palette.js'
+import { stylePalettes } from './palette/style_palette.js'
+import { reportPanel } from './reports/report_panel.js'
+import { keepDefinitions } from './rows/lora_names.js'
+import { loraRows } from './rows/lora_rows.js'
 
 app.registerExtension({
   name: 'styledelta.widgets',

@@ -14,24 +14,27 @@ from . import (
     lora_merge,
     lora_stack,
     model_patch,
+    norm_extract,
     norm_swap,
     norm_training,
     pose,
     reference_adain,
+    seg_painter,
     style_fit,
     style_library,
     style_network,
     style_palette,
+    stylize,
 )
 from .aliases import with_aliases
 from .host import folders, palette
 
-STYLE_NETWORKS = (style_network, style_palette, style_fit)
+STYLE_NETWORKS = (style_network, stylize, style_palette, style_fit)
 LORAS = (lora_stack, lora_files, lora_merge, lora_extract)
-NORMS = (norm_swap, norm_training, layer_swap, style_library)
+NORMS = (norm_extract, norm_swap, norm_training, layer_swap, style_library)
 STATISTICS = (adain, reference_adain)
 CONTROLS = (controlnet, control_stack, control_lora, model_patch)
-HINTS = (hints, pose)
+HINTS = (hints, seg_painter, pose)
 
 
 class StyleDeltaExtension(ComfyExtension):

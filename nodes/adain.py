@@ -10,10 +10,10 @@ from comfy_api.latest import io
 from ..delta.statistics.adain import adain
 from ..delta.statistics.transfer import EIGHT_BITS, Method, transfer_colours, transfer_latent
 from ..delta.statistics.wct import wct
+from . import menu
 from .host import run
 from .inputs import amount_input
 
-CATEGORY = "StyleDelta/statistics"
 MASK_TOOLTIP = "The statistics of the content are taken where it is white, and only there it changes. It is resized."
 
 
@@ -68,7 +68,7 @@ class AdaINLatent(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaAdaIN",
             display_name="AdaIN (Latent)",
-            category=CATEGORY,
+            category=menu.STATISTICS,
             description="Gives each channel of a latent the mean and the standard deviation that it has in a reference "
             "latent: colour, light and contrast, of the whole picture or around each place.",
             inputs=[
@@ -109,7 +109,7 @@ class WCTLatent(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaWCT",
             display_name="WCT (Latent)",
-            category=CATEGORY,
+            category=menu.STATISTICS,
             description="Gives a latent the mean and the whole covariance of a reference latent: as AdaIN, and also which "
             "channels go together, so its palette comes closer to the reference's.",
             inputs=[*_latent_inputs(), _per_frame_input(), _latent_mask_input()],
@@ -145,7 +145,7 @@ class AdaINImage(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaAdaINImage",
             display_name="AdaIN (Image)",
-            category=CATEGORY,
+            category=menu.STATISTICS,
             description="Gives a picture the mean and the contrast that lightness and both colour axes have in a reference "
             "picture. Computed in Oklab, where equal steps look equal.",
             inputs=_image_inputs(),
@@ -166,7 +166,7 @@ class WCTImage(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaWCTImage",
             display_name="WCT (Image)",
-            category=CATEGORY,
+            category=menu.STATISTICS,
             description="Gives a picture the mean and the whole covariance of the colours of a reference picture: also which "
             "colours go with light and dark. Computed in Oklab, where equal steps look equal.",
             inputs=_image_inputs(),

@@ -20,7 +20,7 @@ from ..delta.extraction.job import settings_key
 from ..delta.extraction.store import open_store
 from ..delta.files.checkpoint import Checkpoint
 from ..delta.linear_algebra.rank import RankChoice
-from .controlnet import CATEGORY
+from . import menu
 from .host import control_compare, control_nets, folders, run
 from .inputs import extraction_settings, filename_prefix_input, noise_and_device_inputs, rank_choice, rank_policy_input
 from .report import plot, report_ui
@@ -94,7 +94,7 @@ class ExtractControlLora(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaExtractControlLora",
             display_name="Extract Control-LoRA",
-            category=CATEGORY,
+            category=menu.CONTROLNET,
             description="Makes a small Control-LoRA of a full ControlNet of SD 1.x, SD 2.x or SDXL: its difference from the base "
             "model, weight by weight. A run that was interrupted goes on where it stopped.",
             inputs=[
@@ -180,7 +180,7 @@ class ControlLoraReport(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaControlLoraReport",
             display_name="Control-LoRA Report",
-            category=CATEGORY,
+            category=menu.CONTROLNET,
             description="Shows what a Control-LoRA file holds: the model it is for, its ranks, what is stored whole, and what is "
             "missing or would fail.",
             inputs=[_control_lora_input()],
@@ -208,7 +208,7 @@ class ResizeControlLora(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaResizeControlLora",
             display_name="Resize Control-LoRA",
-            category=CATEGORY,
+            category=menu.CONTROLNET,
             description="Lowers the rank of a Control-LoRA exactly, without the base model: each layer becomes the best one of its "
             "new rank.",
             inputs=[
@@ -251,7 +251,7 @@ class BakeControlLora(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaBakeControlLora",
             display_name="Bake Control-LoRA",
-            category=CATEGORY,
+            category=menu.CONTROLNET,
             description="Makes a full ControlNet of a Control-LoRA and a base model. With a fine-tune as the base, the net moves "
             "onto that fine-tune.",
             inputs=[
@@ -289,7 +289,7 @@ class CompareControl(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaCompareControl",
             display_name="Compare Control Nets",
-            category=CATEGORY,
+            category=menu.CONTROLNET,
             description="Measures how far the outputs of a control net are from those of another on a model and a hint, block by "
             "block: what a Control-LoRA really loses.",
             inputs=[

@@ -11,9 +11,9 @@ from ..delta.control.hint import read_hint
 from ..delta.control.schedule import ControlSchedule
 from ..delta.control.stack import ControlEntry, ControlExtras, read_control_stack
 from ..delta.control.weights import ControlWeights
-from .controlnet import CATEGORY
+from . import menu
+from .control_inputs import ControlStackType, control_inputs, control_option_inputs
 from .host import control, control_nets
-from .inputs import ControlStackType, control_inputs, control_option_inputs
 
 
 class ControlStack(io.ComfyNode):
@@ -22,7 +22,7 @@ class ControlStack(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaControlStack",
             display_name="Control Stack",
-            category=CATEGORY,
+            category=menu.CONTROLNET,
             description="Adds a control net with its hint to a stack. Chain several, switch each on and off, and apply them together. "
             "Stacks of Comfyroll, Efficiency and Easy-Use can be mixed with it.",
             inputs=[
@@ -67,7 +67,7 @@ class ApplyControlStack(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaApplyControlStack",
             display_name="Apply Control Stack",
-            category=CATEGORY,
+            category=menu.CONTROLNET,
             description="Applies every row of a stack of control nets to both conditionings, and reports what each row does. An empty "
             "stack changes nothing.",
             inputs=[

@@ -12,11 +12,10 @@ from ..delta.control.report import evenly, schedule_charts, schedule_report
 from ..delta.control.schedule import INTERPOLATIONS, SHAPES, ControlSchedule, parse_schedule, shaped_schedule
 from ..delta.control.union import AUTO, TYPES, type_numbers
 from ..delta.control.weights import ControlWeights, weights_report
+from . import menu
+from .control_inputs import ControlScheduleType, ControlWeightsType, control_inputs, control_option_inputs
 from .host import control, control_nets, folders, sampling
-from .inputs import ControlScheduleType, ControlWeightsType, control_inputs, control_option_inputs
 from .report import plot, report_ui
-
-CATEGORY = "StyleDelta/ControlNet"
 
 
 class LoadControlNet(io.ComfyNode):
@@ -25,7 +24,7 @@ class LoadControlNet(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaLoadControlNet",
             display_name="Load ControlNet",
-            category=CATEGORY,
+            category=menu.CONTROLNET,
             description="Loads a ControlNet, Control-LoRA or T2I-Adapter and tells what it is: the model it is for, its blocks, its "
             "union types. Another kind of file is refused with the node that wants it.",
             inputs=[
@@ -56,7 +55,7 @@ class ApplyControlNet(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaControlNetApply",
             display_name="Apply ControlNet (StyleDelta)",
-            category=CATEGORY,
+            category=menu.CONTROLNET,
             description="Lets a net lead the picture by a hint: everywhere or where a mask is white, with a strength for each block "
             "and each part of the sampling. Chain several for several nets. The net itself is not changed.",
             inputs=[
@@ -99,7 +98,7 @@ class ControlNetWeights(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaControlWeights",
             display_name="Control Weights",
-            category=CATEGORY,
+            category=menu.CONTROLNET,
             description="Sets how strong each block of a control net is, by its name. The report lists the blocks of the net, where "
             "each acts, and its weight.",
             inputs=[
@@ -152,7 +151,7 @@ class ControlNetSchedule(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaControlSchedule",
             display_name="Control Schedule",
-            category=CATEGORY,
+            category=menu.CONTROLNET,
             description="Sets how the strength of a control net changes while sampling, and shows the strength at every step.",
             inputs=[
                 io.String.Input(
@@ -270,7 +269,7 @@ class UnionType(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaUnionType",
             display_name="Union Type",
-            category=CATEGORY,
+            category=menu.CONTROLNET,
             description="Tells a union net which kind of hint it gets, by the names of the net's own family: a Flux union net and an "
             "SDXL one number them differently.",
             inputs=[

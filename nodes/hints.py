@@ -7,20 +7,16 @@ from functools import partial
 import torch
 from comfy_api.latest import io
 
-from ..delta.hints.ade20k import ADE20K_COLOURS
 from ..delta.hints.batch import Draw, draw_hints
 from ..delta.hints.canny import canny
 from ..delta.hints.line_art import line_art
 from ..delta.hints.resize import resize_nearest
 from ..delta.hints.scribble import scribble
-from ..delta.hints.seg_painter import UNLABELLED, paint_class
 from ..delta.hints.segmentation import COLOURS, METHODS, segment
 from ..delta.hints.soft_edge import soft_edge
 from ..delta.hints.straight_lines import straight_lines
+from . import menu
 from .host import run
-
-CATEGORY = "StyleDelta/hints"
-MAX_SIZE = 8192
 
 
 def _image_input() -> io.Input:
@@ -79,7 +75,7 @@ class Canny(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaCanny",
             display_name="Canny Hint",
-            category=CATEGORY,
+            category=menu.HINTS,
             description="Draws the edges of a picture as white lines of 1 pixel. Outlines are closed, and thresholds fit the "
             "picture by themselves.",
             inputs=[
@@ -131,7 +127,7 @@ class SoftEdge(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaSoftEdge",
             display_name="Soft Edge Hint",
-            category=CATEGORY,
+            category=menu.HINTS,
             description="Draws the outlines of forms as soft white lines, much as HED and PiDiNet do, and leaves out dense "
             "texture. Computed from gradients, without a model, so it does not know what is an object.",
             inputs=[
@@ -165,7 +161,7 @@ class LineArt(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaLineArt",
             display_name="Line Art Hint",
-            category=CATEGORY,
+            category=menu.HINTS,
             description="Draws dark lines and the dark side of edges as clean white strokes that follow the forms. Takes "
             "drawings and photos.",
             inputs=[
@@ -201,7 +197,7 @@ class Scribble(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaScribble",
             display_name="Scribble Hint",
-            category=CATEGORY,
+            category=menu.HINTS,
             description="Draws the main lines of a picture as thick white strokes of one width, as if by marker. It leaves a "
             "model more freedom than line art does.",
             inputs=[
@@ -235,7 +231,7 @@ class StraightLines(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaStraightLines",
             display_name="Straight Lines Hint",
-            category=CATEGORY,
+            category=menu.HINTS,
             description="Draws the straight lines of rooms and buildings as thin white lines, much as M-LSD does. The same "
             "picture always gives the same lines.",
             inputs=[
@@ -276,7 +272,7 @@ class Segmentation(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaSegmentation",
             display_name="Segmentation (Unlabelled)",
-            category=CATEGORY,
+            category=menu.HINTS,
             description="Divides a picture into flat regions by colour. The regions have no names: segmentation models read "
             "the colours of ADE20K classes, for which there is Segmentation Painter.",
             inputs=[
@@ -322,77 +318,4 @@ class Segmentation(io.ComfyNode):
         return io.NodeOutput(draw_hints(image, draw, resolution, resize_nearest, run.progress()))
 
 
-class SegPainter(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="StyleDeltaSegPainter",
-            display_name="Segmentation Painter",
-            category=CATEGORY,
-            description="Paints a mask in the colour that segmentation models know a class of ADE20K by. Chain several to "
-            "build a map; later ones cover earlier ones.",
-            inputs=[
-                io.Mask.Input(
-                    "mask",
-                    tooltip="Where it is above 0.5, the class is painted. It is resized without blending. One mask, or one for "
-                    "each map.",
-                ),
-                io.Combo.Input(
-                    "class_name",
-                    options=list(ADE20K_COLOURS),
-                    default="person",
-                    tooltip="One of the 150 classes of ADE20K. Road and skyscraper have the same colour, as published.",
-                ),
-                io.Int.Input(
-                    "width",
-                    default=0,
-                    min=0,
-                    max=MAX_SIZE,
-                    step=8,
-                    tooltip=f"From 0 to {MAX_SIZE} pixels, 0 for that of the mask: the width of a new map. Not used with "
-                    "previous.",
-                ),
-                io.Int.Input(
-                    "height",
-                    default=0,
-                    min=0,
-                    max=MAX_SIZE,
-                    step=8,
-                    tooltip=f"From 0 to {MAX_SIZE} pixels, 0 for that of the mask: the height of a new map. Not used with "
-                    "previous.",
-                ),
-                io.Combo.Input(
-                    "background",
-                    options=[UNLABELLED, *ADE20K_COLOURS],
-                    default=UNLABELLED,
-                    tooltip="The class of a new map where the mask is black. Not used with previous.",
-                ),
-                io.Image.Input(
-                    "previous",
-                    optional=True,
-                    tooltip="A map to paint on, from another Segmentation Painter. One, or one for each mask.",
-                ),
-            ],
-            outputs=[
-                io.Image.Output(
-                    display_name="map",
-                    tooltip="The segmentation map, in pure class colours. For models trained on ADE20K: "
-                    "control_v11p_sd15_seg, SDXL seg, segment of a union model.",
-                )
-            ],
-        )
-
-    @classmethod
-    def execute(
-        cls,
-        mask: torch.Tensor,
-        class_name: str,
-        width: int,
-        height: int,
-        background: str,
-        previous: torch.Tensor | None = None,
-    ) -> io.NodeOutput:
-        return io.NodeOutput(paint_class(mask, class_name, previous, width, height, background, run.progress()))
-
-
-NODES = [Canny, SoftEdge, LineArt, Scribble, StraightLines, Segmentation, SegPainter]
+NODES = [Canny, SoftEdge, LineArt, Scribble, StraightLines, Segmentation]

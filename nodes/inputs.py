@@ -8,7 +8,6 @@ import torch
 from comfy_api.latest import io
 
 from ..delta.blocks.rules import PRESETS
-from ..delta.control.mask import FITS
 from ..delta.extraction.extract import Settings
 from ..delta.families.norm_sites import TIERS
 from ..delta.linear_algebra.rank import RankChoice
@@ -17,11 +16,10 @@ from .host import folders, loras, run
 
 RankType = io.Custom("RANK_POLICY")
 StackType = io.Custom("LORA_STACK")
-# A text, which js/lora_rows.js shows as a list.
+NetworkType = io.Custom("STYLE_NETWORK")
+StyleType = io.Custom("STYLE_PARAMS")
+# A text, which js/rows/lora_rows.js shows as a list.
 LoraRowsType = io.Custom("STYLEDELTA_LORA_ROWS")
-ControlStackType = io.Custom("CONTROL_NET_STACK")
-ControlWeightsType = io.Custom("CONTROL_WEIGHTS")
-ControlScheduleType = io.Custom("CONTROL_SCHEDULE")
 MODELS = 4
 DEVICES = ("auto", "cpu")
 # Room that decomposing the largest weights takes on the device.
@@ -163,85 +161,30 @@ def chosen_tiers(norms: bool, modulation: bool, qk_norms: bool) -> tuple[str, ..
     return chosen
 
 
-def control_span_inputs() -> list[io.Input]:
-    """How strong a control net is, and in which part of the sampling."""
-    return [
-        io.Float.Input(
-            "strength",
-            default=1.0,
-            min=-10.0,
-            max=10.0,
-            step=0.01,
-            tooltip="How strongly the hint holds, from -10 to 10. 1 is as trained, 0 leaves the net out, negative pushes away "
-            "from the hint.",
-        ),
-        io.Float.Input(
-            "start_percent",
-            default=0.0,
-            min=0.0,
-            max=1.0,
-            step=0.001,
-            tooltip="Where in the sampling it begins, from 0 (noise) to 1.",
-        ),
-        io.Float.Input(
-            "end_percent",
-            default=1.0,
-            min=0.0,
-            max=1.0,
-            step=0.001,
-            tooltip="Where in the sampling it ends, from 0 to 1 (the finished picture).",
-        ),
-    ]
-
-
-def control_mask_input() -> io.Input:
-    """Where a control net acts."""
-    return io.Mask.Input(
-        "mask",
-        optional=True,
-        tooltip="Where the net acts: white fully, black not at all. One, or one for each picture or frame. It is resized.",
+def norm_rules_input() -> io.Input:
+    """Which norm parameters change, and how far."""
+    return io.String.Input(
+        "block_weights",
+        default="",
+        multiline=True,
+        tooltip="Factors by block or module name, such as `input=0, middle=0.5, output.3-8=1`. The last rule that matches a "
+        "parameter decides; `*=0` first switches everything else off. The plot shows the block names of the model.",
     )
 
 
-def control_schedule_input() -> io.Input:
-    """How the strength of a control net changes."""
-    return ControlScheduleType.Input(
-        "schedule", optional=True, tooltip="How the strength changes while sampling, from Control Schedule."
+def norm_lora_output() -> io.Output:
+    """Differences of norm parameters as a LoRA."""
+    return io.LoraModel.Output(
+        display_name="lora_model",
+        tooltip="The differences, for Save LoRA and LoRA loaders. ComfyUI's own loaders leave out the tables of Wan and LTX.",
     )
 
 
-def control_inputs() -> list[io.Input]:
-    """What every row of a control net has: its hint, how strong it is, in which part of the sampling, and the hint's fit."""
+def norm_report_outputs() -> list[io.Output]:
+    """What a node tells of the norm parameters that it changes."""
     return [
-        io.ControlNet.Input(
-            "control_net", tooltip="A ControlNet, Control-LoRA or T2I-Adapter, made for the model that samples."
+        io.String.Output(
+            display_name="report", tooltip="What changes by kind, what moved most, and what was left out."
         ),
-        io.Image.Input(
-            "image",
-            tooltip="The hint that the net reads, such as edges, a depth map or a pose. One, or one for each picture of the "
-            "batch.",
-        ),
-        *control_span_inputs(),
-        io.Combo.Input(
-            "fit",
-            options=list(FITS),
-            default="crop",
-            tooltip="How a hint of another shape meets the picture: crop cuts its longer side, as ComfyUI does; pad shows all of it "
-            "on black; stretch ignores its shape. Pad and stretch keep thin lines. The mask is fitted in the same way.",
-        ),
-    ]
-
-
-def control_option_inputs(vae: str = "") -> list[io.Input]:
-    """What a row of a control net may have. vae: more about which one is used."""
-    return [
-        io.Vae.Input(
-            "vae",
-            optional=True,
-            tooltip="The VAE of the model, for nets that read the hint through it: Qwen-Image, SD3, HunyuanDiT and most Flux nets. Others ignore "
-            f"it.{vae}",
-        ),
-        control_mask_input(),
-        ControlWeightsType.Input("weights", optional=True, tooltip="How strong each block is, from Control Weights."),
-        control_schedule_input(),
+        io.Image.Output(display_name="plot", tooltip="How far each block moved."),
     ]

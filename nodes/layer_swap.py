@@ -10,9 +10,9 @@ from ..delta.blocks.paths import count_by_block, weight_path
 from ..delta.blocks.rules import combined_rules, parse_block_weights
 from ..delta.families.parts import EVERYTHING, PARTS, weights_of
 from ..delta.files.checkpoint import common
+from . import menu
 from .host import patches, weights
 from .inputs import amount_input, block_weight_inputs
-from .norm_swap import CATEGORY
 
 
 class LayerSwap(io.ComfyNode):
@@ -21,7 +21,7 @@ class LayerSwap(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaLayerSwap",
             display_name="Layer Swap",
-            category=CATEGORY,
+            category=menu.NORMS,
             description="Puts named blocks of one model in place of another's: the style block of SDXL, the decoder, attention "
             "only, norms only. Nothing is copied until the model is loaded.",
             inputs=[

@@ -6,14 +6,15 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..delta.extraction.extract import compare
 from ..delta.extraction.job import extract_job, settings_key
+from ..delta.extraction.pair import compare
 from ..delta.extraction.store import open_store
 from ..delta.files.checkpoint import Checkpoint
 from ..delta.linear_algebra.rank import RankChoice
+from . import menu
 from .host import folders, run, weights
+from .host import names as host_names
 from .inputs import extraction_settings, noise_and_device_inputs, rank_policy_input
-from .lora_stack import CATEGORY
 from .report import plot, report_ui
 
 
@@ -62,7 +63,7 @@ class ExtractLora(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaExtractLora",
             display_name="Extract LoRA",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Makes a LoRA of the difference between two loaded models, patches included: what you see is what "
             "is saved.",
             inputs=[
@@ -96,6 +97,7 @@ class ExtractLora(io.ComfyNode):
         settings = extraction_settings(rank, conv_rank, biases_and_norms, ignore_noise, device, rank_policy)
         pair = weights.loaded_pair(model, base_model, clip, base_clip)
         job = extract_job(pair, settings, on_step=run.progress(cls.hidden and cls.hidden.unique_id))
+        job = host_names.proven(job, host_names.prover(base_model, base_clip))
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
@@ -106,7 +108,7 @@ class ExtractLoraFiles(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaExtractLoraFiles",
             display_name="Extract LoRA from Files",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Makes a LoRA of the difference between two model files, weight by weight: neither is loaded. A run "
             "that was interrupted goes on where it stopped.",
             inputs=[
@@ -161,6 +163,7 @@ class ExtractLoraFiles(io.ComfyNode):
             store.remove()
             raise
         store.remove()
+        job = host_names.proven(job, host_names.prove_by_families)
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 

@@ -11,9 +11,10 @@ from ..delta.lora.naming import NAMINGS
 from ..delta.lora.report import lora_report
 from ..delta.lora.save import AS_IT_IS, DTYPES, save_lora
 from ..delta.lora.stack import StackEntry, format_report
+from . import menu
 from .host import folders, loras, run, weights
+from .host import names as host_names
 from .inputs import MODELS, StackType, filename_prefix_input, gather_loras, lora_name_input, strength_input
-from .lora_stack import CATEGORY, Target
 from .report import plot, report_ui
 
 
@@ -23,7 +24,7 @@ class LoadLora(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaLoadLora",
             display_name="Load LoRA File",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Loads a LoRA file as LORA_MODEL, with its metadata, for merging, resizing and saving.",
             inputs=[lora_name_input()],
             outputs=[io.LoraModel.Output(display_name="lora_model", tooltip="The LoRA's tensors.")],
@@ -44,7 +45,7 @@ class ApplyLora(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaApplyLora",
             display_name="Apply LoRA Model",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Applies a LORA_MODEL to a model and its text encoder, and reports what matched.",
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model."),
@@ -66,7 +67,7 @@ class ApplyLora(io.ComfyNode):
     def execute(
         cls, model: Any, lora_model: dict, strength_model: float, strength_clip: float, clip: Any | None = None
     ) -> io.NodeOutput:
-        target = Target(model, clip)
+        target = loras.Target(model, clip)
         entry = StackEntry(loras.as_lora_model(lora_model).name, strength_model, strength_clip)
         report = target.apply(entry, lora_model)
         return io.NodeOutput(target.model, target.clip, format_report([report]))
@@ -78,7 +79,7 @@ class SaveLora(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaSaveLora",
             display_name="Save LoRA",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Writes a LORA_MODEL as a safetensors file in the output folder, reads it back and compares every "
             "layer before it reports success.",
             inputs=[
@@ -98,6 +99,15 @@ class SaveLora(io.ComfyNode):
                     tooltip="How layers are named. kohya: read by A1111, Forge, diffusers and ComfyUI. ComfyUI: by ComfyUI's "
                     "own names. diffusers: query, key and value apart. Fused weights are split, and split ones fused, exactly.",
                 ),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="The model that the LoRA is for. It proves that ComfyUI reads every name, and settles what the names "
+                    "alone leave open.",
+                ),
+                io.Clip.Input(
+                    "clip", optional=True, tooltip="The text encoder that the LoRA is for. Used with a model only."
+                ),
             ],
             outputs=[
                 io.String.Output(display_name="path", tooltip="Where the file was written."),
@@ -109,10 +119,19 @@ class SaveLora(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, lora_model: dict, filename_prefix: str, dtype: str, naming: str = AS_IT_IS) -> io.NodeOutput:
+    def execute(
+        cls,
+        lora_model: dict,
+        filename_prefix: str,
+        dtype: str,
+        naming: str = AS_IT_IS,
+        model: Any | None = None,
+        clip: Any | None = None,
+    ) -> io.NodeOutput:
         path = folders.output_path(filename_prefix)
-        model = loras.as_lora_model(lora_model)
-        report = save_lora(model, path, dtype, loras.apply_written, naming, run.progress())
+        names, prove = host_names.model_names(model, clip), host_names.prover(model, clip)
+        given = loras.as_lora_model(lora_model)
+        report = save_lora(given, path, dtype, loras.apply_written, naming, run.progress(), names, prove)
         return io.NodeOutput(path, report, ui=ui.PreviewText(report))
 
 
@@ -122,7 +141,7 @@ class LoraReport(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaLoraReport",
             display_name="LoRA Report",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Shows what a LoRA does: singular values, energy per block, ranks, parameters and size.",
             inputs=[
                 io.LoraModel.Input("lora_model", tooltip="The LoRA to look into."),
@@ -152,7 +171,7 @@ class CompareLoras(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaCompareLoras",
             display_name="Compare LoRAs",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Tells before stacking whether LoRAs get along: how far their directions coincide in each block, and "
             "whether they add up or cancel.",
             inputs=[
@@ -193,8 +212,8 @@ class CompareLoras(io.ComfyNode):
     def execute(
         cls, lora_stack: list | None = None, model: Any | None = None, clip: Any | None = None, **models: Any
     ) -> io.NodeOutput:
-        key_map = loras.lora_key_map(model, clip)
-        comparison = compare_loras(gather_loras(lora_stack, models), key_map, run.progress())
+        names = host_names.model_names(model, clip)
+        comparison = compare_loras(gather_loras(lora_stack, models), names, run.progress())
         report, charts = comparison.report, comparison.charts
         return io.NodeOutput(plot(charts), report, ui=report_ui(report, charts))
 

@@ -14,7 +14,9 @@ from ..delta.lora.file import LoraModel
 from ..delta.lora.merge_job import merge_job, method_help, resize_job
 from ..delta.lora.size_preview import size_preview
 from ..delta.lora.sources import MergeInput
+from . import menu
 from .host import loras, run
+from .host import names as host_names
 from .inputs import (
     MODELS,
     RankType,
@@ -25,7 +27,6 @@ from .inputs import (
     rank_policy_input,
     strength_input,
 )
-from .lora_stack import CATEGORY
 from .report import plot, report_ui
 
 
@@ -57,7 +58,7 @@ class RankPolicy(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaRankPolicy",
             display_name="Rank Policy",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Says how the rank of each layer is chosen: a fixed rank, a share of the energy, an error, the bend "
             "of the spectrum, or a file size for all layers together.",
             inputs=[
@@ -104,7 +105,7 @@ class MergeLoras(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaMergeLoras",
             display_name="Merge LoRAs",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Merges LoRAs of any format, rank and alpha into one. The linear method at full rank equals stacking "
             "them; the report tells what every other choice costs.",
             inputs=[
@@ -174,9 +175,10 @@ class MergeLoras(io.ComfyNode):
         **models: Any,
     ) -> io.NodeOutput:
         inputs = gather_loras(lora_stack, models)
-        key_map = loras.lora_key_map(model, clip)
-        bake = loras.baker(model, clip, key_map)
-        job = merge_job(inputs, method, parameters, rank_choice(rank, rank_policy), seed, key_map, bake, run.progress())
+        names = host_names.model_names(model, clip)
+        bake = loras.baker(model, clip, names.key_map if names else {})
+        job = merge_job(inputs, method, parameters, rank_choice(rank, rank_policy), seed, names, bake, run.progress())
+        job = host_names.proven(job, host_names.prover(model, clip)) if model is not None else job
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
@@ -186,7 +188,7 @@ class ResizeLora(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaResizeLora",
             display_name="Resize LoRA",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Lowers the rank of a LoRA exactly: each layer becomes the best one of its new rank.",
             inputs=[
                 io.LoraModel.Input("lora_model", tooltip="The LoRA to resize."),
@@ -209,7 +211,7 @@ class SizePreview(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaSizePreview",
             display_name="LoRA Size Preview",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Shows what a LoRA would weigh and lose at lower ranks, before Resize LoRA makes it smaller.",
             inputs=[io.LoraModel.Input("lora_model", tooltip="The LoRA that is to become smaller.")],
             outputs=[
@@ -237,7 +239,7 @@ class BakeBlockWeights(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaBakeBlockWeights",
             display_name="Bake Block Weights",
-            category=CATEGORY,
+            category=menu.LORA,
             description="Multiplies strengths and block weights into a LoRA, so that every loader of every program applies "
             "them. Layers that are switched off are left out.",
             inputs=[
@@ -280,8 +282,8 @@ class BakeBlockWeights(io.ComfyNode):
     ) -> io.NodeOutput:
         rules = combined_rules(preset, block_weights)
         row = MergeInput(loras.as_lora_model(lora_model), strength_model, strength_clip, rules)
-        key_map = loras.lora_key_map(model, clip)
-        job = bake_job(row, key_map, loras.baker(model, clip, key_map), run.progress())
+        names = host_names.model_names(model, clip)
+        job = bake_job(row, names, loras.baker(model, clip, names.key_map if names else {}), run.progress())
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 

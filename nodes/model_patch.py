@@ -8,10 +8,10 @@ import torch
 from comfy_api.latest import io
 
 from ..delta.control.schedule import ControlSchedule
-from .controlnet import CATEGORY
+from . import menu
+from .control_inputs import control_mask_input, control_schedule_input, control_span_inputs
 from .host import control
 from .host import model_patch as host_model_patch
-from .inputs import control_mask_input, control_schedule_input, control_span_inputs
 
 
 class ApplyModelPatch(io.ComfyNode):
@@ -20,7 +20,7 @@ class ApplyModelPatch(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaApplyModelPatch",
             display_name="Apply ControlNet Patch",
-            category=CATEGORY,
+            category=menu.CONTROLNET,
             description="Lets a control net of Qwen-Image (DiffSynth) or Z-Image (Fun), which ComfyUI loads as a model patch, lead the "
             "picture: in a part of the sampling, with a schedule, and where a mask is white.",
             inputs=[

@@ -1,4 +1,4 @@
-"""Norm parameters as style: extract, swap, mix, report."""
+"""Norm parameters as style: swap, mix, report."""
 
 from __future__ import annotations
 
@@ -9,115 +9,27 @@ import torch
 from comfy_api.latest import io
 
 from ..delta.blocks.rules import parse_block_weights
-from ..delta.files.checkpoint import Checkpoint, common
+from ..delta.files.checkpoint import common
 from ..delta.lora.file import merged_metadata
 from ..delta.norms.difference import NormDelta, choose_norms, explained_share, extract_norms, mix, to_lora
-from ..delta.norms.job import extract_norms_job, norm_charts, norm_report, recipe_of_mix, share_lines
+from ..delta.norms.job import norm_charts, norm_report, recipe_of_mix, share_lines
 from ..delta.style_network.palette import read_palette, shares
+from . import menu
 from .host import folders, patches, run, sampling
 from .host import loras as host_loras
 from .host import weights as host_weights
-from .inputs import MODELS, amount_input, chosen_tiers, tier_inputs
+from .inputs import (
+    MODELS,
+    amount_input,
+    chosen_tiers,
+    norm_lora_output,
+    norm_report_outputs,
+    norm_rules_input,
+    tier_inputs,
+)
 from .report import plot, report_ui
 
-CATEGORY = "StyleDelta/norms"
-BASE = "base model"
 PaletteType = io.Custom("STYLEDELTA_NORM_PALETTE")
-
-
-def _rules_input() -> io.Input:
-    return io.String.Input(
-        "block_weights",
-        default="",
-        multiline=True,
-        tooltip="Factors by block or module name, such as `input=0, middle=0.5, output.3-8=1`. The last rule that matches a "
-        "parameter decides; `*=0` first switches everything else off. The plot shows the block names of the model.",
-    )
-
-
-def _lora_output() -> io.Output:
-    return io.LoraModel.Output(
-        display_name="lora_model",
-        tooltip="The differences, for Save LoRA and LoRA loaders. ComfyUI's own loaders leave out the tables of Wan and LTX.",
-    )
-
-
-def _report_outputs() -> list[io.Output]:
-    return [
-        io.String.Output(
-            display_name="report", tooltip="What changes by kind, what moved most, and what was left out."
-        ),
-        io.Image.Output(display_name="plot", tooltip="How far each block moved."),
-    ]
-
-
-class ExtractNorms(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="StyleDeltaExtractNorms",
-            display_name="Extract Norms",
-            category=CATEGORY,
-            description="Takes the norm parameters of a styled model minus those of its base: a style in a file of 0.4 to 3 MB. "
-            "It holds colour, contrast and some texture, not lines or subjects.",
-            inputs=[
-                io.Model.Input("model", tooltip="The styled model, with its LoRAs if it has any."),
-                io.Model.Input("base_model", tooltip="The model that the style is to be put on."),
-                *tier_inputs(),
-                _rules_input(),
-            ],
-            outputs=[_lora_output(), *_report_outputs()],
-        )
-
-    @classmethod
-    def execute(
-        cls, model: Any, base_model: Any, norms: bool, modulation: bool, qk_norms: bool, block_weights: str
-    ) -> io.NodeOutput:
-        styled, base = (
-            host_weights.LoadedWeights("styled model", model, None),
-            host_weights.LoadedWeights(BASE, base_model, None),
-        )
-        tiers, blocks = chosen_tiers(norms, modulation, qk_norms), parse_block_weights(block_weights)
-        job = extract_norms_job(styled, base, tiers, blocks, block_weights, run.progress())
-        return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
-
-
-class ExtractNormsFiles(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        names = folders.model_names()
-        return io.Schema(
-            node_id="StyleDeltaExtractNormsFiles",
-            display_name="Extract Norms from Files",
-            category=CATEGORY,
-            description="As Extract Norms, from two model files. Only the norm parameters are read, which takes a second or two "
-            "for files of any size.",
-            inputs=[
-                io.Combo.Input(
-                    "tuned",
-                    options=names,
-                    tooltip="The styled model: a safetensors file in models/checkpoints or models/diffusion_models, or a folder "
-                    "in models/diffusers.",
-                ),
-                io.Combo.Input("base", options=names, tooltip="The model that it was tuned from."),
-                *tier_inputs(),
-                _rules_input(),
-            ],
-            outputs=[_lora_output(), *_report_outputs()],
-        )
-
-    @classmethod
-    def fingerprint_inputs(cls, tuned: str = "", base: str = "", **_: object) -> str:
-        return f"{folders.model_stamp(tuned)} {folders.model_stamp(base)}"
-
-    @classmethod
-    def execute(
-        cls, tuned: str, base: str, norms: bool, modulation: bool, qk_norms: bool, block_weights: str
-    ) -> io.NodeOutput:
-        files = Checkpoint(folders.model_path(tuned)), Checkpoint(folders.model_path(base))
-        tiers, blocks = chosen_tiers(norms, modulation, qk_norms), parse_block_weights(block_weights)
-        job = extract_norms_job(*files, tiers, blocks, block_weights, run.progress())
-        return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
 def _style_inputs() -> list[io.Input]:
@@ -156,17 +68,17 @@ class NormSwap(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaNormSwap",
             display_name="Norm Swap",
-            category=CATEGORY,
+            category=menu.NORMS,
             description="Gives a model the norm parameters of another one, or of a norm style. Related models only; files trained "
             "as norms are the best styles, differences of ordinary fine-tunes are partial.",
             inputs=[
                 io.Model.Input("model", tooltip="The model that gets the style."),
                 amount_input("0 is the model, 1 the style, above 1 exaggerates, below 0 goes away from it."),
                 *tier_inputs(),
-                _rules_input(),
+                norm_rules_input(),
                 *_style_inputs(),
             ],
-            outputs=[io.Model.Output(display_name="model", tooltip="The model in the style."), *_report_outputs()],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model in the style."), *norm_report_outputs()],
         )
 
     @classmethod
@@ -199,8 +111,8 @@ class NormSwap(io.ComfyNode):
 def _mix_outputs() -> list[io.Output]:
     return [
         io.Model.Output(display_name="model", tooltip="The model in the mixed style."),
-        _lora_output(),
-        *_report_outputs(),
+        norm_lora_output(),
+        *norm_report_outputs(),
     ]
 
 
@@ -226,7 +138,7 @@ class MixNorms(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaMixNorms",
             display_name="Mix Norms",
-            category=CATEGORY,
+            category=menu.NORMS,
             description="Mixes up to four norm styles by their weights, as conditional instance normalisation interpolates between "
             "its styles, and puts the mix on a model.",
             inputs=[
@@ -281,7 +193,7 @@ class NormPalette(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaNormPalette",
             display_name="Norm Style Palette",
-            category=CATEGORY,
+            category=menu.NORMS,
             description="Mixes up to four norm style files on a pad and puts the mix on a model, as Mix Norms does with norm "
             "styles of other nodes.",
             inputs=[
@@ -321,13 +233,13 @@ class NormReport(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaNormReport",
             display_name="Norm Report",
-            category=CATEGORY,
+            category=menu.NORMS,
             description="Shows which norm parameters a style moves and how far, and what share of a styled model's effect they "
             "explain, before anything is sampled.",
             inputs=[
                 io.Model.Input("base_model", tooltip="The model that the style is to be put on."),
                 *tier_inputs(),
-                _rules_input(),
+                norm_rules_input(),
                 io.Model.Input("style_model", optional=True, tooltip="The styled model. The share needs it."),
                 io.LoraModel.Input(
                     "lora_model",
@@ -368,7 +280,10 @@ class NormReport(io.ComfyNode):
     ) -> io.NodeOutput:
         if style_model is None and lora_model is None:
             raise ValueError("There is no style to look into. Connect style_model, lora_model, or both.")
-        base, tiers = host_weights.LoadedWeights(BASE, base_model, None), chosen_tiers(norms, modulation, qk_norms)
+        base, tiers = (
+            host_weights.LoadedWeights("base model", base_model, None),
+            chosen_tiers(norms, modulation, qk_norms),
+        )
         styled = None if style_model is None else host_weights.LoadedWeights("styled model", style_model, None)
         if styled is not None:
             common(styled, base)
@@ -390,4 +305,4 @@ class NormReport(io.ComfyNode):
         return io.NodeOutput(plot(charts), report, ui=report_ui(report, charts))
 
 
-NODES = [ExtractNorms, ExtractNormsFiles, NormSwap, MixNorms, NormPalette, NormReport]
+NODES = [NormSwap, MixNorms, NormPalette, NormReport]

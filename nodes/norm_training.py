@@ -11,12 +11,12 @@ from ..delta.families.norm_sites import find_sites
 from ..delta.lora.file import LoraModel
 from ..delta.lora.save import save_lora
 from ..delta.norms.training import NormTraining, Settings, describe, loss_charts, trained_lora
+from . import menu
 from .host import folders, loras, run, weights
 from .host import training as host_training
 from .inputs import chosen_tiers, tier_inputs
 from .report import plot, report_ui
 
-CATEGORY = "StyleDelta/norms"
 INTERRUPTED = "loras/styledelta_norms_interrupted"
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class TrainNorms(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaTrainNorms",
             display_name="Train Norms",
-            category=CATEGORY,
+            category=menu.NORMS,
             description="Learns a style from pictures by changing only the norm parameters of a model: colour, contrast, tone "
             "and texture, in a file of a few hundred kilobytes.",
             inputs=[

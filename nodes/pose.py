@@ -9,9 +9,9 @@ from comfy_api.latest import io
 from ..delta.pose.drawing import LONGEST_SIDE, DrawOptions, draw_poses, picture_size
 from ..delta.pose.json_text import STANDING_PERSON, parse_pose_json, pose_json
 from ..delta.pose.poses import read_poses
+from . import menu
 from .host import run
 
-CATEGORY = "StyleDelta/hints"
 PoseType = io.Custom("POSE_KEYPOINT")
 
 
@@ -41,7 +41,7 @@ class DrawPose(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaDrawPose",
             display_name="Draw Pose",
-            category=CATEGORY,
+            category=menu.HINTS,
             description="Draws keypoints of people as OpenPose does: coloured limbs and joints, hands and faces on black. "
             "Parts and points that are missing are left out.",
             inputs=[
@@ -112,7 +112,7 @@ class PoseFromJson(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaPoseFromJson",
             display_name="Pose From JSON",
-            category=CATEGORY,
+            category=menu.HINTS,
             description="Reads keypoints of people from OpenPose JSON, as pose editors and detectors save it, to be drawn or "
             "edited by hand.",
             inputs=[
@@ -147,7 +147,7 @@ class PoseToJson(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaPoseToJson",
             display_name="Pose To JSON",
-            category=CATEGORY,
+            category=menu.HINTS,
             description="Writes keypoints of people as OpenPose JSON that is easy to edit, with one line for each part.",
             inputs=[_pose_input()],
             outputs=[

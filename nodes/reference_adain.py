@@ -8,11 +8,11 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..delta.statistics.feature_statistics import Component, StatisticsMix, extend, load_statistics, save_statistics
+from . import menu
 from .host import folders, matching, run, sampling
 from .host import reference as host_reference
 from .inputs import filename_prefix_input
 
-CATEGORY = "StyleDelta/statistics"
 StatisticsType = io.Custom("FEATURE_STATISTICS")
 
 
@@ -22,7 +22,7 @@ class ReferenceAdaIN(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaReferenceAdaIN",
             display_name="Reference AdaIN",
-            category=CATEGORY,
+            category=menu.STATISTICS,
             description="Samples with the look of a reference: at every norm of the model, each channel takes over the "
             "reference's mean and deviation. The model itself is not changed.",
             inputs=[
@@ -128,7 +128,7 @@ class SaveStatistics(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaSaveStatistics",
             display_name="Save Statistics",
-            category=CATEGORY,
+            category=menu.STATISTICS,
             description="Records the mean and the deviation of a reference's features at every norm of the model and at "
             "several noise levels, and writes them as one file of a few megabytes. The picture is not needed afterwards.",
             inputs=[
@@ -175,7 +175,7 @@ class LoadStatistics(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaLoadStatistics",
             display_name="Load Statistics",
-            category=CATEGORY,
+            category=menu.STATISTICS,
             description="Loads statistics saved by Save Statistics. Chain several to mix references.",
             inputs=[
                 io.Combo.Input(

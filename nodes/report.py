@@ -1,4 +1,4 @@
-"""What report nodes give besides their outputs: the plot, and the data of the panel that js/report_panel.js shows on the node."""
+"""What report nodes give besides their outputs: the plot, and the data of the panel that js/reports/report_panel.js shows on the node."""
 
 from __future__ import annotations
 

@@ -7,9 +7,10 @@ from comfy_api.latest import io
 
 from ..delta.style_network.fit import fit_style, picture_teacher
 from ..delta.style_network.network import StyleNetwork
+from . import menu
 from .host import run
+from .inputs import NetworkType, StyleType
 from .report import plot, report_ui
-from .style_network import CATEGORY, NetworkType, StyleType
 
 # Room for the feature maps of a few small squares and their gradients.
 WORKING_BYTES = 500_000_000
@@ -21,7 +22,7 @@ class FitStyle(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaFitStyle",
             display_name="Fit Style",
-            category=CATEGORY,
+            category=menu.STYLE_NETWORK,
             description="Learns one more style for a network with a style table from one painting: its gamma and beta, 990 "
             "numbers for the 26-style network. The any-picture network shows how the painting's style looks on photos.",
             inputs=[

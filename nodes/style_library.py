@@ -8,10 +8,9 @@ from comfy_api.latest import io
 
 from ..delta.lora.folder import WHOLE, files_in, folders_of, is_in, pick
 from ..delta.lora.stack import StackEntry, format_report
+from . import menu
 from .host import folders, loras
 from .inputs import strength_input
-from .lora_stack import Target
-from .norm_swap import CATEGORY
 
 
 def _files() -> list[str]:
@@ -24,7 +23,7 @@ class StyleLibrary(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaStyleLibrary",
             display_name="Style Library",
-            category=CATEGORY,
+            category=menu.NORMS,
             description="Puts one of a folder's style files on a model: LoRAs, norms or both, by name or by number. Files stay in "
             "memory, so that switching costs only the patch.",
             inputs=[
@@ -78,7 +77,7 @@ class StyleLibrary(io.ComfyNode):
     ) -> io.NodeOutput:
         files = files_in(_files(), folder)
         style = files[pick(files, name, index)]
-        target = Target(model, clip)
+        target = loras.Target(model, clip)
         report = target.apply(StackEntry(style, strength_model, strength_clip), loras.read_adapter(style))
         return io.NodeOutput(target.model, target.clip, style, len(files), format_report([report]))
 

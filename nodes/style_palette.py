@@ -7,8 +7,9 @@ from comfy_api.latest import io
 
 from ..delta.style_network.network import StyleNetwork
 from ..delta.style_network.palette import mix_styles, read_palette
+from . import menu
 from .host import palette as host_palette
-from .style_network import CATEGORY, NetworkType, StyleType
+from .inputs import NetworkType, StyleType
 
 PaletteType = io.Custom("STYLEDELTA_STYLE_PALETTE")
 
@@ -19,7 +20,7 @@ class StylePalette(io.ComfyNode):
         return io.Schema(
             node_id="StyleDeltaStylePalette",
             display_name="Style Palette",
-            category=CATEGORY,
+            category=menu.STYLE_NETWORK,
             description="Mixes up to four of a network's own styles on a pad: choose thumbnails, drag the point, and see "
             "the mix on your picture.",
             inputs=[

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import torch
 
 from ..charts.charts import Charts
-from ..extraction.extract import Difference, Extracted, Pair, Settings, Store, extract
+from ..extraction.extract import Difference, Extracted, Settings, Store, extract
 from ..extraction.job import costs, counts, difference_charts, noise_lines, settings_key
+from ..extraction.pair import Pair
 from ..files.checkpoint import Checkpoint
 from ..files.layouts import DENOISER
 from ..linear_algebra.factors import LowRank

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ..extraction.extract import Source
+from ..extraction.pair import Source
 from ..families.architectures import UNETS, flat
 from ..files.file_kinds import kind_of
 from ..files.headers import AS_MODEL, sha256

@@ -16,9 +16,6 @@ import torch
 from torch import Tensor
 
 from ..blocks.paths import weight_path
-from ..families.architectures import SCALE_NORMS
-from ..files.checkpoint import common
-from ..files.stored_weight import StoredWeight
 from ..linear_algebra.factors import LowRank, RankPolicy
 from ..linear_algebra.noise import floor, noise_floor, signal_to_noise
 from ..linear_algebra.rank import RankChoice, Spectrum, fixed, parameters_per_rank
@@ -26,51 +23,11 @@ from ..linear_algebra.svd import compress
 from ..lora.adapters import Layer
 from ..lora.costs import BYTES_PER_NUMBER
 from ..progress import Step
+from .pair import TEXT_PREFIX, Pair
 
 # Singular values that are computed at first where the policy does not say how many it wants.
 START = 32
-TEXT_PREFIX = "text_encoders."
 NO_RANK = "given no rank"
-
-# step(numbers of the weights that are done, of all weights)
-
-
-class Source(Protocol):
-    """A model of which one weight at a time is read: a `checkpoint.Checkpoint`, or a model that the host has loaded."""
-
-    name: str
-    architecture: str
-    shapes: Mapping[str, tuple[int, ...]]
-
-    def read(self, name: str) -> StoredWeight: ...
-
-
-class Pair(NamedTuple):
-    """What is compared: two models, the names of the weights that both have, and lines about the others."""
-
-    tuned: Source
-    base: Source
-    names: list[str]
-    notes: list[str]
-
-
-def compare(tuned: Source, base: Source, text_encoders: bool = True) -> Pair:
-    """Two models by what they have in common, with or without their text encoders.
-
-    Raises ValueError as `checkpoint.common` does.
-    """
-    shared, only_tuned, only_base, misfits = common(tuned, base)
-    notes = [
-        f"{what}: {len(names)} weights ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for what, names in (
-            (f"in {tuned.name} only, left out", only_tuned),
-            (f"in {base.name} only", only_base),
-            ("of different sizes, left out", misfits),
-        )
-        if names
-    ]
-    names = [name for name in shared if text_encoders or not name.startswith(TEXT_PREFIX)]
-    return Pair(tuned, base, names, notes)
 
 
 @dataclass(frozen=True)
@@ -311,7 +268,7 @@ def _reason_to_skip(name: str, difference: Difference, settings: Settings) -> st
         return "below the rounding of the stored weights" if _is_noise(difference, settings) else NO_RANK
     if not settings.biases_and_norms:
         return "biases and norms are switched off"
-    if not name.endswith((".weight", ".bias", *(f"{norm}.scale" for norm in SCALE_NORMS))):
+    if not name.endswith((".weight", ".bias", ".scale")):
         return "LoRA loaders do not apply changes of such a parameter"
     return None
 
@@ -322,7 +279,8 @@ def _is_noise(difference: Difference, settings: Settings) -> bool:
 
 def _put(layers: dict[str, Layer], name: str, difference: Difference) -> None:
     layer, _, ending = name.rpartition(".")
-    entry = layers.setdefault(layer, Layer())
+    # Loaders mean `layer.weight` by a layer, and every other parameter by its whole name.
+    entry = layers.setdefault(layer if ending in ("weight", "bias") else name, Layer())
     if difference.low_rank is not None:
         entry.low_rank = difference.low_rank
     elif ending == "bias":

@@ -17,18 +17,8 @@ from ..lora.costs import BYTES_PER_NUMBER, Job, LayerCost, cost_report
 from ..lora.file import LoraModel, merged_metadata, write_layers
 from ..lora.naming import usual_names
 from ..progress import Step
-from .extract import (
-    Difference,
-    Extracted,
-    Pair,
-    Settings,
-    Store,
-    extract,
-    is_matrix,
-    layer_signal,
-    noise_rank,
-    path_of,
-)
+from .extract import Difference, Extracted, Settings, Store, extract, layer_signal, noise_rank, path_of
+from .pair import Pair
 
 # Blocks whose spectra are drawn: those that change most.
 DRAWN = 6
@@ -55,8 +45,7 @@ def extract_job(
         "sources": list(provenance) or [{"name": tuned.name}, {"name": base.name}],
         **settings_key(settings),
     }
-    matrices = [name.rpartition(".")[0] for name, shape in base.shapes.items() if is_matrix(name, shape)]
-    tensors = write_layers(usual_names(found.layers, matrices), torch.float32)
+    tensors = write_layers(usual_names(found.layers, base.shapes), torch.float32)
     model = LoraModel(tensors, merged_metadata([], recipe), f"{tuned.name} minus {base.name}")
     lines = [
         f"{tuned.name} minus {base.name}: {settings.choice.describe()}"

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, own
+from .record import Family, HostModel, own, pairs
 
 FAMILY = Family(
     "CogVideoX",
     marks=("blocks.0.q.weight", "blocks.0.ff_proj.weight"),
     weights=(
+        *pairs(
+            "blocks.#",
+            "transformer_blocks.#",
+            {
+                "q": "attn1.to_q",
+                "k": "attn1.to_k",
+                "v": "attn1.to_v",
+                "attn_out": "attn1.to_out.0",
+                "norm_q": "attn1.norm_q",
+                "norm_k": "attn1.norm_k",
+                "norm1.linear": "norm1.linear",
+                "norm1.norm": "norm1.norm",
+                "norm2.linear": "norm2.linear",
+                "norm2.norm": "norm2.norm",
+                "ff_proj": "ff.net.0.proj",
+                "ff_out": "ff.net.2",
+            },
+        ),
+        *pairs(
+            "",
+            "",
+            {
+                "patch_embed.proj": "patch_embed.proj",
+                "patch_embed.text_proj": "patch_embed.text_proj",
+                "time_embedding_linear_1": "time_embedding.linear_1",
+                "time_embedding_linear_2": "time_embedding.linear_2",
+                "norm_final": "norm_final",
+                "norm_out.linear": "norm_out.linear",
+                "norm_out.norm": "norm_out.norm",
+                "proj_out": "proj_out",
+            },
+        ),
         *own(
-            "blocks.#.{attn_out,ff_out,ff_proj,k,norm_k,norm_q,q,v}",
-            "blocks.#.{norm1,norm2}.{linear,norm}",
-            "{norm_final,ofs_embedding_linear_1,ofs_embedding_linear_2,proj_out,time_embedding_linear_1,time_embedding_linear_2}",
-            "norm_out.{linear,norm}",
-            "patch_embed.{proj,text_proj}",
+            "{ofs_embedding_linear_1,ofs_embedding_linear_2}",
         ),
     ),
     host=HostModel(

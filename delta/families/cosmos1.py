@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, own
+from .record import Family, HostModel, bare, own
 
 FAMILY = Family(
     "Cosmos 1",
@@ -18,11 +18,13 @@ FAMILY = Family(
             "blocks.block1.blocks.#.block.attn.{to_k,to_q}.{0,1}",
             "blocks.block1.blocks.#.block.attn.{to_out,to_v}.0",
             "blocks.block1.blocks.#.block.{layer1,layer2}",
-            "extra_pos_embedder.{pos_emb_h,pos_emb_t,pos_emb_w}",
             "final_layer.adaLN_modulation.{1,2}",
             "final_layer.linear",
             "t_embedder.1.{linear_1,linear_2}",
             "x_embedder.proj.1",
+        ),
+        *bare(
+            "extra_pos_embedder.{pos_emb_h,pos_emb_t,pos_emb_w}",
         ),
     ),
     host=HostModel(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, own
+from .record import Family, HostModel, fused, own
+
+# As trainers name what ComfyUI has fused.
+SPLIT = (fused("layers.#.attention.qkv", "layers.#.attention", ("to_q", "to_k", "to_v")),)
 
 FAMILY = Family(
     "Ideogram 4",
@@ -17,5 +20,6 @@ FAMILY = Family(
             "t_embedding.{mlp_in,mlp_out}",
         ),
     ),
+    aliases=SPLIT,
     host=HostModel("Ideogram4", {"image_model": "ideogram4", "in_channels": 128, "num_layers": 2}),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, own, pairs
+from .record import Family, HostModel, bare, pairs
 
 FAMILY = Family(
     "Krea 2",
@@ -64,7 +64,7 @@ FAMILY = Family(
                 "last.linear": "final_layer.linear",
             },
         ),
-        *own(
+        *bare(
             "blocks.#.attn.qknorm.{knorm,qnorm}.scale",
             "blocks.#.mod.lin",
             "blocks.#.{postnorm,prenorm}.scale",

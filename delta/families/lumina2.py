@@ -4,22 +4,93 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from .record import Family, HostModel, own
+from .record import Family, HostModel, fused, own, pairs
 
 FAMILY = Family(
     "Lumina 2",
     marks=("layers.0.adaLN_modulation.1.weight", "layers.0.attention_norm1.weight"),
     weights=(
+        fused(
+            "layers.#.attention.qkv", "", ("layers.#.attn.to_q", "layers.#.attn.to_k", "layers.#.attn.to_v"), (3, 1, 1)
+        ),
+        fused(
+            "noise_refiner.#.attention.qkv",
+            "",
+            ("noise_refiner.#.attn.to_q", "noise_refiner.#.attn.to_k", "noise_refiner.#.attn.to_v"),
+            (3, 1, 1),
+        ),
+        fused(
+            "context_refiner.#.attention.qkv",
+            "",
+            ("context_refiner.#.attn.to_q", "context_refiner.#.attn.to_k", "context_refiner.#.attn.to_v"),
+            (3, 1, 1),
+        ),
+        *pairs(
+            "layers.#",
+            "layers.#",
+            {
+                "attention.out": "attn.to_out.0",
+                "attention.q_norm": "attn.norm_q",
+                "attention.k_norm": "attn.norm_k",
+                "feed_forward.w1": "feed_forward.linear_1",
+                "feed_forward.w2": "feed_forward.linear_2",
+                "feed_forward.w3": "feed_forward.linear_3",
+                "attention_norm2": "norm2",
+                "ffn_norm1": "ffn_norm1",
+                "ffn_norm2": "ffn_norm2",
+                "attention_norm1": "norm1.norm",
+                "adaLN_modulation.1": "norm1.linear",
+            },
+        ),
+        *pairs(
+            "noise_refiner.#",
+            "noise_refiner.#",
+            {
+                "attention.out": "attn.to_out.0",
+                "attention.q_norm": "attn.norm_q",
+                "attention.k_norm": "attn.norm_k",
+                "feed_forward.w1": "feed_forward.linear_1",
+                "feed_forward.w2": "feed_forward.linear_2",
+                "feed_forward.w3": "feed_forward.linear_3",
+                "attention_norm2": "norm2",
+                "ffn_norm1": "ffn_norm1",
+                "ffn_norm2": "ffn_norm2",
+                "attention_norm1": "norm1.norm",
+                "adaLN_modulation.1": "norm1.linear",
+            },
+        ),
+        *pairs(
+            "context_refiner.#",
+            "context_refiner.#",
+            {
+                "attention.out": "attn.to_out.0",
+                "attention.q_norm": "attn.norm_q",
+                "attention.k_norm": "attn.norm_k",
+                "feed_forward.w1": "feed_forward.linear_1",
+                "feed_forward.w2": "feed_forward.linear_2",
+                "feed_forward.w3": "feed_forward.linear_3",
+                "attention_norm2": "norm2",
+                "ffn_norm1": "ffn_norm1",
+                "ffn_norm2": "ffn_norm2",
+                "attention_norm1": "norm1",
+            },
+        ),
+        *pairs(
+            "",
+            "",
+            {
+                "x_embedder": "x_embedder",
+                "final_layer.linear": "norm_out.linear_2",
+                "final_layer.adaLN_modulation.1": "norm_out.linear_1",
+                "t_embedder.mlp.0": "time_caption_embed.timestep_embedder.linear_1",
+                "t_embedder.mlp.2": "time_caption_embed.timestep_embedder.linear_2",
+                "cap_embedder.0": "time_caption_embed.caption_embedder.0",
+                "cap_embedder.1": "time_caption_embed.caption_embedder.1",
+            },
+        ),
         *own(
-            "{cap_embedder,clip_text_pooled_proj}.{0,1}",
-            "{context_refiner,layers,noise_refiner}.#.attention.{k_norm,out,q_norm,qkv}",
-            "{context_refiner,layers,noise_refiner}.#.{attention_norm1,attention_norm2,ffn_norm1,ffn_norm2}",
-            "{context_refiner,layers,noise_refiner}.#.feed_forward.{w1,w2,w3}",
-            "final_layer.adaLN_modulation.1",
-            "final_layer.linear",
-            "{layers,noise_refiner}.#.adaLN_modulation.1",
-            "{norm_final,x_embedder}",
-            "t_embedder.mlp.{0,2}",
+            "clip_text_pooled_proj.{0,1}",
+            "norm_final",
             "time_text_embed.1",
         ),
     ),

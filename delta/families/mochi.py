@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, own
+from .record import Family, HostModel, bare, own
 
 FAMILY = Family(
     "Mochi",
@@ -13,10 +13,13 @@ FAMILY = Family(
             "blocks.#.{mlp_x,mlp_y}.{w1,w2}",
             "blocks.#.{mod_x,mod_y}",
             "final_layer.{linear,mod}",
-            "{pos_frequencies,t5_yproj}",
             "t5_y_embedder.{to_kv,to_out,to_q}",
+            "t5_yproj",
             "t_embedder.mlp.{0,2}",
             "x_embedder.proj",
+        ),
+        *bare(
+            "pos_frequencies",
         ),
     ),
     host=HostModel(

@@ -14,15 +14,9 @@ from .flux import (
     SINGLE_BLOCK,
     SINGLE_QK_NORMS,
 )
-from .record import Family, HostModel, fused, own, pairs
+from .record import Family, HostModel, own, pairs
 
-# ComfyUI reads half of what diffusers calls proj_mlp here, so that it is offered no names of diffusers.
-LINEAR1 = fused(
-    "single_blocks.#.linear1",
-    "single_transformer_blocks.#",
-    ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
-    (1, 1, 1, 8),
-)
+ATTENTION_AND_MODULATION = {ours: theirs for ours, theirs in DOUBLE.items() if "_mlp." not in ours}
 
 FAMILY = Family(
     "Ovis-Image",
@@ -30,13 +24,14 @@ FAMILY = Family(
     lacks=("txt_in.individual_token_refiner.blocks.0.norm1.weight",),
     weights=(
         *DOUBLE_QKV,
-        *pairs(*DOUBLE_BLOCK, DOUBLE | QK_NORMS),
-        LINEAR1,
+        *pairs(*DOUBLE_BLOCK, ATTENTION_AND_MODULATION | QK_NORMS),
         *pairs(*SINGLE_BLOCK, SINGLE | SINGLE_QK_NORMS),
         *pairs("", "", OUTSIDE),
         LAST_NORM,
-        *own("txt_norm", "double_blocks.#.{img,txt}_mlp.{gate_proj,up_proj,down_proj}"),
+        # ComfyUI reads half of what diffusers calls proj_mlp here: linear1 has no names of diffusers.
+        *own("single_blocks.#.linear1", "txt_norm", "double_blocks.#.{img,txt}_mlp.{gate_proj,up_proj,down_proj}"),
     ),
+    diffusers_prefix="transformer.",
     proportions={"single_blocks.#.linear1": 11},
     host=HostModel(
         "FluxSchnell",

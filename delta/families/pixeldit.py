@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, own
+from .record import Family, HostModel, bare, own
 
 FAMILY = Family(
     "PixelDiT",
@@ -10,7 +10,7 @@ FAMILY = Family(
     weights=(
         *own(
             "final_layer.{linear,norm}",
-            "lq_proj.gate_modules.#.{content_proj,log_alpha}",
+            "lq_proj.gate_modules.#.content_proj",
             "lq_proj.latent_proj.{0,2}",
             "lq_proj.latent_proj.{3,4,5,6}.block.{0,2,3,5}",
             "lq_proj.output_heads.{0,1}",
@@ -19,13 +19,17 @@ FAMILY = Family(
             "patch_blocks.#.attn.{k_norm_x,k_norm_y,proj_x,proj_y,q_norm_x,q_norm_y,qkv_x,qkv_y}",
             "patch_blocks.#.{mlp_x,mlp_y}.{w1,w2,w3}",
             "patch_blocks.#.{norm_x1,norm_x2,norm_y1,norm_y2}",
-            "pit_lq_gate.{content_proj,log_alpha}",
+            "pit_lq_gate.content_proj",
             "pixel_blocks.#.{adaLN_modulation_mlp,adaLN_modulation_msa,compress_to_attn,expand_from_attn,norm1,norm2}",
             "pixel_blocks.#.attn.{k_norm,proj,q_norm,qkv}",
             "pixel_blocks.#.mlp.{fc1,fc2}",
             "{pixel_embedder,s_embedder}.proj",
             "t_embedder.mlp.{0,2}",
             "y_embedder.{norm,proj}",
+        ),
+        *bare(
+            "lq_proj.gate_modules.#.log_alpha",
+            "pit_lq_gate.log_alpha",
             "y_pos_embedding",
         ),
     ),

@@ -26,13 +26,14 @@ class Weight(NamedTuple):
 
     comfy: its path in ComfyUI; parts: the diffusers modules that hold its rows, in order; shares: how many rows each
     part has, in units that they have in common; swapped: whether diffusers stores the two halves of the rows the other
-    way round.
+    way round; bare: whether the parameter is called by its path, without `.weight`.
     """
 
     comfy: str
     parts: tuple[str, ...] = ()
     shares: tuple[int, ...] = (1,)
     swapped: bool = False
+    bare: bool = False
 
     def of_block(self, numbers: Sequence[str]) -> Weight:
         """The weight of the blocks of these numbers."""
@@ -85,17 +86,33 @@ class Family:
 
         own_only: whether ComfyUI's paths and the aliases count only. Older hosts call the weight of some norms `scale`.
         """
-        gain = body.removesuffix("scale")[:-1] if body.endswith((".scale", "_scale")) else body
-        return self._lookup(body, own_only) or (self._lookup(gain, own_only) if gain != body else None)
+        found = self._match(body, own_only)
+        if found is None:
+            return None
+        row, part, slots = found
+        numbers = NUMBER.findall(flat(body))
+        return Place(row.weight.of_block([number for slot, number in zip(slots, numbers) if slot is None]), part)
 
-    def _lookup(self, body: str, own_only: bool) -> Place | None:
-        for row, part, slots in self._rows.get(_template(body), ()):
+    def in_block(self, body: str, number: str) -> str:
+        """A layer's name with this number for those of its blocks; the name itself where it is no weight of the family."""
+        found = self._match(body, False)
+        if found is None:
+            return body
+        wild = iter(slot is None for slot in found[2])
+        return NUMBER.sub(lambda digits: number if next(wild, False) else digits[0], body)
+
+    def _match(self, body: str, own_only: bool) -> tuple[_Row, int | None, tuple[str | None, ...]] | None:
+        name = body.replace(".processor.to_", ".to_")
+        gain = name.removesuffix("scale")[:-1] if name.endswith((".scale", "_scale")) else None
+        return self._match_name(name, own_only) or (self._match_name(gain, own_only) if gain else None)
+
+    def _match_name(self, name: str, own_only: bool) -> tuple[_Row, int | None, tuple[str | None, ...]] | None:
+        numbers = NUMBER.findall(flat(name))
+        for row, part, slots in self._rows.get(_template(name), ()):
             if own_only and part is not None and not row.own_alias:
                 continue
-            numbers = NUMBER.findall(flat(body))
             if all(slot is None or slot == number for slot, number in zip(slots, numbers)):
-                block = [number for slot, number in zip(slots, numbers) if slot is None]
-                return Place(row.weight.of_block(block), part)
+                return row, part, slots
         return None
 
     def ratio(self, place: Place) -> Fraction | int | None:
@@ -139,6 +156,11 @@ def flat(path: str) -> str:
 def own(*paths: str) -> tuple[Weight, ...]:
     """Rows of weights that have ComfyUI's paths only."""
     return tuple(Weight(path) for given in paths for path in alternatives(given))
+
+
+def bare(*paths: str) -> tuple[Weight, ...]:
+    """Rows of parameters that are no `.weight` of a layer: tables and tokens."""
+    return tuple(weight._replace(bare=True) for weight in own(*paths))
 
 
 def same(*paths: str) -> tuple[Weight, ...]:

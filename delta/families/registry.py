@@ -43,17 +43,14 @@ def spelling(name: str) -> Spelling:
 
 @lru_cache(maxsize=1)
 def families() -> tuple[Family, ...]:
-    """Every record: FAMILY or FAMILIES of every module of this package, by name."""
+    """Every record: FAMILY or FAMILIES of every module of this package. Where names have the same meaning in several, the
+    first of them counts."""
     found: list[Family] = []
-    for module in pkgutil.iter_modules(__path()):
+    for module in pkgutil.iter_modules(importlib.import_module(__package__).__path__):
         loaded = importlib.import_module(f"{__package__}.{module.name}")
-        found += getattr(loaded, "FAMILIES", ())
-        found += [loaded.FAMILY] if hasattr(loaded, "FAMILY") else []
-    return tuple(sorted(found, key=lambda family: family.name))
-
-
-def __path() -> list[str]:
-    return list(importlib.import_module(__package__).__path__)
+        given = (*getattr(loaded, "FAMILIES", ()), getattr(loaded, "FAMILY", None))
+        found += [family for family in given if isinstance(family, Family)]
+    return tuple(found)
 
 
 def family_named(name: str) -> Family | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, own
+from .record import Family, HostModel, bare, own
 
 FAMILY = Family(
     "Stable Audio",
@@ -12,15 +12,19 @@ FAMILY = Family(
             "{postprocess_conv,preprocess_conv,timestep_features}",
             "{to_cond_embed,to_global_embed,to_timestep_embed}.{0,2}",
             "transformer.global_cond_embedder.{0,2}",
-            "transformer.layers.#.{cross_attend_norm,ff_norm,pre_norm}.gamma",
-            "transformer.layers.#.cross_attn.{k_norm,lambda_dc,lambda_hf,q_norm,to_kv,to_out,to_q}",
-            "transformer.layers.#.{cross_attn,self_attn}.{k_norm,q_norm}.gamma",
+            "transformer.layers.#.cross_attn.{k_norm,q_norm,to_kv,to_out,to_q}",
             "transformer.layers.#.ff.ff.0.proj",
             "transformer.layers.#.ff.ff.2",
-            "transformer.layers.#.self_attn.{k_norm,lambda_dc,lambda_hf,q_norm,to_out,to_qkv}",
+            "transformer.layers.#.self_attn.{k_norm,q_norm,to_out,to_qkv}",
             "transformer.layers.#.to_local_embed.{0,2}",
+            "transformer.{project_in,project_out}",
+        ),
+        *bare(
+            "transformer.layers.#.{cross_attend_norm,ff_norm,pre_norm}.gamma",
+            "transformer.layers.#.{cross_attn,self_attn}.{k_norm,q_norm}.gamma",
+            "transformer.layers.#.{cross_attn,self_attn}.{lambda_dc,lambda_hf}",
             "transformer.layers.#.to_scale_shift_gate",
-            "transformer.{memory_tokens,project_in,project_out}",
+            "transformer.memory_tokens",
         ),
     ),
     host=HostModel(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import MODULATION, Family, HostModel, own
+from .record import MODULATION, Family, HostModel, bare, own
 
 FAMILY = Family(
     "Stable Cascade",
@@ -13,7 +13,6 @@ FAMILY = Family(
             "{clip_img_mapper,clip_mapper,clip_txt_mapper,clip_txt_pooled_mapper}",
             "down_blocks.#.#.attention.attn.{out_proj,to_k,to_q,to_v}",
             "down_blocks.#.#.channelwise.{0,4}",
-            "down_blocks.#.#.channelwise.2.{beta,gamma}",
             "{down_blocks,up_blocks}.#.#.{depthwise,mapper,mapper_crp,mapper_sca}",
             "down_blocks.#.#.kv_mapper.1",
             "down_downscalers.{1,2,3}.1",
@@ -21,11 +20,14 @@ FAMILY = Family(
             "{effnet_mapper,pixels_mapper}.{0,2}",
             "up_blocks.#.#.attention.attn.{out_proj,to_k,to_q,to_v}",
             "up_blocks.#.#.channelwise.{0,4}",
-            "up_blocks.#.#.channelwise.2.{beta,gamma}",
             "up_blocks.#.#.kv_mapper.1",
             "up_repeat_mappers.#.{0,1}",
             "up_upscalers.{0,1,2}.1",
             "up_upscalers.0.1.blocks.1",
+        ),
+        *bare(
+            "down_blocks.#.#.channelwise.2.{beta,gamma}",
+            "up_blocks.#.#.channelwise.2.{beta,gamma}",
         ),
     ),
     # Scale and shift of the features by the time step and by what else conditions the model.

@@ -18,9 +18,7 @@ TRANSFORMER_BLOCK = (
     *(f"attn{n}.{layer}" for n in (1, 2) for layer in ("to_q", "to_k", "to_v", "to_out.0")),
     *("ff.net.0.proj", "ff.net.2", "norm1", "norm2", "norm3"),
 )
-TRANSFORMER = {name: name for name in ("norm", "proj_in", "proj_out")} | {
-    layer: layer for layer in (f"transformer_blocks.#.{layer}" for layer in TRANSFORMER_BLOCK)
-}
+AROUND_BLOCKS = ("norm", "proj_in", "proj_out")
 OUTSIDE = {
     "input_blocks.0.0": "conv_in",
     "time_embed.0": "time_embedding.linear_1",
@@ -36,40 +34,57 @@ CLASS_EMBEDDING = pairs("label_emb.0", "class_embedding", {"0": "linear_1", "2":
 PER_LEVEL = 3
 
 
-def unet(attention: tuple[bool, ...]) -> Iterable[Weight]:
-    """The weights of a U-Net. attention: whether each level has transformers, from the outermost."""
+def unet(attention: tuple[bool, ...], block: str) -> Iterable[Weight]:
+    """The weights of a U-Net. attention: whether each level has transformers, from the outermost; block: the number of their
+    blocks, or `#` for any."""
+    layers = (*AROUND_BLOCKS, *(f"transformer_blocks.{block}.{layer}" for layer in TRANSFORMER_BLOCK))
+    transformer = dict(zip(layers, layers))
     yield from pairs("", "", OUTSIDE)
     last = len(attention) - 1
     for level, attends in enumerate(attention):
         for index in range(PER_LEVEL - 1):
-            yield from _block(f"input_blocks.{1 + PER_LEVEL * level + index}", f"down_blocks.{level}", index, attends)
+            yield from _block(
+                f"input_blocks.{1 + PER_LEVEL * level + index}",
+                f"down_blocks.{level}",
+                index,
+                transformer if attends else {},
+            )
         if level < last:
             yield Weight(f"input_blocks.{PER_LEVEL * (level + 1)}.0.op", (f"down_blocks.{level}.downsamplers.0.conv",))
     yield from pairs("middle_block.0", "mid_block.resnets.0", RESNET)
-    yield from pairs("middle_block.1", "mid_block.attentions.0", TRANSFORMER)
+    yield from pairs("middle_block.1", "mid_block.attentions.0", transformer)
     yield from pairs("middle_block.2", "mid_block.resnets.1", RESNET)
     for level, attends in enumerate(reversed(attention)):
         for index in range(PER_LEVEL):
-            yield from _block(f"output_blocks.{PER_LEVEL * level + index}", f"up_blocks.{level}", index, attends)
+            yield from _block(
+                f"output_blocks.{PER_LEVEL * level + index}",
+                f"up_blocks.{level}",
+                index,
+                transformer if attends else {},
+            )
         if level < last:
             resampler = f"output_blocks.{PER_LEVEL * level + 2}.{2 if attends else 1}.conv"
             yield Weight(resampler, (f"up_blocks.{level}.upsamplers.0.conv",))
 
 
-def _block(comfy: str, diffusers: str, index: int, attends: bool) -> Iterable[Weight]:
+def _block(comfy: str, diffusers: str, index: int, transformer: dict[str, str]) -> Iterable[Weight]:
     yield from pairs(f"{comfy}.0", f"{diffusers}.resnets.{index}", RESNET)
-    if attends:
-        yield from pairs(f"{comfy}.1", f"{diffusers}.attentions.{index}", TRANSFORMER)
+    yield from pairs(f"{comfy}.1", f"{diffusers}.attentions.{index}", transformer)
 
 
 def _family(
-    name: str, attention: tuple[bool, ...], host: HostModel, marks: tuple[str, ...], lacks: tuple[str, ...]
+    name: str,
+    attention: tuple[bool, ...],
+    block: str,
+    host: HostModel,
+    marks: tuple[str, ...],
+    lacks: tuple[str, ...],
 ) -> Family:
     return Family(
         name,
         marks=marks,
         lacks=lacks,
-        weights=tuple(unet(attention)),
+        weights=tuple(unet(attention, block)),
         aliases=CLASS_EMBEDDING,
         diffusers_prefix="unet.",
         whole_diffusers=True,
@@ -97,6 +112,7 @@ OUTER, SECOND, LAST = (
 SD = _family(
     "Stable Diffusion 1 or 2",
     (True, True, True, False),
+    "0",
     HostModel(
         "SD15",
         CONFIG
@@ -117,6 +133,7 @@ SD = _family(
 SDXL = _family(
     "SDXL",
     (False, True, True),
+    "#",
     HostModel(
         "SDXL",
         CONFIG
@@ -138,6 +155,7 @@ SDXL = _family(
 REFINER = _family(
     "SDXL refiner",
     (False, True, True, False),
+    "#",
     HostModel(
         "SDXLRefiner",
         CONFIG

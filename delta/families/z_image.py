@@ -2,52 +2,57 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, fused, pairs, same
+from .record import Family, HostModel, bare, fused, pairs, same
+
+# musubi-tuner names them so behind `lora_unet_` too, where ComfyUI does not read them.
+SPLIT = (
+    fused("layers.#.attention.qkv", "layers.#.attention", ("to_q", "to_k", "to_v")),
+    *pairs(
+        "layers.#",
+        "layers.#",
+        {
+            "attention.out": "attention.to_out.0",
+            "attention.q_norm": "attention.norm_q",
+            "attention.k_norm": "attention.norm_k",
+        },
+    ),
+    fused("context_refiner.#.attention.qkv", "context_refiner.#.attention", ("to_q", "to_k", "to_v")),
+    *pairs(
+        "context_refiner.#",
+        "context_refiner.#",
+        {
+            "attention.out": "attention.to_out.0",
+            "attention.q_norm": "attention.norm_q",
+            "attention.k_norm": "attention.norm_k",
+        },
+    ),
+    fused("noise_refiner.#.attention.qkv", "noise_refiner.#.attention", ("to_q", "to_k", "to_v")),
+    *pairs(
+        "noise_refiner.#",
+        "noise_refiner.#",
+        {
+            "attention.out": "attention.to_out.0",
+            "attention.q_norm": "attention.norm_q",
+            "attention.k_norm": "attention.norm_k",
+        },
+    ),
+    fused("siglip_refiner.#.attention.qkv", "siglip_refiner.#.attention", ("to_q", "to_k", "to_v")),
+    *pairs(
+        "siglip_refiner.#",
+        "siglip_refiner.#",
+        {
+            "attention.out": "attention.to_out.0",
+            "attention.q_norm": "attention.norm_q",
+            "attention.k_norm": "attention.norm_k",
+        },
+    ),
+)
 
 FAMILY = Family(
     "Z-Image",
     marks=("layers.0.adaLN_modulation.0.weight", "layers.0.attention_norm1.weight"),
     weights=(
-        fused("layers.#.attention.qkv", "layers.#.attention", ("to_q", "to_k", "to_v")),
-        *pairs(
-            "layers.#",
-            "layers.#",
-            {
-                "attention.out": "attention.to_out.0",
-                "attention.q_norm": "attention.norm_q",
-                "attention.k_norm": "attention.norm_k",
-            },
-        ),
-        fused("context_refiner.#.attention.qkv", "context_refiner.#.attention", ("to_q", "to_k", "to_v")),
-        *pairs(
-            "context_refiner.#",
-            "context_refiner.#",
-            {
-                "attention.out": "attention.to_out.0",
-                "attention.q_norm": "attention.norm_q",
-                "attention.k_norm": "attention.norm_k",
-            },
-        ),
-        fused("noise_refiner.#.attention.qkv", "noise_refiner.#.attention", ("to_q", "to_k", "to_v")),
-        *pairs(
-            "noise_refiner.#",
-            "noise_refiner.#",
-            {
-                "attention.out": "attention.to_out.0",
-                "attention.q_norm": "attention.norm_q",
-                "attention.k_norm": "attention.norm_k",
-            },
-        ),
-        fused("siglip_refiner.#.attention.qkv", "siglip_refiner.#.attention", ("to_q", "to_k", "to_v")),
-        *pairs(
-            "siglip_refiner.#",
-            "siglip_refiner.#",
-            {
-                "attention.out": "attention.to_out.0",
-                "attention.q_norm": "attention.norm_q",
-                "attention.k_norm": "attention.norm_k",
-            },
-        ),
+        *SPLIT,
         *pairs(
             "",
             "",
@@ -59,7 +64,6 @@ FAMILY = Family(
         ),
         *same(
             "{cap_embedder,siglip_embedder}.{0,1}",
-            "{cap_pad_token,norm_final,siglip_pad_token,x_pad_token}",
             "{context_refiner,layers,noise_refiner,siglip_refiner}.#.{attention_norm1,attention_norm2,ffn_norm1,ffn_norm2}",
             "{context_refiner,layers,noise_refiner,siglip_refiner}.#.feed_forward.{w1,w2,w3}",
             "dec_net.cond_embed",
@@ -69,9 +73,14 @@ FAMILY = Family(
             "dec_net.res_blocks.#.in_ln",
             "dec_net.res_blocks.#.mlp.{0,2}",
             "{layers,noise_refiner}.#.adaLN_modulation.0",
+            "norm_final",
             "t_embedder.mlp.{0,2}",
         ),
+        *bare(
+            "{cap_pad_token,siglip_pad_token,x_pad_token}",
+        ),
     ),
+    aliases=SPLIT,
     diffusers_prefix="diffusion_model.",
     behind_own=True,
     proportions={

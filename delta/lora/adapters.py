@@ -8,7 +8,7 @@ those by which ComfyUI applies the same tensors. LoRA (arXiv 2106.09685); LoCon,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -96,17 +96,26 @@ def _of_weight(layer: str, ending: str) -> tuple[str, str]:
     return layer, ending
 
 
+def why_base(name: str, endings: Container[str]) -> str | None:
+    """A sentence on why a layer with these endings can only be read with its weight; None for one that needs no weight."""
+    kind = next((kind for ending, kind in BASE_DEPENDENT.items() if ending in endings), None)
+    if kind is None:
+        return None
+    return (
+        f"{name} is {kind}: its update depends on the weight it is applied to. "
+        "Merge LoRAs bakes it in when the model is connected."
+    )
+
+
 def read_layer(name: str, tensors: Mapping[str, Tensor]) -> Layer:
     """The update that the tensors of one layer stand for, computed in float32. `Layer.used` holds every ending used.
 
     Raises NeedsBaseError for DoRA, GLoRA, OFT and BOFT, and ValueError for tensors that lack their other half or whose
     shapes disagree.
     """
-    for ending, kind in BASE_DEPENDENT.items():
-        if ending in tensors:
-            raise NeedsBaseError(
-                f"{name} is {kind}: its update depends on the weight it is applied to. Merge LoRAs bakes it in when the model is connected."
-            )
+    sentence = why_base(name, tensors)
+    if sentence is not None:
+        raise NeedsBaseError(sentence)
     layer = Layer()
     readers = (_read_lora, _read_loha, _read_lokr)
     parts = [part for reader in readers if (part := reader(name, tensors, layer.used)) is not None]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 
@@ -12,6 +11,7 @@ from ..blocks.paths import block_of, block_order, count_by_block
 from ..charts.charts import Bars, Charts
 from ..linear_algebra.rank import RankChoice
 from ..progress import Step
+from .addresses import ModelNames
 from .costs import BYTES_PER_NUMBER, Job
 from .file import Bake, LoraModel, merged_metadata, write_layers
 from .merge import Merged, merge_loras
@@ -20,16 +20,16 @@ from .sources import MergeInput, SourceLayer, read_sources, source_recipe
 
 def bake_job(
     row: MergeInput,
-    key_map: Mapping[str, Any] | None = None,
+    model: ModelNames | None = None,
     bake: Bake | None = None,
     on_step: Step = lambda done, total: None,
 ) -> Job:
     """A LoRA with its strengths and block weights in it: a linear merge of one, without the layers at strength 0.
 
-    `key_map` tells which weight of a model a name means, and `bake` computes updates that depend on it. Raises
+    `model` tells which weight a name means, and `bake` computes updates that depend on it. Raises
     ValueError when no layer is left, and as `merge_loras` does.
     """
-    (read,) = read_sources([row], key_map, bake)
+    (read,) = read_sources([row], model, bake)
     layers = list(read.layers.values())
     if not layers:
         raise ValueError(f"{row.model.name} holds no LoRA tensors, so there is nothing to bake. Choose another LoRA.")
@@ -42,10 +42,8 @@ def bake_job(
     merged = merge_loras([kept], "linear", {}, RankChoice("full"), on_step=on_step)
     recipe = {"method": "bake", "sources": [source_recipe(row)]}
     tensors = write_layers(merged.layers, torch.float32)
-    model = LoraModel(tensors, merged_metadata([row.model], recipe), f"{row.model.name} baked")
-    notes = [f"the rule {rule} matches nothing" for rule in read.unused]
-    notes += [f"not a LoRA tensor, left out: {name}" for name in read.foreign]
-    return Job(model, _report(row, layers, model, notes), _charts(layers, merged))
+    result = LoraModel(tensors, merged_metadata([row.model], recipe), f"{row.model.name} baked")
+    return Job(result, _report(row, layers, result, read.notes), _charts(layers, merged))
 
 
 def _report(row: MergeInput, layers: Sequence[SourceLayer], model: LoraModel, notes: Sequence[str]) -> str:

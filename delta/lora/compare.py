@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from string import ascii_uppercase
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ from ..files.adapter_names import naming
 from ..linear_algebra.factors import LowRank, small_problems
 from ..linear_algebra.rank import energy
 from ..progress import Step
+from .addresses import ModelNames
+from .file import left_out
 from .sources import MergeInput, Source, alike, read_sources
 
 # The directions that hold this share of a layer's energy stand for the layer; the rest is mostly noise of the training.
@@ -114,10 +116,10 @@ class Comparison(NamedTuple):
 
 def compare_loras(
     inputs: Sequence[MergeInput],
-    key_map: Mapping[str, Any] | None = None,
+    model: ModelNames | None = None,
     on_step: Step = lambda done, total: None,
 ) -> Comparison:
-    """Compare every two LoRAs, layer by layer. `key_map` tells which weight of a model a name means.
+    """Compare every two LoRAs, layer by layer. `model` tells which weight a name means.
 
     Strengths, times block factors, count by their sign and against each other within a block; layers at strength 0 are
     left out. Raises ValueError for fewer than two LoRAs, for one without low-rank layers or without a layer in common
@@ -129,9 +131,9 @@ def compare_loras(
             f"A comparison takes 2 to {len(ascii_uppercase)} LoRAs, not {len(inputs)}. "
             "Connect a LoRA stack of several rows, or more LORA_MODELs."
         )
-    sources = [read.layers for read in read_sources(inputs, key_map or {}, None)]
+    sources = [read.layers for read in read_sources(inputs, model)]
     updates = [_low_rank(row, source) for row, source in zip(inputs, sources)]
-    _require_relatives(inputs, updates, key_map or {})
+    _require_relatives(inputs, updates, model is not None)
     with small_problems():
         meetings = _meetings(updates, on_step)
     pairs = [_pair(updates, i, j, meetings[i, j]) for i, j in combinations(range(len(inputs)), 2)]
@@ -189,17 +191,11 @@ def _low_rank(row: MergeInput, source: Source) -> Source:
     return found
 
 
-def _require_relatives(inputs: Sequence[MergeInput], updates: Sequence[Source], key_map: Mapping[str, Any]) -> None:
+def _require_relatives(inputs: Sequence[MergeInput], updates: Sequence[Source], connected: bool) -> None:
     """Refuse a LoRA that is for another model, as far as that can be told."""
     for index, (row, source) in enumerate(zip(inputs, updates)):
         others = set().union(*(other for i, other in enumerate(updates) if i != index))
-        for_model = [layer.name for layer in source.values() if layer.path[0] != "text"]
-        if key_map and for_model and not any(name in key_map for name in for_model):
-            raise ValueError(
-                f"{row.model.name} does not fit the connected model; it has {naming(row.model)}. "
-                "Compare LoRAs of one kind of model, and connect a model of that kind."
-            )
-        if not key_map and not others & source.keys():
+        if not connected and not others & source.keys():
             raise ValueError(
                 f"{row.model.name} has no layer in common with the others; it has {naming(row.model)}. If it is for the "
                 "same model, connect the model, which tells; otherwise compare LoRAs of one kind of model."
@@ -243,8 +239,9 @@ def _report(
     for letter, row, source, compared in zip(ascii_uppercase, inputs, sources, updates):
         rules = f", blocks {row.block_weights}" if row.block_weights else ""
         lines.append(f"{letter}: {row.model.name}, model {row.strength_model:g}, clip {row.strength_clip:g}{rules}")
-        if left_out := len(source) - len(compared):
-            lines.append(f"   {left_out} layers not compared (bias, norm, dense or strength 0)")
+        if others := len(source) - len(compared):
+            lines.append(f"   {others} layers not compared (bias, norm, dense or strength 0)")
+        lines += [f"   {line}" for line in left_out(row.model)]
     for pair in pairs:
         lines += ["", *verdict(pair)]
     for pair in pairs:

@@ -23,6 +23,9 @@ STALE_METADATA = ("sshs_model_hash", "sshs_legacy_hash", "lora_adapter_metadata"
 # What casting may lose of a factor, relative to its norm, before a file is refused: far above rounding, far below use.
 CAST_LOSS = {torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 
+# How many tensors an error names of a file of which nothing is read.
+NAMED_TENSORS = 3
+
 
 class LoraModel(dict):
     """A LORA_MODEL: a plain state dict in a LoRA file's naming, that remembers its metadata and name."""
@@ -37,10 +40,12 @@ class LoraModel(dict):
 
 @dataclass
 class LoraLayers:
-    """layers by their name in the file; foreign: names of tensors that no adapter has."""
+    """layers by their name in the file; foreign: names of tensors that no adapter has; needs_base: what cannot be read
+    without the weight it is applied to, as sentences by the layer's name."""
 
     layers: dict[str, Layer] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
+    needs_base: dict[str, str] = field(default_factory=dict)
 
 
 def group(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
@@ -56,30 +61,62 @@ def group(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], 
     return layers, foreign
 
 
-def read_layers(tensors: Mapping[str, Tensor], bake: Bake | None = None) -> LoraLayers:
-    """Every layer of a LoRA state dict as an update. `bake` computes the updates that depend on the base weight.
+def needs_base(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """What `read_layers` says of the layers that it leaves out without `bake`, told from the names alone."""
+    sentences = {name: adapters.why_base(name, parts) for name, parts in group(tensors)[0].items()}
+    return {name: sentence for name, sentence in sentences.items() if sentence is not None}
 
-    Raises NeedsBaseError for those where `bake` is not given, and ValueError for damaged layers and for tensors
-    of a layer that nothing uses, such as a second set of factors under another naming.
+
+def left_out(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Lines of a report about the layers in `needs_base`."""
+    return [f"left out: {sentence}" for sentence in needs_base(tensors).values()]
+
+
+def read_layers(tensors: Mapping[str, Tensor], bake: Bake | None = None) -> LoraLayers:
+    """Every layer of a LoRA state dict as an update. `bake` computes the updates that depend on the base weight; without
+    it, or where it raises NeedsBaseError, such layers are in `needs_base` and the others are served.
+
+    Raises NeedsBaseError when no layer can be served for that reason, and ValueError for a file of which nothing is
+    read, for damaged layers and for tensors of a layer that nothing uses, such as a second set of factors under another
+    naming.
     """
     grouped, foreign = group(tensors)
     result = LoraLayers(foreign=foreign)
     for name, parts in grouped.items():
         try:
-            layer = adapters.read_layer(name, parts)
-        except NeedsBaseError:
-            if bake is None:
-                raise
-            result.layers[name] = Layer(full=bake(name, parts))
-            continue
-        unused = parts.keys() - layer.used - {"alpha"}
-        if unused:
-            raise ValueError(
-                f"{name} has {', '.join(sorted(unused))} beside {', '.join(sorted(layer.used))}; only one of them can "
-                "count. Remove the duplicate from the file."
-            )
-        result.layers[name] = layer
+            result.layers[name] = _read_or_bake(name, parts, bake)
+        except NeedsBaseError as error:
+            result.needs_base[name] = str(error)
+    if not result.layers:
+        if result.needs_base:
+            raise NeedsBaseError(next(iter(result.needs_base.values())))
+        raise ValueError(_nothing_read(tensors))
     return result
+
+
+def _read_or_bake(name: str, parts: Mapping[str, Tensor], bake: Bake | None) -> Layer:
+    try:
+        layer = adapters.read_layer(name, parts)
+    except NeedsBaseError:
+        if bake is None:
+            raise
+        return Layer(full=bake(name, parts))
+    unused = parts.keys() - layer.used - {"alpha"}
+    if unused:
+        raise ValueError(
+            f"{name} has {', '.join(sorted(unused))} beside {', '.join(sorted(layer.used))}; only one of them can "
+            "count. Remove the duplicate from the file."
+        )
+    return layer
+
+
+def _nothing_read(tensors: Mapping[str, Tensor]) -> str:
+    """What a file holds of which no tensor is one of an adapter."""
+    name = getattr(tensors, "name", "The LoRA")
+    if not tensors:
+        return f"{name} holds no LoRA tensors: it is empty. Choose another LoRA."
+    named = ", ".join(list(tensors)[:NAMED_TENSORS])
+    return f"{name} holds no LoRA tensors but {len(tensors)} others, such as {named}. Choose another LoRA."
 
 
 def write_layers(layers: Mapping[str, Layer], dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:

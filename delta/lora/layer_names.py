@@ -1,30 +1,14 @@
-"""One name for a layer, whatever the file calls it.
-
-Kohya, diffusers/PEFT, ComfyUI, SimpleTuner and OneTrainer name the same weight differently. The name here is the
-diffusers one with underscores; U-Net blocks in the original (compvis) numbering are renumbered. It is used to bring
-files together where no model is connected that could tell.
-"""
+"""What a layer is called where its place in a model is not known: its name without the beginning, and a path for reports."""
 
 from __future__ import annotations
 
 import re
 
-from ..families.architectures import PER_LEVEL, UNETS, flat
+from ..families.record import flat
+from ..families.registry import spelling
+from ..families.stable_diffusion import PER_LEVEL
+from ..families.text_encoders import text_layer
 
-PREFIXES = (
-    "base_model.model.",
-    "lora_unet_",
-    "lora_transformer_",
-    "lycoris_",
-    "unet.",
-    "transformer.",
-    "diffusion_model.",
-)
-TEXT_ENCODERS = (
-    (r"lora_te2_|text_encoder_2\.|text_encoders\.clip_g\.transformer\.", "te2"),
-    (r"lora_te1?_|text_encoder\.|text_encoders\.clip_[lh]\.transformer\.", "te1"),
-    (r"lora_te3_|text_encoder_3\.|text_encoders\.t5xxl\.transformer\.", "te3"),
-)
 # How the name of a layer begins, and the path that this beginning stands for.
 BLOCK_PATTERNS = (
     (r"te(\d)_(?:text_model_|transformer_)?(?:encoder_)?", lambda n: ("text", f"te{n}")),
@@ -43,26 +27,9 @@ BLOCK_PATTERNS = (
 
 
 def layer_id(name: str) -> str:
-    """The common name of a layer, from its name in a file without the adapter's ending."""
-    encoder, body = encoder_and_body(name)
-    if encoder is not None:
-        return f"{encoder}_{body}"
-    place = next((unet.places[body] for unet in UNETS if body in unet.places), None)
-    return body if place is None else flat(place.weight.parts[0])
-
-
-def encoder_and_body(name: str) -> tuple[str | None, str]:
-    """(te1, te2 or te3 of a text encoder, else None; the rest of the name with underscores for dots).
-
-    te1 is CLIP-L, or CLIP-H where that stands alone; te2 is CLIP-G; te3 is T5, whatever number a file gives it.
-    """
-    for pattern, encoder in TEXT_ENCODERS:
-        if match := re.match(pattern, name):
-            body = flat(name[match.end() :])
-            return "te3" if body.startswith("encoder_block_") else encoder, body
-    for prefix in PREFIXES:
-        name = name.removeprefix(prefix)
-    return None, flat(name.replace(".processor.", "."))
+    """The name of a layer without what a convention puts in front, with underscores for dots."""
+    layer = text_layer(name)
+    return flat(spelling(name).body) if layer is None else f"{layer.encoder}_{layer.body}"
 
 
 def layer_path(identity: str) -> tuple[str, ...]:

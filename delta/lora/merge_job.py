@@ -14,6 +14,7 @@ from ..charts.charts import Bars, Charts
 from ..linear_algebra.rank import RankChoice
 from ..merging import MergeMethod
 from ..progress import Step
+from .addresses import ModelNames
 from .costs import Job, cost_report
 from .file import Bake, LoraModel, merged_metadata, write_layers
 from .merge import Merged, merge_loras
@@ -26,11 +27,11 @@ def merge_job(
     parameters: str,
     choice: RankChoice,
     seed: int = 0,
-    key_map: Mapping[str, Any] | None = None,
+    model: ModelNames | None = None,
     bake: Bake | None = None,
     on_step: Step = lambda done, total: None,
 ) -> Job:
-    """Merge LoRAs. `key_map` tells which weight of a model a name means, and `bake` computes updates that depend on it.
+    """Merge LoRAs. `model` tells which weight a name means, and `bake` computes updates that depend on it.
 
     Raises ValueError when there is nothing to merge, for unknown parameters, and as `merge_loras` does.
     """
@@ -38,11 +39,10 @@ def merge_job(
     if not inputs:
         raise ValueError("There is no LoRA to merge. Connect a LoRA stack or at least one LORA_MODEL.")
     values = parse_parameters(parameters)
-    reads = read_sources(inputs, key_map, bake)
+    reads = read_sources(inputs, model, bake)
     notes = []
     for row, read in zip(inputs, reads):
-        notes += [f"not a LoRA tensor, left out: {row.model.name}: {name}" for name in read.foreign]
-        notes += [f"{row.model.name}: the rule {rule} matches nothing" for rule in read.unused]
+        notes += [f"{row.model.name}: {note}" for note in read.notes]
     merged = merge_loras([read.layers for read in reads], method, values, choice, seed, on_step=on_step)
     recipe = {
         "method": method,
@@ -70,7 +70,7 @@ def resize_job(model: LoraModel, choice: RankChoice, on_step: Step = lambda done
     }
     lines = [
         f"{model.name} resized: {choice.describe()}",
-        *(f"not a LoRA tensor, left out: {name}" for name in read.foreign),
+        *read.notes,
     ]
     return _finish(merged, [model], recipe, "\n".join(lines), f"{model.name} resized")
 

@@ -1,4 +1,4 @@
-"""A LoRA under the names of kohya, ComfyUI or diffusers, with fused weights split and split ones fused exactly.
+"""A LoRA under the names of another program, with fused weights split and split ones fused exactly.
 
 For Stable Diffusion and SDXL the kohya names are those that A1111, diffusers and ComfyUI all read: diffusers' block
 numbers behind `lora_unet_`.
@@ -6,32 +6,52 @@ numbers behind `lora_unet_`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
-from ..families.architectures import ARCHITECTURES, SCALE_NORMS, TEXT_ENCODERS, UNETS, Architecture, Weight
+from ..families import text_encoders
+from ..families.record import SCALE_NORMS, Family, Weight
+from ..families.registry import DENOISER, family_of
+from ..families.stable_diffusion import SD
 from .adapters import Layer
-from .fused import add, fuse, split, swap_halves
-from .layer_names import encoder_and_body
+from .addresses import Address, Located, ModelNames, as_whole, is_text, locate
+from .fused import add, split, swap_halves
 
-NAMINGS = ("kohya", "ComfyUI", "diffusers")
+
+class Naming(NamedTuple):
+    """How a program names the layers of a diffusion model.
+
+    beginning: of every name, None for the one behind which ComfyUI reads diffusers' names of the family; diffusers: whether
+    diffusers' modules stand behind it, else ComfyUI's paths; flat: whether with underscores for dots; text: the convention
+    for text encoders.
+    """
+
+    beginning: str | None
+    diffusers: bool
+    flat: bool
+    text: str
+
+
+KOHYA, COMFYUI, DIFFUSERS = NAMINGS = ("kohya", "ComfyUI", "diffusers")
+CONVENTIONS = {
+    KOHYA: Naming("lora_unet_", False, True, KOHYA),
+    COMFYUI: Naming(DENOISER, False, False, COMFYUI),
+    DIFFUSERS: Naming(None, True, False, DIFFUSERS),
+    "PEFT": Naming("base_model.model.", True, False, DIFFUSERS),
+    "OneTrainer": Naming("lora_transformer_", True, True, KOHYA),
+    "SimpleTuner LyCORIS": Naming("lycoris_", True, True, KOHYA),
+}
 # How the names of each convention begin.
 BEGINNINGS = {
-    "kohya": ("lora_unet_", "lora_te"),
-    "ComfyUI": ("diffusion_model.", "text_encoders."),
-    "diffusers": ("unet.", "transformer.", "text_encoder.", "text_encoder_2."),
+    KOHYA: ("lora_unet_", "lora_te"),
+    COMFYUI: (DENOISER, text_encoders.PREFIX),
+    DIFFUSERS: ("unet.", "transformer.", "text_encoder.", "text_encoder_2."),
+    "PEFT": ("base_model.model.",),
+    "OneTrainer": ("lora_transformer_", "lora_te"),
+    "SimpleTuner LyCORIS": ("lycoris_",),
 }
-TEXT_BEGINNINGS = {
-    "kohya": {"te1": "lora_te1_", "te2": "lora_te2_", "te3": "lora_te3_"},
-    "ComfyUI": {
-        "te1": "text_encoders.clip_l.transformer.",
-        "te2": "text_encoders.clip_g.transformer.",
-        "te3": "text_encoders.t5xxl.transformer.",
-    },
-    "diffusers": {"te1": "text_encoder.", "te2": "text_encoder_2."},
-}
-# Stable Diffusion 2 has a text encoder of this width, CLIP-H, where the others have CLIP-L.
-CLIP_H_WIDTH = 1024
+KEEP = "or keep the names as they are"
 
 
 def naming_of(names: Iterable[str]) -> str | None:
@@ -40,142 +60,173 @@ def naming_of(names: Iterable[str]) -> str | None:
     return next((naming for naming, starts in BEGINNINGS.items() if all(n.startswith(starts) for n in names)), None)
 
 
-def architecture_of(names: Iterable[str]) -> Architecture | None:
-    """The architecture that has most of these layers, None where no one has any. Text encoders tell nothing."""
-    found = [encoder_and_body(name) for name in names]
-    bodies = [body for encoder, body in found if encoder is None]
-    hits = {architecture: sum(body in architecture.places for body in bodies) for architecture in ARCHITECTURES}
-    best = max(hits, key=hits.__getitem__)
-    return best if hits[best] else None
-
-
-def knows(architecture: Architecture, name: str) -> bool:
-    """Whether a layer is one of the architecture, or of a text encoder."""
-    encoder, body = encoder_and_body(name)
-    return encoder is not None or body in architecture.places
-
-
-def rename(layers: Mapping[str, Layer], naming: str, keep_unknown: bool = False) -> dict[str, Layer]:
+def rename(layers: Mapping[str, Layer], naming: str, model: ModelNames | None = None) -> dict[str, Layer]:
     """The same updates under the names of a convention; updates of one weight under two names are added up.
 
-    keep_unknown: whether a layer without a name in the convention keeps its own. Raises ValueError for such a layer
-    otherwise, for an unknown convention, and for a layer that cannot be divided.
+    model: what a connected model tells of names. Without one the family has to be known by the names. Raises ValueError for
+    an unknown convention, for a layer whose place in the model or whose new name is not known for certain, and for one that
+    cannot be divided.
     """
-    if naming not in NAMINGS:
-        raise ValueError(f"There is no naming {naming}. Choose one of: {', '.join(NAMINGS)}.")
-    architecture = architecture_of(layers)
+    if naming not in CONVENTIONS:
+        raise ValueError(f"There is no naming {naming}. Choose one of: {', '.join(CONVENTIONS)}.")
+    located = locate([layers], model)
     renamed: dict[str, Layer] = {}
-    weights: dict[Weight, dict[int | None, Layer]] = {}
+    weights: dict[str, dict[Address, Layer]] = {}
     for name, layer in layers.items():
-        encoder, body = encoder_and_body(name)
-        place = None if architecture is None or encoder is not None else architecture.places.get(body)
-        if place is not None and (naming != "diffusers" or place.weight.parts):
-            _add_to(weights.setdefault(place.weight, {}), place.part, layer)
-            continue
-        new = _text_name(name, encoder, body, layer, naming, architecture) if encoder is not None else None
-        if new is None and not keep_unknown:
-            raise ValueError(_no_name(name, naming, architecture if encoder is None and place is not None else None))
-        _add_to(renamed, new or name, layer)
+        address = located.addresses[name]
+        if address is None:
+            if naming_of([name]) != naming:
+                raise ValueError(_unknown(name, located, model is not None))
+            _add_to(renamed, name, layer)
+        elif is_text(name):
+            _add_to(renamed, _text_name(name, address.weight, naming, located.family), layer)
+        else:
+            _add_to(weights.setdefault(address.weight, {}), address, layer)
     for weight, given in weights.items():
         try:
-            if naming == "diffusers":
-                renamed |= _by_diffusers(weight, given, architecture)
-            else:
-                renamed[_whole_name(weight, architecture, naming)] = _whole(weight, given)
+            new = _renamed(weight, given, naming, located, model)
         except ValueError as error:
-            raise ValueError(f"{weight.comfy} cannot be renamed: {error}. Keep the names as they are.") from error
+            raise ValueError(f"{weight} cannot be renamed: {error}.") from error
+        for name, layer in new.items():
+            _add_to(renamed, name, layer)
     return renamed
 
 
-def usual_names(layers: Mapping[str, Layer], matrices: Iterable[str]) -> Mapping[str, Layer]:
-    """Under kohya's names, which most programs read, where the architecture has them; else the names given.
+def whole_name(weight: str, naming: str, families: Sequence[Family], model: ModelNames | None = None) -> str:
+    """The name of a whole weight of a diffusion model, kohya's or ComfyUI's.
 
-    matrices: the names of all layers of the model with factors. A U-Net of unusual depth keeps ComfyUI's names, because the
-    blocks of kohya's are numbered by the usual one.
+    weight: as in `Address`; families: those that the model may be of, which agree about its weights.
     """
-    matrices = list(matrices)
-    unet = architecture_of(matrices)
-    if unet in UNETS and not all(knows(unet, name) for name in matrices):
-        return layers
-    return rename(layers, "kohya", keep_unknown=True)
+    path = weight.removeprefix(DENOISER)
+    rows = [place.weight if (place := family.place(path, own_only=True)) else None for family in families]
+    gains = {
+        family.diffusers_prefix + row.parts[0] if row and row.parts and family.diffusers_prefix else None
+        for family, row in zip(families, rows)
+    }
+    if path.removesuffix(".scale").endswith(SCALE_NORMS) and len(gains) == 1 and None not in gains:
+        # The diffusers name is the only one that every version of ComfyUI reads.
+        return gains.pop()
+    is_weight = f"{weight}.weight" in model.weights if model else not (rows and rows[0] and rows[0].bare)
+    if naming != KOHYA or not is_weight:
+        return model.own_name(weight) if model else weight
+    parts = rows[0].parts if rows and rows[0] and families[0].whole_diffusers else ()
+    return "lora_unet_" + (parts[0] if parts else path).replace(".", "_")
 
 
-def _no_name(name: str, naming: str, architecture: Architecture | None) -> str:
-    if architecture is not None:
-        return f"{architecture.name} has no diffusers names that ComfyUI reads too. Choose the naming ComfyUI."
-    return f"{name} has no known {naming} name. Choose another naming, or keep the names as they are."
+def usual_names(layers: Mapping[str, Layer], weights: Iterable[str]) -> Mapping[str, Layer]:
+    """Layers of a model under kohya's names, which most programs read; where two would get one name, under ComfyUI's.
+
+    layers: by ComfyUI's names; weights: the names of all weights of the model. A U-Net of unusual depth is numbered as
+    ComfyUI numbers it, because kohya's numbers are those of the usual ones.
+    """
+    weights = list(weights)
+    family, model = family_of(weights), ModelNames({}, dict.fromkeys(weights, ()))
+    named: dict[str, Layer] = {}
+    for name, layer in layers.items():
+        if is_text(name):
+            new = text_encoders.written(name, KOHYA, family is not None and family.name == SD.name) or name
+        else:
+            new = whole_name(name, KOHYA, [family] if family else [], model)
+        if new in named:
+            return layers
+        named[new] = layer
+    return named
+
+
+def _renamed(
+    weight: str, given: Mapping[Address, Layer], naming: str, located: Located, model: ModelNames | None
+) -> dict[str, Layer]:
+    """The layers of one weight under their new names."""
+    convention, family = CONVENTIONS[naming], located.family
+    if not convention.diffusers:
+        return {whole_name(weight, naming, located.candidates, model): _whole(given)}
+    path = weight.removeprefix(DENOISER)
+    rows = {
+        (each.diffusers_prefix, place and place.weight)
+        for each in located.candidates
+        for place in [each.place(path, True)]
+    }
+    if family is None or len(rows) > 1:
+        raise ValueError(_fits(located))
+    place = family.place(path, own_only=True)
+    if convention.beginning is None and family.diffusers_prefix is None:
+        raise ValueError(f"ComfyUI reads no names of diffusers of {family.name}. Choose the naming ComfyUI")
+    if place is None or not place.weight.parts:
+        raise ValueError(f"diffusers has no name of it that is known here. Choose the naming ComfyUI, {KEEP}")
+    return _by_parts(place.weight, given, convention, located, model)
+
+
+def _by_parts(
+    weight: Weight, given: Mapping[Address, Layer], convention: Naming, located: Located, model: ModelNames | None
+) -> dict[str, Layer]:
+    """The layers of the diffusers parts of a weight."""
+    family = located.family
+    renamed: dict[str, Layer] = {}
+    if len(weight.parts) > 1 or weight.swapped:
+        biases = {address: Layer(bias=layer.bias) for address, layer in given.items() if layer.bias is not None}
+        if biases:
+            # ComfyUI applies the bias of such a weight under its own name only.
+            renamed[whole_name(DENOISER + weight.comfy, COMFYUI, located.candidates, model)] = _whole(biases)
+        given = {address: replace(layer, bias=None) for address, layer in given.items()}
+    names = [_part_name(part, convention, family) for part in weight.parts]
+    parts = [_part_of(weight, address) for address in given]
+    if None not in parts:
+        return renamed | {names[part]: layer for part, layer in zip(parts, given.values())}
+    whole = _whole(given)
+    if weight.swapped:
+        whole = swap_halves(whole)
+    pieces = [whole] if len(weight.parts) == 1 else split(whole, weight.shares)
+    return renamed | dict(zip(names, pieces))
+
+
+def _part_of(weight: Weight, address: Address) -> int | None:
+    """Which diffusers part of a weight an address is; None where it is none."""
+    if len(weight.parts) == 1:
+        return 0 if address.rows is None and address.swapped == weight.swapped else None
+    if address.rows is None or address.swapped:
+        return None
+    start, length, total = address.rows
+    shares, units = weight.shares, sum(weight.shares)
+    same = (
+        part
+        for part in range(len(shares))
+        if start * units == sum(shares[:part]) * total and length * units == shares[part] * total
+    )
+    return next(same, None)
+
+
+def _part_name(path: str, convention: Naming, family: Family) -> str:
+    if convention.flat:
+        return convention.beginning + path.replace(".", "_")
+    beginning = family.diffusers_prefix if convention.beginning is None else convention.beginning
+    if beginning == "unet." and ".to_" in path:
+        # As ComfyUI reads it too: the attention of a U-Net by diffusers' earlier attention processors.
+        path = path.replace(".to_", ".processor.to_").removesuffix(".0")
+    return beginning + path
+
+
+def _whole(given: Mapping[Address, Layer]) -> Layer:
+    return add([as_whole(layer, address) for address, layer in given.items()])
+
+
+def _text_name(name: str, comfy: str, naming: str, family: Family | None) -> str:
+    alone = name.startswith("lora_te_") or (family is not None and family.name == SD.name)
+    new = text_encoders.written(comfy, CONVENTIONS[naming].text, alone)
+    if new is None:
+        raise ValueError(f"{name} has no known {naming} name. Choose another naming, {KEEP}.")
+    return new
+
+
+def _unknown(name: str, located: Located, connected: bool) -> str:
+    if connected:
+        return f"{name} is no layer of the connected model. Connect the model that the LoRA is for, {KEEP}."
+    return f"{name} cannot be renamed: {_fits(located)}. Connect the model, {KEEP}."
+
+
+def _fits(located: Located) -> str:
+    names = " and ".join(family.name for family in located.candidates)
+    return f"the names of this LoRA fit {names or 'no family that is known here'}, which only the connected model can settle"
 
 
 def _add_to(layers: dict, key: object, layer: Layer) -> None:
     layers[key] = add([layers[key], layer]) if key in layers else layer
-
-
-def _whole_name(weight: Weight, architecture: Architecture, naming: str) -> str:
-    if weight.comfy.endswith(SCALE_NORMS):
-        # The diffusers name is the only one that every version of ComfyUI reads.
-        return architecture.diffusers_prefix + weight.parts[0]
-    if naming == "ComfyUI":
-        return f"diffusion_model.{weight.comfy}"
-    path = weight.parts[0] if architecture in UNETS else weight.comfy
-    return "lora_unet_" + path.replace(".", "_")
-
-
-def _whole(weight: Weight, given: Mapping[int | None, Layer]) -> Layer:
-    """The one layer of a weight, from its layer as a whole and those of its diffusers parts."""
-    layers = [given[None]] if None in given else []
-    parts = [given.get(index) for index in range(len(weight.parts))]
-    if any(part is not None for part in parts):
-        whole = parts[0] if len(parts) == 1 else fuse(parts, weight.shares)
-        layers.append(swap_halves(whole) if weight.swapped else whole)
-    return add(layers)
-
-
-def _by_diffusers(weight: Weight, given: Mapping[int | None, Layer], architecture: Architecture) -> dict[str, Layer]:
-    """The layers of the diffusers parts of a weight."""
-    renamed: dict[str, Layer] = {}
-    if len(weight.parts) > 1 or weight.swapped:
-        biases = {index: Layer(bias=layer.bias) for index, layer in given.items() if layer.bias is not None}
-        if biases:
-            # ComfyUI applies the bias of such a weight under its own name only.
-            renamed[_whole_name(weight, architecture, "ComfyUI")] = _whole(weight, biases)
-        given = {index: replace(layer, bias=None) for index, layer in given.items()}
-    layers: dict[int, Layer] = {index: layer for index, layer in given.items() if index is not None}
-    if None in given:
-        whole = swap_halves(given[None]) if weight.swapped else given[None]
-        pieces = [whole] if len(weight.parts) == 1 else split(whole, weight.shares)
-        for index, piece in enumerate(pieces):
-            _add_to(layers, index, piece)
-    names = [architecture.diffusers_prefix + _in_diffusers(part, architecture) for part in weight.parts]
-    return renamed | {names[index]: layer for index, layer in layers.items()}
-
-
-def _in_diffusers(path: str, architecture: Architecture) -> str:
-    """The path as ComfyUI reads it too: the attention of a U-Net by diffusers' earlier attention processors."""
-    if architecture in UNETS and ".to_" in path:
-        return path.replace(".to_", ".processor.to_").removesuffix(".0")
-    return path
-
-
-def _text_name(
-    name: str, encoder: str, body: str, layer: Layer, naming: str, architecture: Architecture | None
-) -> str | None:
-    """The name of a layer of a text encoder, None where the convention has none."""
-    place = TEXT_ENCODERS.places.get(body)
-    if naming == "kohya" and place is not None and not place.weight.parts:
-        # Norms and embeddings have no kohya name; ComfyUI's own is the only one that is read.
-        naming = "ComfyUI"
-    beginning = TEXT_BEGINNINGS[naming].get(encoder)
-    if beginning is None or place is None or (naming == "diffusers" and not place.weight.parts):
-        return None
-    if naming == "kohya":
-        # Where there is one text encoder only, it has no number.
-        alone = encoder == "te1" and (name.startswith("lora_te_") or architecture is UNETS[0])
-        return ("lora_te_" if alone else beginning) + body
-    if naming == "ComfyUI" and encoder == "te1" and CLIP_H_WIDTH in _shape(layer):
-        beginning = beginning.replace("clip_l", "clip_h")
-    return beginning + place.weight.comfy
-
-
-def _shape(layer: Layer) -> tuple[int, ...]:
-    given = (layer.low_rank, layer.full, layer.new_weight, layer.bias)
-    return next(tuple(update.shape) for update in given if update is not None)

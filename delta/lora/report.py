@@ -12,7 +12,7 @@ from torch import Tensor
 from ..blocks.paths import block_of
 from ..charts.charts import Bars, Charts, Report, Spectra
 from ..linear_algebra.factors import small_problems
-from .file import LoraModel, group, read_layers
+from .file import LoraModel, group, left_out, read_layers
 from .layer_names import layer_id, layer_path
 
 STRONGEST = 5
@@ -21,7 +21,10 @@ SETTINGS = ("alpha", "reshape_weight")
 
 
 def spectra_of(model: LoraModel) -> dict[tuple[str, ...], Tensor]:
-    """Singular values of every low-rank layer, by its path; descending, float64. Raises ValueError as read_layers does."""
+    """Singular values of every low-rank layer that can be read without its weight, by its path; descending, float64.
+
+    Raises ValueError as read_layers does.
+    """
     with small_problems():
         return {
             layer_path(layer_id(name)): layer.low_rank.svd().values
@@ -65,7 +68,7 @@ def count_parameters(model: LoraModel) -> ParameterCount:
 def lora_report(model: LoraModel, base_parameters: int | None = None) -> Report:
     """The report as text and charts. base_parameters: of the diffusion model that the LoRA is for.
 
-    Raises ValueError as read_layers does.
+    Layers that cannot be read without their weight are named at the end. Raises ValueError as read_layers does.
     """
     spectra = spectra_of(model)
     return Report(_text(model, spectra, base_parameters), _charts(model, spectra))
@@ -80,7 +83,7 @@ def _text(model: LoraModel, spectra: Mapping[tuple[str, ...], Tensor], base_para
         if key in model.metadata:
             lines.append(f"{key}: {model.metadata[key]}")
     if not spectra:
-        return "\n".join(lines)
+        return "\n".join(lines + left_out(model))
     ranks = sorted(len(values) for values in spectra.values())
     effective = sorted(effective_rank(values) for values in spectra.values())
     lines.append(f"rank {ranks[0]} to {ranks[-1]}, effective rank {effective[0]:.1f} to {effective[-1]:.1f}")
@@ -90,7 +93,7 @@ def _text(model: LoraModel, spectra: Mapping[tuple[str, ...], Tensor], base_para
     norms = {path: float(torch.linalg.vector_norm(values)) for path, values in spectra.items()}
     for path, norm in sorted(norms.items(), key=lambda row: -row[1])[:STRONGEST]:
         lines.append(f"  {'.'.join(path)}: {norm:.4g}")
-    return "\n".join(lines)
+    return "\n".join(lines + left_out(model))
 
 
 def _parameters(count: ParameterCount, base: int | None) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..files.tensor_files import write_tensors
 from ..progress import Step
-from .adapters import Layer
-from .file import CAST_LOSS, STALE_METADATA, LoraModel, group, read_layers, write_layers
+from .adapters import Layer, NeedsBaseError, join_name
+from .addresses import Address, ModelNames, locate
+from .file import CAST_LOSS, STALE_METADATA, LoraLayers, LoraModel, group, needs_base, read_layers, write_layers
+from .fused import add
 from .naming import rename
 
 AS_IT_IS = "as it is"
@@ -23,6 +26,19 @@ PRODUCT_LOSS = 2.5
 Apply = Callable[[str, Mapping[str, Tensor], tuple[int, ...]], Tensor]
 
 
+class NameProof(NamedTuple):
+    """What a loader reads of written tensors by their names. line: one sentence for the report; unread: names of tensors that
+    it would not read."""
+
+    line: str
+    unread: Sequence[str] = ()
+
+
+# prove(the written tensors) -> what the loader of the host reads of them, by a model's own map of names.
+Prove = Callable[[Mapping[str, Tensor]], NameProof]
+UNPROVEN = NameProof("names unproven: connect the model to prove that it reads them")
+
+
 def save_lora(
     model: LoraModel,
     path: str | Path,
@@ -30,24 +46,34 @@ def save_lora(
     apply: Apply,
     naming: str = AS_IT_IS,
     on_step: Step = lambda done, total: None,
+    names: ModelNames | None = None,
+    prove: Prove = lambda tensors: UNPROVEN,
 ) -> str:
     """Write a LoRA and return a report of what became of every tensor.
 
-    The written tensors are read back, and `apply` tells what a loader makes of each layer; a layer that differs from the
-    original by more than rounding makes the save fail and leaves no file. naming is `as it is` or a convention of
-    `lora_naming`. on_step(done, total) is called after each layer and may raise to cancel. Raises ValueError for an empty
-    LoRA, an unknown dtype, values that do not fit it, and as `lora_naming.rename` does.
+    The written tensors are read back: `prove` tells which of their names a loader reads, and `apply` what it makes of each
+    layer. A name that is not read, or a layer that differs from the original by more than rounding, makes the save fail and
+    leaves no file. naming is `as it is` or a convention of `delta.lora.naming`; names: of a connected model. on_step(done,
+    total) is called after each layer and may raise to cancel. Raises ValueError for an empty LoRA, an unknown dtype, values
+    that do not fit it, and as `naming.rename` does.
     """
     if dtype not in DTYPES:
         raise ValueError(f"There is no dtype {dtype}. Choose one of: {', '.join(DTYPES)}.")
-    source = read_layers(model)
-    if not source.layers:
-        raise ValueError(f"{model.name} holds no LoRA tensors, so there is nothing to save.")
-    layers = source.layers if naming == AS_IT_IS else rename(source.layers, naming)
+    kept = {name: tensors for name, tensors in group(model)[0].items() if name in needs_base(model)}
+    source = _read(model, kept)
+    if naming == AS_IT_IS:
+        layers, notes = _without_twins(source.layers, names)
+    else:
+        layers, notes = rename(source.layers, naming, names) if source.layers else {}, []
+        kept = _renamed_whole(kept, naming, names)
     written = write_layers(layers, DTYPES[dtype])
-    worst = [("", 0.0)]
+    written |= {join_name(name, ending): tensor for name, parts in kept.items() for ending, tensor in parts.items()}
+    proofs, worst = [UNPROVEN], [("", 0.0)]
 
     def check(tensors: dict[str, Tensor]) -> None:
+        proofs[0] = prove(tensors)
+        if unread := proofs[0].unread:
+            raise ValueError(unread_sentence(unread, len(tensors)))
         grouped, _ = group(tensors)
         for done, (name, layer) in enumerate(layers.items(), start=1):
             difference = _difference(name, layer, grouped.get(name, {}), apply)
@@ -61,7 +87,59 @@ def save_lora(
 
     metadata = {key: text for key, text in model.metadata.items() if key not in STALE_METADATA}
     write_tensors(path, written, metadata, check)
-    return _report(path, layers, written, source.foreign, worst[0])
+    notes += [f"kept as it is, depends on the weight it is applied to: {name}" for name in kept]
+    notes += [f"not a LoRA tensor, left out: {name}" for name in source.foreign]
+    return "\n".join([proofs[0].line, _report(path, layers, written, worst[0]), *notes])
+
+
+def _read(model: LoraModel, kept: Mapping[str, object]) -> LoraLayers:
+    """The layers of a LoRA that can be told from its tensors alone; none of one that is DoRA throughout."""
+    try:
+        return read_layers(model)
+    except NeedsBaseError:
+        return LoraLayers(foreign=group(model)[1], needs_base=dict.fromkeys(kept, ""))
+
+
+def _without_twins(layers: Mapping[str, Layer], names: ModelNames | None) -> tuple[Mapping[str, Layer], list[str]]:
+    """The layers, with those of one place in the model added up under the first name: a loader would apply one of them only."""
+    located = locate([layers], names)
+    first: dict[Address, str] = {}
+    merged: dict[str, Layer] = {}
+    notes = []
+    for name, layer in layers.items():
+        address = located.addresses[name]
+        known = name if address is None else first.setdefault(address, name)
+        if known != name:
+            notes.append(f"added up under {known}, which means the same weight: {name}")
+        merged[known] = add([merged[known], layer]) if known in merged else layer
+    return merged, notes
+
+
+def _renamed_whole(
+    kept: Mapping[str, Mapping[str, Tensor]], naming: str, names: ModelNames | None
+) -> dict[str, Mapping[str, Tensor]]:
+    """The tensors of layers that depend on their weight, under new names. Raises ValueError where the weight is divided."""
+    renamed = {}
+    for name, parts in kept.items():
+        new = rename({name: Layer(full=torch.zeros(1))}, naming, names)
+        located = locate([{name: Layer(full=torch.zeros(1))}], names)
+        address = located.addresses[name]
+        if len(new) != 1 or (address is not None and not address.is_whole):
+            raise ValueError(
+                f"{name} depends on the weight it is applied to and is a part of a weight under the naming {naming}. Bake it with "
+                "Bake Block Weights and the model connected, or keep the names as they are."
+            )
+        renamed[next(iter(new))] = parts
+    return renamed
+
+
+def unread_sentence(names: Sequence[str], total: int) -> str:
+    """What to say of tensors that a loader would not read, with the remedy."""
+    some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return (
+        f"{len(names)} of {total} tensors would not be read by ComfyUI: {some}. Nothing was kept. Choose the naming ComfyUI, and "
+        "connect the model that the LoRA is for."
+    )
 
 
 def _difference(name: str, layer: Layer, tensors: Mapping[str, Tensor], apply: Apply) -> float:
@@ -77,7 +155,6 @@ def _report(
     path: str | Path,
     layers: Mapping[str, Layer],
     written: Mapping[str, Tensor],
-    foreign: list[str],
     worst: tuple[str, float],
 ) -> str:
     kinds = {
@@ -93,5 +170,4 @@ def _report(
     lines.append(
         f"read back and applied: largest relative difference {worst[1]:.2g}" + (f" at {worst[0]}" if worst[0] else "")
     )
-    lines += [f"not a LoRA tensor, left out: {name}" for name in foreign]
     return "\n".join(lines)

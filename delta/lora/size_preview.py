@@ -13,7 +13,7 @@ from ..linear_algebra.factors import small_problems
 from ..linear_algebra.rank import Spectrum, allocate
 from ..progress import Step
 from .costs import BYTES_PER_NUMBER
-from .file import LoraModel, read_layers
+from .file import LoraModel, left_out, read_layers
 
 
 class Fixed(NamedTuple):
@@ -43,6 +43,8 @@ class SizePreview(NamedTuple):
 
 def size_preview(model: LoraModel, on_step: Step = lambda done, total: None) -> SizePreview:
     """The sizes and errors that Resize LoRA would give. The spectrum of each layer is computed once.
+
+    Layers that cannot be read without their weight are named in the report and count in no size.
 
     on_step(done, total) is called after each layer and may raise to cancel. Raises ValueError for a LoRA without
     low-rank layers, and as `read_layers` does.
@@ -101,7 +103,7 @@ def _report(model: LoraModel, spectra: Mapping[str, Spectrum], fixed: Fixed, row
         f"spread: error {row.spread:.3f}, energy {1 - row.spread**2:.1%}"
         for row in rows
     ]
-    return "\n".join(lines)
+    return "\n".join(lines + left_out(model))
 
 
 def _charts(model: LoraModel, fixed: Fixed, rows: Sequence[Preview]) -> Charts:

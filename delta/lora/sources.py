@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,11 +12,14 @@ from torch import Tensor
 
 from ..blocks.paths import weight_path
 from ..blocks.rules import parse_block_weights
+from ..families import text_encoders
 from ..linear_algebra.factors import LowRank, zeros
 from .adapters import Layer, same_weight
+from .addresses import Address, Located, ModelNames, as_whole, beginnings, is_text, locate, overlapping
 from .file import RECIPE, Bake, LoraModel, read_layers
+from .fused import add
 from .layer_names import layer_id, layer_path
-from .naming import naming_of, rename
+from .naming import COMFYUI, KOHYA, naming_of, whole_name
 
 
 class MergeInput(NamedTuple):
@@ -29,11 +32,10 @@ class MergeInput(NamedTuple):
 
 
 class SourceRead(NamedTuple):
-    """A LoRA as a source: its layers, the names of tensors that no adapter has, and the block rules without effect."""
+    """A LoRA as a source: its layers, and lines about what was left out and which block rules match nothing."""
 
     layers: Source
-    foreign: list[str]
-    unused: list[str]
+    notes: list[str]
 
 
 def content_hash(model: Mapping[str, Tensor]) -> str:
@@ -62,61 +64,123 @@ def provenance(model: LoraModel) -> dict[str, Any]:
 
 
 def read_sources(
-    inputs: Sequence[MergeInput], key_map: Mapping[str, Any] | None = None, bake: Bake | None = None
+    inputs: Sequence[MergeInput], model: ModelNames | None = None, bake: Bake | None = None
 ) -> list[SourceRead]:
     """The layers of LoRAs by the weight they change, with strength times block factor. See `merge_job`.
 
-    Raises ValueError for two layers of a file that mean the same weight, and as `read_layers` does.
+    Layers of one weight under several names are added up; where one file has fused what another has split, they meet as
+    whole weights. Raises ValueError for files of different namings whose weights cannot be brought together for certain, for a
+    file of which nothing is a layer of the connected model, and as `read_layers` does.
     """
     reads = [read_layers(row.model, bake) for row in inputs]
+    files = [read.layers for read in reads]
+    located = locate(files, model)
+    if model is None:
+        _refuse_strangers(inputs, files, located)
+    named = _result_names(files, located, model)
     result = []
-    for row, read, layers in zip(inputs, reads, _in_one_naming([read.layers for read in reads], key_map or {})):
-        source, unused = _source(row, layers, key_map or {})
-        result.append(SourceRead(source, read.foreign, unused))
+    for row, read in zip(inputs, reads):
+        notes = [f"not a LoRA tensor, left out: {name}" for name in read.foreign]
+        notes += [f"left out: {sentence}" for sentence in read.needs_base.values()]
+        layers = read.layers
+        if model is not None:
+            layers, unread = _of_model(row.model.name, layers, located)
+            notes += unread
+        source, unused = _source(row, layers, located, named)
+        notes += [f"the rule {rule} matches nothing" for rule in unused]
+        result.append(SourceRead(source, notes))
     return result
 
 
-def _in_one_naming(files: Sequence[Mapping[str, Layer]], key_map: Mapping[str, Any]) -> Sequence[Mapping[str, Layer]]:
-    """The layers of several files under the names of the first where they differ, so that what one file has fused meets
-    what another has split. Layers that are in no table of names, and files whose new names would mean other weights of
-    the model, are left as they are."""
-    namings = [naming_of(layers) for layers in files]
-    if len(set(namings)) == 1:
-        return files
-    renamed = [rename(layers, namings[0] or "kohya", keep_unknown=True) for layers in files]
-    same = all(_weights(old, key_map) == _weights(new, key_map) for old, new in zip(files, renamed))
-    return renamed if same else files
+# What layers of one weight have in common: their address, or their name where no address is known.
+Identity = Address | str
 
 
-def _weights(names: Iterable[str], key_map: Mapping[str, Any]) -> set[str]:
-    keys = (key_map[name] for name in names if name in key_map)
-    return {key if isinstance(key, str) else key[0] for key in keys}
+def _identity(name: str, located: Located, wholes: Container[str]) -> Identity:
+    address = located.addresses[name]
+    if address is None:
+        return layer_id(name)
+    return Address(address.weight) if address.weight in wholes else address
 
 
-def _source(row: MergeInput, named: Mapping[str, Layer], key_map: Mapping[str, Any]) -> tuple[Source, list[str]]:
+def _result_names(
+    files: Sequence[Mapping[str, Layer]], located: Located, model: ModelNames | None
+) -> dict[Identity, str]:
+    """The name of every weight, or part of one, in the result: the one that the first file has for it, as long as all files
+    follow one convention; else kohya's, where the first file has those, or ComfyUI's."""
+    addresses = [address for address in located.addresses.values() if address is not None]
+    wholes, conventions = overlapping(addresses), {naming_of(layers) for layers in files}
+    mixed = len(conventions) > 1
+    if mixed:
+        wholes |= {address.weight for address in addresses if not address.is_whole}
+    convention = KOHYA if naming_of(files[0]) == KOHYA else COMFYUI
+    names: dict[Identity, str] = {}
+    for name in (name for layers in files for name in layers):
+        identity = _identity(name, located, wholes)
+        own = located.addresses[name] is not None and not is_text(name)
+        unread = model is not None and own and name not in model.key_map
+        if own and (mixed or unread or identity != located.addresses[name]):
+            names.setdefault(identity, whole_name(identity.weight, convention, located.candidates, model))
+        else:
+            names.setdefault(identity, name)
+    return names
+
+
+def _refuse_strangers(inputs: Sequence[MergeInput], files: Sequence[Mapping[str, Layer]], located: Located) -> None:
+    """Raises ValueError for files of different namings with a layer whose place in the model is not known for certain."""
+    found = [beginnings(layers) for layers in files]
+    unknown = [name for layers in files for name in layers if located.addresses[name] is None and not is_text(name)]
+    differ = next((index for index, begin in enumerate(found) if begin and found[0] and begin != found[0]), None)
+    if not unknown or differ is None:
+        return
+    families = " and ".join(family.name for family in located.candidates) or "no family that is known here"
+    one, other = (next(name for name in files[index] if not is_text(name)) for index in (0, differ))
+    raise ValueError(
+        f"{inputs[0].model.name} and {inputs[differ].model.name} name their layers differently, such as {one} and {other}, and "
+        f"which of them are of one weight is not known for certain: the names fit {families}. Connect the model."
+    )
+
+
+def _of_model(name: str, layers: Mapping[str, Layer], located: Located) -> tuple[Mapping[str, Layer], list[str]]:
+    """The layers that the connected model has, with those of text encoders; and a line about the others."""
+    unread = [layer for layer in layers if located.addresses[layer] is None and not is_text(layer)]
+    if not unread:
+        return layers, []
+    if all(layer in unread or is_text(layer) for layer in layers):
+        raise ValueError(
+            f"{name} does not fit the connected model: none of its {len(unread)} layers, such as {unread[0]}, is one of the "
+            "model's. Connect the model that the LoRA is for."
+        )
+    some = ", ".join(unread[:3]) + (", ..." if len(unread) > 3 else "")
+    return (
+        {layer: update for layer, update in layers.items() if layer not in set(unread)},
+        [f"left out, no layers of the connected model: {len(unread)} ({some})"],
+    )
+
+
+def _source(
+    row: MergeInput, layers: Mapping[str, Layer], located: Located, named: Mapping[Identity, str]
+) -> tuple[Source, list[str]]:
     """The layers of one LoRA by their weight, with strength times block factor; and the rules without effect."""
     blocks = parse_block_weights(row.block_weights)
-    layers: dict[str, SourceLayer] = {}
-    for name, layer in named.items():
-        identity, path = _identify(name, key_map)
-        if identity in layers:
-            raise ValueError(
-                f"{row.model.name} has both {layers[identity].name} and {name}, which mean the same weight. "
-                "Remove the duplicate from the file."
-            )
+    wholes = {identity.weight for identity in named if isinstance(identity, Address) and identity.is_whole}
+    found: dict[Identity, list[Layer]] = {}
+    for name, layer in layers.items():
+        identity, address = _identity(name, located, wholes), located.addresses[name]
+        if address is not None and identity != address:
+            layer = as_whole(layer, address)
+        found.setdefault(identity, []).append(layer)
+    source: dict[str, SourceLayer] = {}
+    for identity, updates in found.items():
+        path = layer_path(identity) if isinstance(identity, str) else weight_path(_weight_key(identity.weight))
         strength = row.strength_clip if path[0] == "text" else row.strength_model
-        layers[identity] = SourceLayer(name, path, layer, strength * blocks.factor(path))
-    return layers, blocks.unused([layer.path for layer in layers.values()])
+        source[str(identity)] = SourceLayer(named[identity], path, add(updates), strength * blocks.factor(path))
+    return source, blocks.unused([layer.path for layer in source.values()])
 
 
-def _identify(name: str, key_map: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """What a layer's name stands for, the same for all namings; and its path for block rules and reports."""
-    key = key_map.get(name)
-    if key is None:
-        identity = layer_id(name)
-        return identity, layer_path(identity)
-    weight = key if isinstance(key, str) else key[0]
-    return str(key), weight_path(weight)
+def _weight_key(weight: str) -> str:
+    """The key of a weight in the model, as block paths want it."""
+    return weight.removeprefix(text_encoders.PREFIX)
 
 
 class SourceLayer(NamedTuple):

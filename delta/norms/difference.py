@@ -16,13 +16,14 @@ from torch import Tensor
 
 from ..blocks.paths import count_by_block, weight_path
 from ..blocks.rules import BlockWeights
-from ..extraction.extract import Source, is_matrix
-from ..families.norm_naming import find_sites
+from ..extraction.pair import Source
 from ..families.norm_sites import NormSites, resolve, sites_of
+from ..families.registry import family_of
 from ..files.checkpoint import common
 from ..lora.adapters import Layer
+from ..lora.addresses import ModelNames
 from ..lora.file import LoraModel, write_layers
-from ..lora.naming import rename, usual_names
+from ..lora.naming import COMFYUI, usual_names, whole_name
 from ..progress import Step
 
 # Differences by the model's name of the parameter, float32.
@@ -181,13 +182,11 @@ def to_lora(deltas: Deltas, shapes: Mapping[str, Sequence[int]], metadata: Mappi
 
 
 def _named(layers: dict[str, Layer], shapes: Mapping[str, Sequence[int]]) -> Mapping[str, Layer]:
-    family = find_sites(shapes).family
-    if family == "U-Net of Stable Diffusion":
-        return usual_names(
-            layers, [name.rpartition(".")[0] for name, shape in shapes.items() if is_matrix(name, shape)]
-        )
-    # Only Flux has names for its norms of query and key that every version of the host reads.
-    return rename(layers, "ComfyUI", keep_unknown=True) if family == "Flux" else layers
+    """Under the names that most programs read: kohya's for U-Nets, ComfyUI's own for all others."""
+    family, model = family_of(shapes), ModelNames({}, shapes)
+    if family is not None and family.whole_diffusers:
+        return usual_names(layers, shapes)
+    return {whole_name(name, COMFYUI, [family] if family else [], model): layer for name, layer in layers.items()}
 
 
 def explained_share(base: Tensor, swapped: Tensor, tuned: Tensor) -> float:

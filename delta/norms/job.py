@@ -11,7 +11,7 @@ import torch
 from ..blocks.paths import block_of, block_order, weight_path
 from ..blocks.rules import BlockWeights
 from ..charts.charts import Bars, Charts
-from ..extraction.extract import Source
+from ..extraction.pair import Source
 from ..families.norm_sites import TIERS
 from ..lora.costs import Job
 from ..lora.file import merged_metadata

@@ -14,7 +14,8 @@ from ...delta.control.mask import FITS, EffectMask, crop_box, read_mask
 from ...delta.control.output import scale_control, slot_factors
 from ...delta.control.schedule import ControlSchedule, progress_at
 from ...delta.control.weights import ControlWeights
-from .control_nets import check_fits, layout_of
+from .control_fit import check_fits
+from .control_nets import layout_of
 
 
 class ControlSettings(NamedTuple):

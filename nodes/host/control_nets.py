@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import comfy.cldm.cldm
 import comfy.cldm.dit_embedder
@@ -13,14 +13,8 @@ import comfy.cldm.mmdit
 import comfy.controlnet
 import comfy.ldm.cascade.controlnet
 import comfy.ldm.flux.controlnet
-import comfy.ldm.flux.model
 import comfy.ldm.hydit.controlnet
-import comfy.ldm.hydit.models
-import comfy.ldm.modules.diffusionmodules.mmdit
-import comfy.ldm.modules.diffusionmodules.openaimodel
 import comfy.ldm.qwen_image.controlnet
-import comfy.ldm.qwen_image.model
-import comfy.t2i_adapter.adapter
 
 from ...delta.control.union import UnionFamily, flux_union, sdxl_union
 from ...delta.control.weights import (
@@ -31,18 +25,15 @@ from ...delta.control.weights import (
     each_repeated,
     names_in_short,
 )
-from ...delta.control_lora.format import FAMILIES, ControlLora, parse_control_lora
+from ...delta.control_lora.format import ControlLora, parse_control_lora
 from ...delta.files.file_kinds import check_control_file
 from ...delta.files.tensor_files import tensor_names
 from . import folders
+from .control_fit import Adapters, QwenFun, architecture_of_net, unet_name, width_of_text
 
-# Older hosts do not have it.
-QwenFun = getattr(comfy.ldm.qwen_image.controlnet, "QwenImageFunControlNetModel", ())
-Adapters = (comfy.t2i_adapter.adapter.Adapter, comfy.t2i_adapter.adapter.Adapter_light)
 Cascade = comfy.ldm.cascade.controlnet.ControlNet
 KNOWN = "ControlNets of SD 1.x, SD 2.x, SDXL, SD3, SD3.5, Flux, Qwen-Image and HunyuanDiT, Control-LoRAs, T2I-Adapters, Cascade"
 OTHER_NETS = "Try a newer ComfyUI; nets of other projects, such as ControlNet-XS, need their own node pack."
-UNET = "U-Net"
 # What the host's loaders raise for a net that they do not know.
 LOAD_ERRORS = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)
 
@@ -141,7 +132,7 @@ def layout_of(net: Any) -> ControlLayout:
     if isinstance(net, comfy.controlnet.ControlLora):
         weights = net.control_weights
         count = sum(name.startswith("zero_convs.") and name.endswith(".0.weight") for name in weights)
-        return _unet_layout(f"{_unet_name(_context_width(weights))} Control-LoRA", count)
+        return _unet_layout(f"{unet_name(width_of_text(weights))} Control-LoRA", count)
     model = getattr(net, "control_model", None)
     if isinstance(model, comfy.cldm.cldm.ControlNet):
         return _unet_layout(architecture_of_net(net).name + " ControlNet", len(model.zero_convs))
@@ -259,93 +250,3 @@ def _adapter_layout(adapter: Any) -> ControlLayout:
         slots, targets[-1] = {"input": tuple(deepest[1:]), "middle": tuple(deepest[:1])}, "middle block"
     blocks = tuple(map(ControlBlock, names, modules, targets))
     return ControlLayout("SDXL T2I-Adapter" if adapter.xl else "SD 1.x T2I-Adapter", blocks, slots)
-
-
-class Architecture(NamedTuple):
-    """What a model or a net is made of, as far as both must agree: a name, and its width or that of its text."""
-
-    family: str
-    width: int
-    name: str
-
-    def __str__(self) -> str:
-        what = "text" if self.family == UNET else "tokens"
-        return f"{self.name} ({what} {self.width} wide)" if self.width else self.name
-
-
-def architecture_of_net(net: Any) -> Architecture | None:
-    """What models a CONTROL_NET is for; None where that is not known."""
-    if isinstance(net, comfy.controlnet.ControlLora):
-        return _unet(_context_width(net.control_weights))
-    model = getattr(net, "control_model", None)
-    if isinstance(model, comfy.cldm.cldm.ControlNet):
-        return _unet(_context_width(dict(model.named_parameters())))
-    if isinstance(model, comfy.ldm.flux.controlnet.ControlNetFlux):
-        return Architecture("Flux", model.hidden_size, "Flux")
-    if isinstance(model, comfy.cldm.mmdit.ControlNet | comfy.cldm.dit_embedder.ControlNetEmbedder):
-        return Architecture("SD3", model.hidden_size, "SD3")
-    if isinstance(model, QwenFun):
-        return Architecture("Qwen-Image", model.control_img_in.weight.shape[0], "Qwen-Image")
-    if isinstance(model, comfy.ldm.qwen_image.controlnet.QwenImageControlNetModel):
-        return Architecture("Qwen-Image", model.inner_dim, "Qwen-Image")
-    if isinstance(model, comfy.ldm.hydit.controlnet.HunYuanControlNet):
-        return Architecture("HunyuanDiT", model.hidden_size, "HunyuanDiT")
-    return None
-
-
-def architecture_of_model(model: Any) -> Architecture | None:
-    """What a loaded model of the host is; None where no control net that is known here could be for it."""
-    network = model.diffusion_model
-    if isinstance(network, comfy.ldm.modules.diffusionmodules.openaimodel.UNetModel):
-        return _unet(model.model_config.unet_config.get("context_dim"))
-    if isinstance(network, comfy.ldm.flux.model.Flux):
-        return Architecture("Flux", network.hidden_size, "Flux")
-    if isinstance(network, comfy.ldm.modules.diffusionmodules.mmdit.MMDiT):
-        return Architecture("SD3", network.hidden_size, "SD3")
-    if isinstance(network, comfy.ldm.qwen_image.model.QwenImageTransformer2DModel):
-        return Architecture("Qwen-Image", network.inner_dim, "Qwen-Image")
-    if isinstance(network, comfy.ldm.hydit.models.HunYuanDiT):
-        return Architecture("HunyuanDiT", network.hidden_size, "HunyuanDiT")
-    return None
-
-
-def check_fits(net: Any, model: Any) -> None:
-    """Raise ValueError that names both where a CONTROL_NET is for another kind of model."""
-    adapter = getattr(net, "t2i_model", None)
-    theirs = architecture_of_model(model) or _unlisted(model.diffusion_model)
-    if isinstance(adapter, Adapters):
-        levels = len(getattr(model.model_config, "unet_config", {}).get("channel_mult", ()))
-        if theirs is not None and (theirs.family != UNET or adapter.xl != (levels == 3)):
-            ours = "SDXL" if adapter.xl else "SD 1.x"
-            raise ValueError(f"The T2I-Adapter is for {ours}, but the model is {theirs}. Load one made for this model.")
-        return
-    ours = architecture_of_net(net)
-    if ours is None or theirs is None or (ours.family, ours.width) == (theirs.family, theirs.width):
-        return
-    # Nets of transformers are used on relatives of their models too, such as Chroma for Flux.
-    if ours.family == UNET or theirs.width:
-        raise ValueError(
-            f"The ControlNet is for {ours}, but the model is {theirs}. Load a ControlNet made for this model."
-        )
-
-
-def _unlisted(network: Any) -> Architecture | None:
-    """One of the host's own networks that is not in the list, by its name; None for those of others, which may wrap one."""
-    kind = type(network)
-    return Architecture(kind.__name__, 0, kind.__name__) if kind.__module__.startswith("comfy.") else None
-
-
-def _unet(context_width: int | None) -> Architecture | None:
-    return None if context_width is None else Architecture(UNET, context_width, _unet_name(context_width))
-
-
-def _unet_name(context_width: int | None) -> str:
-    return FAMILIES.get(context_width, UNET)
-
-
-def _context_width(weights: dict[str, Any]) -> int | None:
-    """How wide the text is that cross-attention reads."""
-    for name, weight in weights.items():
-        if name.endswith((".attn2.to_k.weight", ".attn2.to_k.down")):
-            return weight.shape[1]
-    return None

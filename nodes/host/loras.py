@@ -8,19 +8,18 @@ from typing import Any, NamedTuple
 
 import comfy.lora
 import comfy.lora_convert
-import comfy.model_management
-import comfy.model_patcher
-import comfy.utils
 import comfy.weight_adapter
 import torch
 
-from ...delta.families import norm_sites
+from ...delta.blocks.rules import parse_block_weights
 from ...delta.files import adapter_names, file_kinds, tensor_files
 from ...delta.lora.adapters import join_name
 from ...delta.lora.file import Bake, LoraModel
-from ...delta.lora.stack import read_stack
+from ...delta.lora.stack import EntryReport, StackEntry, read_stack
 from .folders import file_path
-from .weights import PatchKey, base_weight
+from .names import LoraMatch, lora_key_map, match_lora
+from .patches import add_weighted_patches
+from .weights import PatchKey, base_weight, model_weights
 
 CACHED_BYTES = 2_000_000_000
 
@@ -70,54 +69,6 @@ def stack_models(stack: list) -> list[tuple[LoraModel, float, float, str]]:
     """The files of a LORA_STACK with their strengths and block rules; none for an empty stack."""
     entries = read_stack(stack) if stack else []
     return [(as_lora_model(read_adapter(entry[0])), entry[1], entry[2], entry.block_weights) for entry in entries]
-
-
-class _ReadLedger(dict):
-    """A state dict that remembers which of its tensors were taken."""
-
-    def __init__(self, tensors: dict[str, torch.Tensor]):
-        super().__init__(tensors)
-        self.taken: set[str] = set()
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        self.taken.add(name)
-        return super().__getitem__(name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
-
-
-def lora_key_map(model: Any | None, clip: Any | None) -> dict[str, PatchKey]:
-    """Every LoRA name that the host knows for this model and text encoder, to the weight it stands for.
-
-    Without a model no name is known.
-    """
-    if model is None:
-        return {}
-    key_map = comfy.lora.model_lora_keys_unet(model.model, {})
-    for key in list(key_map.values()):
-        if isinstance(key, str):
-            # What other versions of the host call the same parameter.
-            key_map |= {alias: key for alias in norm_sites.lora_names(key) if alias not in key_map}
-    return key_map if clip is None else comfy.lora.model_lora_keys_clip(clip.cond_stage_model, key_map)
-
-
-class LoraMatch(NamedTuple):
-    """The host's patches by weight, and the names of the tensors that matched no weight."""
-
-    patches: dict[PatchKey, Any]
-    unmatched: list[str]
-
-
-def match_lora(tensors: dict[str, torch.Tensor], key_map: dict[str, PatchKey]) -> LoraMatch:
-    """Turn a LoRA file's tensors into patches with the host's own adapters."""
-    ledger = _ReadLedger(comfy.lora_convert.convert_lora(tensors))
-    try:
-        patches = comfy.lora.load_lora(ledger, key_map, log_missing=False)
-    except KeyError as error:
-        name = tensors.name if isinstance(tensors, LoraModel) else "The LoRA"
-        raise ValueError(f"{name} lacks the tensor {error}, the other half of a layer. Use another copy.") from error
-    return LoraMatch(patches, [name for name in ledger if name not in ledger.taken])
 
 
 class PlainChanges(NamedTuple):
@@ -200,3 +151,49 @@ def _apply_layer(name: str, tensors: dict[str, torch.Tensor], key: str, weight: 
     named = {join_name(name, ending): tensor for ending, tensor in tensors.items()}
     patch = comfy.lora.load_lora(named, {name: key}, log_missing=False)[key]
     return comfy.lora.calculate_weight([(1.0, patch, 1.0, None, None)], weight, key)
+
+
+class Target:
+    """Clones of a model and a text encoder, to which LoRAs are applied."""
+
+    def __init__(self, model: Any, clip: Any | None):
+        self.model, self.clip = model.clone(), None if clip is None else clip.clone()
+        self.key_map = lora_key_map(model, clip)
+        self.model_weights = model_weights(model)
+        self.clip_weights = {} if clip is None else model_weights(clip)
+
+    def apply(self, entry: StackEntry, tensors: dict[str, torch.Tensor]) -> EntryReport:
+        """Patch with one LoRA. Raises ValueError when it does not fit this model."""
+        name, strength_model, strength_clip = entry
+        blocks = parse_block_weights(entry.block_weights)
+        match = match_lora(tensors, self.key_map)
+        needs_clip = []
+        if self.clip is None:
+            needs_clip = [tensor for tensor in match.unmatched if adapter_names.is_text_encoder_name(tensor)]
+        self._check_fit(name, tensors, match, needs_clip)
+        on_model = add_weighted_patches(self.model, match.patches, strength_model, blocks, self.model_weights)
+        on_clip = add_weighted_patches(self.clip, match.patches, strength_clip, blocks, self.clip_weights)
+        switched_off = on_model.switched_off + on_clip.switched_off
+        return EntryReport(
+            entry,
+            on_model.patched,
+            on_clip.patched,
+            switched_off,
+            [tensor for tensor in match.unmatched if tensor not in set(needs_clip)],
+            blocks.unused(on_model.patched + on_clip.patched + switched_off),
+            needs_clip,
+        )
+
+    def _check_fit(self, name: str, tensors: dict, match: LoraMatch, needs_clip: list[str]) -> None:
+        problem = first_misfit(match.patches, self.model_weights | self.clip_weights)
+        unmatched = set(match.unmatched)
+        for_model = [tensor for tensor in tensors if not adapter_names.is_text_encoder_name(tensor)]
+        if for_model and unmatched.issuperset(for_model):
+            problem = f"none of its {len(for_model)} tensors for the diffusion model matches"
+        elif not match.patches and not needs_clip:
+            problem = f"none of its {len(tensors)} tensors matches"
+        if problem:
+            raise ValueError(
+                f"{name} does not fit this model: {problem}. It has {adapter_names.naming(tensors)}; the model is a "
+                f"{type(self.model.model).__name__}. Choose a LoRA that was made for this kind of model."
+            )

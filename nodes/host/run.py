@@ -5,12 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import comfy.lora
-import comfy.lora_convert
 import comfy.model_management
-import comfy.model_patcher
 import comfy.utils
-import comfy.weight_adapter
 import torch
 from server import PromptServer
 

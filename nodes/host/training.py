@@ -20,8 +20,8 @@ import comfy.samplers
 import torch
 
 from ...delta.norms.training import Deltas, Draw, Loss
-from . import weights as host_weights
 from .sampling import samples_of
+from .weights import base_weight
 
 Interrupted = comfy.model_management.InterruptProcessingException
 # More than any device has: the host then frees all it can, and loads the whole model.
@@ -72,7 +72,7 @@ def check_weights(model: Any) -> None:
     """Raises ValueError for a model with weights of 8 bits or fewer: gradients, and small changes, get lost in them."""
     for name, weight in model.model.named_parameters():
         if hasattr(weight, "tensor_type"):
-            host_weights.base_weight(model, name)
+            base_weight(model, name)
         if hasattr(weight, "_qdata") or weight.element_size() == 1:
             raise ValueError(f"{name} is quantised, and cannot be trained through. Load the model in 16 or 32 bits.")
 

@@ -6,14 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import comfy.lora
-import comfy.lora_convert
 import comfy.model_management
 import comfy.model_patcher
-import comfy.utils
-import comfy.weight_adapter
 import torch
 
-from ...delta.extraction.extract import Pair, compare
+from ...delta.extraction.pair import Pair, compare
 from ...delta.files.stored_weight import SIDE_ENDINGS, StoredWeight
 from ...delta.linear_algebra.noise import arithmetic_variance, stored_variance
 

@@ -11,7 +11,7 @@ from editor import PromptError
 from PIL import Image
 from playwright.sync_api import expect
 
-MODULE = "/extensions/ComfyUI-StyleDelta/style_weights.js"
+MODULE = "/extensions/ComfyUI-StyleDelta/palette/style_weights.js"
 TABLE = "26 styles (Dumoulin 2017)"
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from . import tiny_controls, tiny_models
+from . import layouts, tiny_controls, tiny_models
 from .tiny_models import normal, tiny_model
 
 LAYOUTS = ("sd15", "sdxl")
@@ -171,7 +171,7 @@ def inpainting_model(layout: str) -> Any:
     model = config.get_model({}, device=torch.device("cpu"))
     with torch.no_grad():
         for name, weight in model.diffusion_model.named_parameters():
-            weight.copy_(tiny_models._initial(name, weight.shape, 0))
+            weight.copy_(layouts.initial(name, weight.shape, 0))
     return ModelPatcher(model, load_device=torch.device("cpu"), offload_device=torch.device("cpu"))
 
 

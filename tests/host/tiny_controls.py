@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from . import tiny_models
+from . import layouts, tiny_models
 from .tiny_models import LATENT_SHAPES, normal
 
 # A kind of net: the tiny model that it is for.
@@ -100,7 +100,7 @@ def _adapter(kind: str) -> torch.nn.Module:
 def _filled(network: torch.nn.Module, seed: int) -> torch.nn.Module:
     with torch.no_grad():
         for name, weight in network.named_parameters():
-            weight.copy_(tiny_models._initial(name, weight.shape, seed))
+            weight.copy_(layouts.initial(name, weight.shape, seed))
     return network
 
 

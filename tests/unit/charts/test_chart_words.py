@@ -15,7 +15,7 @@ ENTRY = re.compile(r"^  (?:'([^']*)'|\"([^\"]*)\"|(\w+)): (?:'([^']*)'|\(([\w, ]
 
 def entries() -> dict[str, tuple[str, int]]:
     """The table of the script: text -> (Chinese, how many parts are put into it)."""
-    script = (ROOT / "js/chart_words.js").read_text(encoding="utf-8")
+    script = (ROOT / "js/reports/chart_words.js").read_text(encoding="utf-8")
     table = re.search(r"^const CHINESE = \{\n(.*?)^\}$", script, re.S | re.M)[1]
     assert len(ENTRY.findall(table)) == len([line for line in table.splitlines() if "//" not in line])
     return {

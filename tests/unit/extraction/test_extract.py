@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from delta.extraction.extract import Difference, MemoryStore, Pair, Settings, compare, extract, noise_rank
+from delta.extraction.extract import Difference, MemoryStore, Settings, extract, noise_rank
 from delta.extraction.job import extract_job
+from delta.extraction.pair import Pair, compare
 from delta.extraction.store import FolderStore, open_store
 from delta.files.stored_weight import StoredWeight
 from delta.linear_algebra.rank import RankChoice
@@ -191,7 +192,8 @@ def test_a_unet_of_unusual_depth_keeps_the_names_of_comfyui():
             "diffusion_model.input_blocks.1.0.in_layers.2.weight": torch.ones(4, 4),
         }
     )
-    assert f"{name}.lora_B.weight" in extract_job(given, settings()).model
+    # Blocks are numbered as ComfyUI numbers them, behind kohya's beginning.
+    assert "lora_unet_input_blocks_2_0_op.lora_up.weight" in extract_job(given, settings()).model
 
 
 def difference() -> Difference:

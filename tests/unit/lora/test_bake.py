@@ -45,7 +45,7 @@ def test_layers_at_nothing_are_left_out_whole():
     job = baked("*=0, output=1")
     assert {name.split(".")[0] for name in job.model} == {OUTPUT_1}
     assert "1 of 3 layers kept" in job.report
-    assert "switched off and left out: text.te1 1, middle 1" in job.report
+    assert "switched off and left out: text.clip_l 1, middle 1" in job.report
 
 
 def test_the_report_names_factors_and_rules_without_effect():
@@ -54,7 +54,7 @@ def test_the_report_names_factors_and_rules_without_effect():
     assert report.startswith("brush baked: model -0.8, clip 1, blocks proj_in=0.5, double=1\n")
     assert "the rule double matches nothing" in report
     assert "not a LoRA tensor, left out: optimizer.state" in report
-    assert "  text.te1: 1, 1 layers\n  middle: -0.4, 1 layers\n  output.1: -0.4, 1 layers" in report
+    assert "  text.clip_l: 1, 1 layers\n  middle: -0.4, 1 layers\n  output.1: -0.4, 1 layers" in report
 
 
 def test_a_block_with_several_factors_has_their_range():
@@ -74,9 +74,9 @@ def test_the_recipe_and_the_metadata_are_kept():
 def test_a_replaced_weight_can_be_switched_off_but_not_scaled():
     model = LoraModel(MODEL | {"lora_unet_conv_in.set_weight": torch.ones(2, 2)}, name="brush")
     assert "lora_unet_conv_in.set_weight" in baked(model=model).model
-    assert "lora_unet_conv_in.set_weight" not in baked("conv=0", model=model).model
+    assert "lora_unet_conv_in.set_weight" not in baked("input.0=0", model=model).model
     with pytest.raises(ValueError, match="replaces a weight"):
-        baked("conv=0.5", model=model)
+        baked("input.0=0.5", model=model)
 
 
 def test_a_lora_without_low_rank_layers_is_baked_too():
@@ -88,7 +88,7 @@ def test_a_lora_without_low_rank_layers_is_baked_too():
 @pytest.mark.parametrize(
     ("model", "rules", "message"),
     [
-        (MODEL, "*=0", "switch off all 3 layers of brush. Its blocks are text.te1 1, middle 1, output.1 1"),
+        (MODEL, "*=0", "switch off all 3 layers of brush. Its blocks are text.clip_l 1, middle 1, output.1 1"),
         (MODEL, "*=0, double=1", "switch off everything but double.*There are: middle, output"),
         (MODEL, "middle", "`middle` cannot be read"),
         (LoraModel({}), "", "holds no LoRA tensors"),

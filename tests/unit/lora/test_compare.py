@@ -8,6 +8,7 @@ import torch
 
 from delta.charts.charts import draw
 from delta.linear_algebra.factors import LowRank, zeros
+from delta.lora.addresses import ModelNames
 from delta.lora.compare import (
     Meeting,
     Overlap,
@@ -145,8 +146,8 @@ def test_every_two_of_three_are_compared():
 
 def test_a_model_that_knows_both_lets_loras_without_a_common_layer_pass():
     only_text, only_middle = lora("text", layer(TEXT, E1, E1)), lora("middle", layer(MIDDLE, E1, E1))
-    key_map = {MIDDLE: "diffusion_model.middle_block.1.proj_in.weight"}
-    comparison = compare_loras([(only_text, 1.0, 1.0), (only_middle, 1.0, 1.0)], key_map)
+    model = ModelNames({MIDDLE: "diffusion_model.middle_block.1.proj_in.weight"})
+    comparison = compare_loras([(only_text, 1.0, 1.0), (only_middle, 1.0, 1.0)], model)
     assert "A and B have no layer in common: they can be stacked at full strength." in comparison.report
 
 
@@ -155,7 +156,7 @@ def test_the_report_names_what_is_not_compared_and_what_one_has_alone():
     report = compare_loras([(dense, 0.8, 0.5, "text=0.5"), (B, 1.0, 1.0)]).report
     assert "A: A, model 0.8, clip 0.5, blocks text=0.5\n   1 layers not compared" in report
     assert "outputs 41% (chance 25%), inputs 100% (chance 25%), cosine 0.48, 2 layers" in report
-    assert "only A has 1 layers: text.te1 1" in report and "only B has 1 layers: middle 1" in report
+    assert "only A has 1 layers: text.clip_l 1" in report and "only B has 1 layers: middle 1" in report
 
 
 def pair(**blocks: tuple[float, float, float]) -> Pair:
@@ -204,7 +205,7 @@ def test_chance_alone_is_not_notable():
         ([], "takes 2 to 26 LoRAs, not 0"),
         ([(A, 1.0, 1.0)], "takes 2 to 26 LoRAs, not 1"),
         ([(A, 1.0, 1.0)] * 27, "takes 2 to 26 LoRAs, not 27"),
-        ([(A, 1.0, 1.0), (LoraModel({}, name="empty"), 1.0, 1.0)], "empty has no low-rank layer"),
+        ([(A, 1.0, 1.0), (LoraModel({}, name="empty"), 1.0, 1.0)], "empty holds no LoRA tensors"),
         ([(A, 1.0, 1.0), (B, 0.0, 0.0)], "B has no low-rank layer at a strength other than 0"),
         ([(A, 1.0, 1.0), (lora("C", {f"{OUTPUT_1}.diff": torch.ones(4, 4)}), 1.0, 1.0)], "C has no low-rank layer"),
         (
@@ -220,8 +221,9 @@ def test_what_cannot_be_compared_is_refused(inputs, message):
 
 
 def test_a_lora_that_does_not_fit_the_model_is_refused():
-    with pytest.raises(ValueError, match="A does not fit the connected model; it has kohya names"):
-        compare_loras([(A, 1.0, 1.0), (B, 1.0, 1.0)], {"lora_unet_double_blocks_0": "diffusion_model.x.weight"})
+    with pytest.raises(ValueError, match="does not fit the connected model: none of its 2 layers"):
+        model = ModelNames({"lora_unet_double_blocks_0": "diffusion_model.x.weight"})
+        compare_loras([(A, 1.0, 1.0), (B, 1.0, 1.0)], model)
 
 
 def test_progress_covers_the_layers_in_common():
@@ -234,3 +236,11 @@ def test_an_update_of_nothing_meets_none():
     silent = lora("C", layer(OUTPUT_1, 0 * E1, E1), layer(MIDDLE, E1, E1))
     (found,) = compare_loras([(B, 1.0, 1.0), (silent, 1.0, 1.0)]).pairs
     assert list(found.blocks) == ["middle"]
+
+
+def test_layers_that_need_their_weight_are_named_and_the_others_compared():
+    dora = {f"{MIDDLE}.lora_up.weight": E1[:, None], f"{MIDDLE}.lora_down.weight": E1[None], f"{MIDDLE}.dora_scale": E1}
+    mixed = LoraModel(lora("D", layer(OUTPUT_1, E1, E1)) | dora, name="D")
+    found = compare_loras([(A, 1.0, 1.0), (mixed, 1.0, 1.0)])
+    assert list(found.pairs[0].blocks) == ["output.1"]
+    assert f"\n   left out: {MIDDLE} is DoRA: its update depends on the weight" in found.report

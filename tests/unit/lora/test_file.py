@@ -5,6 +5,7 @@ import torch
 
 from delta.linear_algebra.factors import LowRank
 from delta.lora.adapters import Layer, NeedsBaseError, split_name
+from delta.lora.addresses import locate
 from delta.lora.file import LoraModel, merged_metadata, read_layers, write_layers
 from delta.lora.layer_names import layer_id, layer_path
 
@@ -63,15 +64,16 @@ def test_names_are_split(name, parts):
             "text_encoders.clip_g.transformer.text_model.encoder.layers.3.mlp.fc1",
         ),
         (
-            "transformer.single_transformer_blocks.3.attn.to_q",
-            "lora_transformer_single_transformer_blocks_3_attn_to_q",
-            "lycoris_single_transformer_blocks_3_attn_to_q",
+            "transformer.single_transformer_blocks.3.norm.linear",
+            "lora_transformer_single_transformer_blocks_3_norm_linear",
+            "lycoris_single_transformer_blocks_3_norm_linear",
         ),
         ("diffusion_model.blocks.7.self_attn.q", "lora_unet_blocks_7_self_attn_q"),
     ],
 )
-def test_one_layer_has_one_name(names):
-    assert len({layer_id(name) for name in names}) == 1
+def test_one_layer_has_one_place(names):
+    located = locate([dict.fromkeys(names, Layer(full=torch.ones(4, 4)))])
+    assert len(set(located.addresses.values())) == 1 and None not in located.addresses.values()
 
 
 def test_different_layers_have_different_names():
@@ -83,7 +85,6 @@ def test_different_layers_have_different_names():
 @pytest.mark.parametrize(
     ("name", "path"),
     [
-        ("lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k", "input.4.transformer.blocks.0.attn2.to_k"),
         ("unet.up_blocks.1.attentions.2.proj_in", "output.5.proj_in"),
         ("lora_unet_down_blocks_0_downsamplers_0_conv", "input.3.conv"),
         ("lora_unet_mid_block_attentions_0_proj_out", "middle.attentions.0.proj_out"),
@@ -143,12 +144,46 @@ def test_damaged_layers_are_refused(change, message):
         read_layers(tensors)
 
 
-@pytest.mark.parametrize(
-    ("ending", "kind"), [("dora_scale", "DoRA"), ("a1.weight", "GLoRA"), ("oft_blocks", "OFT or BOFT")]
-)
-def test_adapters_that_need_the_base_say_so(ending, kind):
+NEED_BASE = [("dora_scale", "DoRA"), ("a1.weight", "GLoRA"), ("oft_blocks", "OFT or BOFT"), ("oft_diag", "OFT")]
+
+
+@pytest.mark.parametrize(("ending", "kind"), NEED_BASE)
+def test_adapters_that_need_the_base_are_named_beside_the_others(ending, kind):
+    read = read_layers(lora("a") | lora("b") | {f"a.{ending}": torch.ones(4)})
+    assert read.layers.keys() == {"b"} and read.foreign == []
+    assert read.needs_base == {
+        "a": f"a is {kind}: its update depends on the weight it is applied to. "
+        "Merge LoRAs bakes it in when the model is connected."
+    }
+
+
+@pytest.mark.parametrize(("ending", "kind"), NEED_BASE)
+def test_a_file_of_which_all_needs_the_base_says_so(ending, kind):
     with pytest.raises(NeedsBaseError, match=f"a is {kind}.*the model is connected"):
-        read_layers(lora("a") | {f"a.{ending}": torch.ones(4)})
+        read_layers(lora("a") | {f"a.{ending}": torch.ones(4), "optimizer.step": torch.zeros(1)})
+
+
+def test_what_cannot_be_baked_for_want_of_its_weight_is_named_too():
+    def bake(name, tensors):
+        if name == "a":
+            raise NeedsBaseError("a is not in the model")
+        return torch.full((4, 6), 3.0)
+
+    read = read_layers({"a.dora_scale": torch.ones(4), "b.dora_scale": torch.ones(4)}, bake)
+    assert read.needs_base == {"a": "a is not in the model"}
+    assert torch.equal(read.layers["b"].full, torch.full((4, 6), 3.0))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({}, "brush holds no LoRA tensors: it is empty"),
+        ({name: torch.ones(1) for name in "abcd"}, "brush holds no LoRA tensors but 4 others, such as a, b, c."),
+    ],
+)
+def test_a_file_of_which_nothing_is_read_is_an_error_that_names_what_it_holds(tensors, message):
+    with pytest.raises(ValueError, match=message):
+        read_layers(LoraModel(tensors, name="brush"))
 
 
 def test_values_that_do_not_fit_the_type_are_refused():

@@ -1,10 +1,12 @@
 import pytest
 import torch
 
+from delta.families.registry import family_of_layers
 from delta.linear_algebra.factors import LowRank
 from delta.lora.adapters import Layer
+from delta.lora.addresses import ModelNames
 from delta.lora.file import read_layers, write_layers
-from delta.lora.naming import NAMINGS, architecture_of, naming_of, rename
+from delta.lora.naming import NAMINGS, naming_of, rename, usual_names
 
 
 def layers(*names: str, rows: int = 28, columns: int = 4) -> dict[str, Layer]:
@@ -15,6 +17,23 @@ def layers(*names: str, rows: int = 28, columns: int = 4) -> dict[str, Layer]:
     return {name: Layer(low_rank=update()) for name in names}
 
 
+QKV = "diffusion_model.double_blocks.0.img_attn.qkv.weight"
+# What a model of Flux.1 tells; the rest comes from the record of its family.
+FLUX = ModelNames(
+    {
+        "transformer.transformer_blocks.0.attn.to_q": (QKV, (0, 0, 4)),
+        "transformer.transformer_blocks.0.attn.to_k": (QKV, (0, 4, 4)),
+    },
+    {
+        "diffusion_model.double_blocks.0.img_mod.lin.weight": (24, 4),
+        "diffusion_model.double_blocks.0.img_attn.qkv.weight": (12, 4),
+        "diffusion_model.double_blocks.0.img_attn.norm.query_norm.scale": (4,),
+        "diffusion_model.single_blocks.0.modulation.lin.weight": (12, 4),
+        "diffusion_model.single_blocks.3.linear1.weight": (28, 4),
+        "diffusion_model.final_layer.adaLN_modulation.1.weight": (4, 4),
+        "diffusion_model.img_in.weight": (4, 4),
+    },
+)
 # One weight under the names of kohya, ComfyUI and diffusers.
 ALIKE = [
     (
@@ -65,40 +84,55 @@ ALIKE = [
 ]
 
 
+# Layers that tell the families apart whose names these weights fit too.
+TELLING = {
+    "joint_blocks": "lora_unet_joint_blocks_37_x_block_attn_proj",
+    "double_blocks": "lora_transformer_single_transformer_blocks_0_norm_linear",
+    "layers_": "lora_unet_layers_0_adaLN_modulation_0",
+    "img_mlp_net": "lora_unet_transformer_blocks_0_img_mod_1",
+}
+
+
+def telling(name: str) -> dict[str, Layer]:
+    """A bias of a layer that only the family of this one has, where its own name does not tell."""
+    found = next((other for part, other in TELLING.items() if part in name and "text_model" not in name), None)
+    return {found: Layer(bias=torch.ones(4))} if found else {}
+
+
 @pytest.mark.parametrize("names", ALIKE)
 @pytest.mark.parametrize("source", range(3))
 @pytest.mark.parametrize("target", range(3))
 def test_a_weight_has_one_name_in_each_convention(names, source, target):
     given = layers(names[source])
-    # A layer of SD3 alone could be one of Flux by its diffusers name; this one tells them apart.
-    telling = {"lora_unet_joint_blocks_37_x_block_attn_proj": Layer(bias=torch.ones(4))} if "joint" in names[0] else {}
-    renamed = rename(given | telling, NAMINGS[target])
+    renamed = rename(given | telling(names[0]), NAMINGS[target])
     assert names[target] in renamed
     assert torch.equal(renamed[names[target]].dense(), given[names[source]].dense())
 
 
 def test_fused_weights_are_split_for_diffusers_and_fused_again():
     given = layers("lora_unet_single_blocks_3_linear1")
-    apart = rename(given, "diffusers")
+    apart = rename(given, "diffusers", FLUX)
     block = "transformer.single_transformer_blocks.3"
     assert list(apart) == [f"{block}.attn.to_q", f"{block}.attn.to_k", f"{block}.attn.to_v", f"{block}.proj_mlp"]
     whole = given["lora_unet_single_blocks_3_linear1"].dense()
     assert torch.equal(apart[f"{block}.proj_mlp"].dense(), whole[12:])
-    again = rename(apart, "kohya")
+    again = rename(apart, "kohya", FLUX)
     assert list(again) == list(given)
     assert torch.allclose(again["lora_unet_single_blocks_3_linear1"].dense(), whole, atol=1e-6)
 
 
 def test_the_last_modulation_of_flux_is_turned_round():
     given = layers("diffusion_model.final_layer.adaLN_modulation.1", rows=4)
-    renamed = rename(given, "diffusers")["transformer.norm_out.linear"].dense()
+    renamed = rename(given, "diffusers", FLUX)["transformer.norm_out.linear"].dense()
     assert torch.equal(renamed, next(iter(given.values())).dense()[[2, 3, 0, 1]])
 
 
 def test_two_names_of_one_weight_are_added():
     given = layers("lora_unet_double_blocks_0_img_attn_qkv", rows=12)
     part = layers("transformer.transformer_blocks.0.attn.to_k", rows=4)
-    (total,) = rename(given | part, "ComfyUI").values()
+    with pytest.raises(ValueError, match="fit no family|Connect the model"):
+        rename(part, "ComfyUI")
+    (total,) = rename(given | part, "ComfyUI", FLUX).values()
     expected = next(iter(given.values())).dense()
     expected[4:8] += next(iter(part.values())).dense()
     assert torch.allclose(total.dense(), expected, atol=1e-6)
@@ -148,9 +182,15 @@ def test_t5_is_the_third_encoder_whatever_its_number():
 @pytest.mark.parametrize(
     ("names", "naming", "message"),
     [
-        (["lora_unet_mystery_0"], "kohya", "lora_unet_mystery_0 has no known kohya name"),
+        (
+            ["lora_unet_mystery_0"],
+            "ComfyUI",
+            "lora_unet_mystery_0 cannot be renamed: the names of this LoRA fit no family",
+        ),
+        (["lora_unet_double_blocks_0_img_mlp_0"], "diffusers", "fit .*Flux.1 and .*HunyuanVideo"),
+        (["transformer.transformer_blocks.0.attn.to_q"], "kohya", "fit .*Qwen-Image and .*Connect the model"),
         (["lora_te3_encoder_block_0_layer_0_SelfAttention_q"], "diffusers", "has no known diffusers name"),
-        (["lora_unet_blocks_0_self_attn_q"], "diffusers", "Wan has no diffusers names that ComfyUI reads"),
+        (["lora_unet_blocks_0_self_attn_q"], "diffusers", "ComfyUI reads no names of diffusers of Wan"),
         (["lora_unet_mid_block_attentions_0_proj_in"], "A1111", "There is no naming A1111"),
     ],
 )
@@ -159,25 +199,42 @@ def test_what_has_no_name_is_refused(names, naming, message):
         rename(layers(*names), naming)
 
 
-def test_what_has_no_name_may_keep_its_own():
-    given = layers("lora_unet_double_blocks_0_img_attn_proj", "diffusion_model.double_blocks.0.mystery")
-    names = list(rename(given, "diffusers", keep_unknown=True))
-    assert sorted(names) == [
-        "diffusion_model.double_blocks.0.mystery",
-        "transformer.transformer_blocks.0.attn.to_out.0",
+def test_a_name_that_is_right_already_stays():
+    given = layers("diffusion_model.something.new.7.k_img")
+    assert list(rename(given, "ComfyUI")) == list(given)
+
+
+def test_a_model_tells_what_names_alone_do_not():
+    key = "diffusion_model.new_blocks.7.to_q.weight"
+    model = ModelNames({"lora_unet_new_blocks_7_to_q": key, "diffusion_model.new_blocks.7.to_q": key})
+    assert list(rename(layers("lora_unet_new_blocks_7_to_q"), "ComfyUI", model)) == [
+        "diffusion_model.new_blocks.7.to_q"
     ]
+    assert list(rename(layers("diffusion_model.new_blocks.7.to_q"), "kohya", model)) == ["lora_unet_new_blocks_7_to_q"]
+    with pytest.raises(ValueError, match="lora_unet_mystery is no layer of the connected model"):
+        rename(layers("lora_unet_mystery"), "ComfyUI", model)
+
+
+def test_a_layer_of_a_model_has_the_usual_name_unless_two_would_share_it():
+    given = layers("diffusion_model.blocks.0.attn.wq", "diffusion_model.blocks.0.table")
+    weights = ["diffusion_model.blocks.0.attn.wq.weight", "diffusion_model.blocks.0.table"]
+    assert list(usual_names(given, weights)) == ["lora_unet_blocks_0_attn_wq", "diffusion_model.blocks.0.table"]
+    twins = layers("diffusion_model.a.b_c", "diffusion_model.a_b.c")
+    assert list(usual_names(twins, [f"{name}.weight" for name in twins])) == list(twins)
 
 
 @pytest.mark.parametrize("naming", NAMINGS)
 def test_norms_of_flux_keep_the_name_that_every_version_reads(naming):
     given = {"transformer.transformer_blocks.0.attn.norm_q": Layer(full=torch.ones(4))}
-    assert list(rename(given, naming)) == list(given)
+    assert list(rename(given, naming, FLUX)) == list(given)
 
 
-def test_the_architecture_is_told_from_most_names():
-    assert architecture_of(["lora_unet_double_blocks_19_img_mlp_0"]).name == "HunyuanVideo"
-    assert architecture_of(["lora_unet_double_blocks_18_img_mlp_0", "x"]).name == "Flux"
-    assert architecture_of(["lora_te1_text_model_encoder_layers_0_mlp_fc1"]) is None
+def test_a_family_is_known_when_all_names_fit_it_alone():
+    single = "lora_unet_single_blocks_3_modulation_lin"
+    assert family_of_layers(["lora_unet_transformer_blocks_0_attn1_to_q"]).name in ("LTX-Video", "LTX-2")
+    assert family_of_layers(["transformer.transformer_blocks.0.attn.to_q"]) is None
+    assert family_of_layers([single, "lora_unet_mystery"]) is None
+    assert family_of_layers([]) is None
 
 
 def test_mixed_names_follow_no_convention():

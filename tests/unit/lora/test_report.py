@@ -29,3 +29,12 @@ def test_the_report_compares_with_the_base_model():
         "\nparameters: 32, of these 26 for the diffusion model, 0.26 % of the base model's 10,000\n"
         in lora_report(LoraModel(UNET | TEXT), 10_000)[0]
     )
+
+
+def test_layers_that_need_their_weight_are_named_beside_the_others():
+    name = "lora_unet_mid_block_attentions_0_proj_out"
+    dora = {f"{name}.lora_up.weight": torch.ones(4, 1), f"{name}.lora_down.weight": torch.ones(1, 6),
+            f"{name}.dora_scale": torch.ones(4, 1)}  # fmt: skip
+    report = lora_report(LoraModel(UNET | dora))
+    assert "1 low-rank layers" in report[0] and "middle: 100.0%" in report[0]
+    assert report[0].splitlines()[-1].startswith(f"left out: {name} is DoRA: its update depends on the weight")

@@ -79,7 +79,7 @@ def test_a_low_rank_update_beside_a_dense_one_counts_as_dense():
         size_preview(LoraModel(diagonal("a", 4.0, 3.0) | {"a.diff": torch.ones(2, 2)}))
 
 
-@pytest.mark.parametrize("tensors", [{}, {"c.diff": torch.ones(2, 2)}, {"other": torch.ones(2)}, diagonal("a", 0.0)])
+@pytest.mark.parametrize("tensors", [{"c.diff": torch.ones(2, 2)}, diagonal("a", 0.0)])
 def test_a_lora_without_low_rank_layers_is_refused(tensors):
     with pytest.raises(ValueError, match="LoRA has no low-rank layer"):
         size_preview(LoraModel(tensors))
@@ -89,3 +89,11 @@ def test_each_layer_is_one_step():
     steps = []
     size_preview(MODEL, lambda *step: steps.append(step))
     assert steps == [(1, 2), (2, 2)]
+
+
+def test_layers_that_need_their_weight_are_named_and_count_in_no_size():
+    dora = diagonal("c", 9.0) | {"c.dora_scale": torch.ones(2, 1)}
+    preview = size_preview(LoraModel(MODEL | dora, name="LoRA"))
+    assert preview.rows == size_preview(MODEL).rows
+    assert preview.report.endswith("\nleft out: c is DoRA: its update depends on the weight it is applied to. "
+                                   "Merge LoRAs bakes it in when the model is connected.")  # fmt: skip

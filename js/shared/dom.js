@@ -23,9 +23,9 @@ export function keepPointer(element) {
   }
 }
 
-/** Load a style sheet that lies beside the modules, once. */
+/** Load a style sheet, once. name: its path from the folder of the extension. */
 export function loadStyle(name) {
-  const { href } = new URL(name, import.meta.url)
+  const { href } = new URL(`../${name}`, import.meta.url)
   if (!document.head.querySelector(`link[href="${href}"]`)) {
     document.head.append(html('link', { rel: 'stylesheet', href }))
   }

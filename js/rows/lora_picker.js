@@ -1,8 +1,8 @@
-import { html } from './dom.js'
+import { html } from '../shared/dom.js'
+import { openPopup } from '../shared/popup.js'
+import { translate } from '../shared/text.js'
 import { fuzzySearch } from './fuzzy.js'
 import { loraNames, shownName } from './lora_names.js'
-import { openPopup } from './popup.js'
-import { translate } from './text.js'
 
 const TEXT = {
   en: {

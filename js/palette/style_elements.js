@@ -1,4 +1,4 @@
-import { html } from './dom.js'
+import { html } from '../shared/dom.js'
 
 /** A small picture of a style, from its address; without one a colour of its own and the beginning of its name. */
 export function swatch(picture, name) {

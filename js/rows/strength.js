@@ -1,5 +1,5 @@
-import { html, icon } from './dom.js'
-import { translate } from './text.js'
+import { html, icon } from '../shared/dom.js'
+import { translate } from '../shared/text.js'
 
 const TEXT = {
   en: { less: 'Less', more: 'More', hint: 'Drag, click to type, arrow keys; the wheel when it has the focus. Shift: small steps.' },

@@ -1,5 +1,5 @@
+import { svg } from '../shared/dom.js'
 import { FONT, drawXAxis, fitted, linearAxis, short, text, textWidth } from './chart_axes.js'
-import { svg } from './dom.js'
 
 const LOWEST_ROW = 16
 const HIGHEST_ROW = 26

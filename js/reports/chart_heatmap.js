@@ -1,5 +1,5 @@
+import { svg } from '../shared/dom.js'
 import { FONT, fitted, text, textWidth } from './chart_axes.js'
-import { svg } from './dom.js'
 
 const STOPS = 5
 const LOWEST_CELL = 16

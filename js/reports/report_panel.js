@@ -1,8 +1,8 @@
-import { app } from '../../scripts/app.js'
-import { chain } from './chain.js'
-import { loadStyle } from './dom.js'
-import { addDomWidget } from './dom_widget.js'
-import { remount } from './remount.js'
+import { app } from '../../../scripts/app.js'
+import { chain } from '../shared/chain.js'
+import { loadStyle } from '../shared/dom.js'
+import { addDomWidget } from '../shared/dom_widget.js'
+import { remount } from '../shared/remount.js'
 import { reportView } from './report_view.js'
 
 const WIDGET = 'styledelta_report'
@@ -37,7 +37,7 @@ const CHART_WIDTH = 400
 export const reportPanel = {
   nodeCreated(node) {
     if (!node.comfyClass?.startsWith('StyleDelta')) return
-    loadStyle('report_panel.css')
+    loadStyle('reports/report_panel.css')
     if (REPORT_NODES.has(node.comfyClass)) panelOf(node)
     chain(node, 'onExecuted', (output) => show(node, output))
   },

@@ -1,4 +1,4 @@
-import { app } from '../../scripts/app.js'
+import { app } from '../../../scripts/app.js'
 
 /**
  * Put a widget's element into the page where Nodes 2.0 still shows that of a node which is gone.

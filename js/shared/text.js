@@ -1,4 +1,4 @@
-import { app } from '../../scripts/app.js'
+import { app } from '../../../scripts/app.js'
 
 /** The language of the texts in the pack's widgets: 'zh' where ComfyUI is set to Chinese, else 'en'. */
 export function locale() {

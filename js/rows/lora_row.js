@@ -1,11 +1,11 @@
-import { html, icon } from './dom.js'
+import { html, icon } from '../shared/dom.js'
+import { openMenu } from '../shared/menu.js'
+import { openPopup } from '../shared/popup.js'
+import { translate } from '../shared/text.js'
+import { commit } from '../shared/undo.js'
 import { blockPresets, isKnown, shownName } from './lora_names.js'
 import { pickLora } from './lora_picker.js'
-import { openMenu } from './menu.js'
-import { openPopup } from './popup.js'
 import { strengthControl } from './strength.js'
-import { translate } from './text.js'
-import { commit } from './undo.js'
 
 const TEXT = {
   en: {

@@ -1,13 +1,13 @@
-import { app } from '../../scripts/app.js'
-import { chain } from './chain.js'
-import { html, icon, loadStyle } from './dom.js'
-import { addDomWidget } from './dom_widget.js'
-import { isOn, loraRow } from './lora_row.js'
+import { app } from '../../../scripts/app.js'
+import { chain } from '../shared/chain.js'
+import { html, icon, loadStyle } from '../shared/dom.js'
+import { addDomWidget } from '../shared/dom_widget.js'
+import { remount } from '../shared/remount.js'
+import { translate } from '../shared/text.js'
+import { commit } from '../shared/undo.js'
 import { keepDefinitions } from './lora_names.js'
 import { pickLora } from './lora_picker.js'
-import { remount } from './remount.js'
-import { translate } from './text.js'
-import { commit } from './undo.js'
+import { isOn, loraRow } from './lora_row.js'
 
 const TYPE = 'STYLEDELTA_LORA_ROWS'
 const TEXT = {
@@ -43,7 +43,7 @@ export const loraRows = {
 
 class LoraRows {
   constructor(node, name) {
-    loadStyle('lora_rows.css')
+    loadStyle('rows/lora_rows.css')
     this.node = node
     this.text = '[]'
     this.rows = []

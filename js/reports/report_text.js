@@ -1,5 +1,5 @@
-import { html } from './dom.js'
-import { translate } from './text.js'
+import { html } from '../shared/dom.js'
+import { translate } from '../shared/text.js'
 
 const TEXTS = {
   en: { report: 'Report', copy: 'Copy', copied: 'Copied', failed: 'Press Ctrl+C' },

@@ -1,4 +1,4 @@
-import { app } from '../../scripts/app.js'
+import { app } from '../../../scripts/app.js'
 
 /** Tell the editor's undo that a change is over. */
 export function commit() {

@@ -1,4 +1,4 @@
-import { locale } from './text.js'
+import { locale } from '../shared/text.js'
 
 // What Python writes into charts, and its Chinese. {} stands for names and numbers; the first text that fits is taken.
 const CHINESE = {

@@ -1,6 +1,6 @@
+import { svg } from '../shared/dom.js'
+import { translate } from '../shared/text.js'
 import { FONT, countAxis, drawXAxis, drawYAxis, line, linearAxis, logAxis, short, textWidth } from './chart_axes.js'
-import { svg } from './dom.js'
-import { translate } from './text.js'
 
 const TEXTS = {
   en: { kept: (name, rank) => `${name} (rank ${rank})` },

@@ -1,4 +1,4 @@
-import { html } from './dom.js'
+import { html } from '../shared/dom.js'
 import { shortName, swatch } from './style_elements.js'
 
 // Beyond these a list is to be narrowed by typing.

@@ -1,4 +1,4 @@
-import { html, svg } from './dom.js'
+import { html, svg } from '../shared/dom.js'
 import { swatch } from './style_elements.js'
 import { cornersOf, pointOf, weightsAt } from './style_weights.js'
 

@@ -1,4 +1,4 @@
-import { svg } from './dom.js'
+import { svg } from '../shared/dom.js'
 
 export const FONT = 10
 const CHARACTER = 6

@@ -1,8 +1,8 @@
+import { html, svg } from '../shared/dom.js'
+import { translate } from '../shared/text.js'
 import { drawBars } from './chart_bars.js'
 import { drawHeatmap } from './chart_heatmap.js'
 import { drawLines, seriesName, seriesStyle } from './chart_lines.js'
-import { html, svg } from './dom.js'
-import { translate } from './text.js'
 
 const DRAW = { lines: drawLines, bars: drawBars, heatmap: drawHeatmap }
 const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }

@@ -1,14 +1,14 @@
-import { chain } from './chain.js'
-import { html, keepPointer, loadStyle } from './dom.js'
-import { addDomWidget } from './dom_widget.js'
-import { remount } from './remount.js'
+import { chain } from '../shared/chain.js'
+import { html, keepPointer, loadStyle } from '../shared/dom.js'
+import { addDomWidget } from '../shared/dom_widget.js'
+import { remount } from '../shared/remount.js'
+import { translate } from '../shared/text.js'
+import { commit } from '../shared/undo.js'
 import { shortName, swatch } from './style_elements.js'
 import { styleGallery } from './style_gallery.js'
 import { stylePad } from './style_pad.js'
 import { networkOf, paintedMix, readFileStyles, readNetworkStyles, watchQueue } from './style_sources.js'
 import { MAX_STYLES, withWeight } from './style_weights.js'
-import { translate } from './text.js'
-import { commit } from './undo.js'
 
 const TEXTS = {
   en: {
@@ -72,7 +72,7 @@ export const stylePalettes = {
 }
 
 function createPalette(node, inputName, kind) {
-  loadStyle('style_palette.css')
+  loadStyle('palette/style_palette.css')
   const texts = translate(TEXTS)
   const palette = new Palette(node, kind, texts)
   const type = kind === 'network' ? 'STYLEDELTA_STYLE_PALETTE' : 'STYLEDELTA_NORM_PALETTE'

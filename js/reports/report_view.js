@@ -1,8 +1,8 @@
+import { html, keepPointer } from '../shared/dom.js'
+import { translate } from '../shared/text.js'
 import { chartView, scrolls } from './chart_view.js'
 import { inLanguage } from './chart_words.js'
-import { html, keepPointer } from './dom.js'
 import { reportText } from './report_text.js'
-import { translate } from './text.js'
 
 const TEXTS = {
   en: {

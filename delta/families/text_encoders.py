@@ -1,0 +1,97 @@
+"""Text encoders: the names that LoRA files give the layers of CLIP and T5, and ComfyUI's.
+
+CLIP-L (or CLIP-H where it stands alone) is te1, CLIP-G te2 and T5 te3, whatever number a file gives it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from .record import Family, flat, own, same
+
+PREFIX = "text_encoders."
+BEGINNINGS = (
+    (r"lora_te2_|text_encoder_2\.|text_encoders\.clip_g\.transformer\.", "te2"),
+    (r"lora_te1?_|text_encoder\.|text_encoders\.clip_[lh]\.transformer\.", "te1"),
+    (r"lora_te3_|text_encoder_3\.|text_encoders\.t5xxl\.transformer\.", "te3"),
+)
+# How names begin by convention.
+WRITTEN = {
+    "kohya": {"te1": "lora_te1_", "te2": "lora_te2_", "te3": "lora_te3_"},
+    "ComfyUI": {
+        "te1": "text_encoders.clip_l.transformer.",
+        "te2": "text_encoders.clip_g.transformer.",
+        "te3": "text_encoders.t5xxl.transformer.",
+    },
+    "diffusers": {"te1": "text_encoder.", "te2": "text_encoder_2."},
+}
+# Stable Diffusion 2 has a text encoder of this width, CLIP-H, where the others have CLIP-L.
+CLIP_H_WIDTH = 1024
+CLIP = "text_model.encoder.layers.#"
+T5 = "encoder.block.#.layer"
+# Only the layers that diffusers names too have names of kohya and diffusers that ComfyUI reads.
+LAYERS = Family(
+    "text encoder",
+    weights=(
+        *same(f"{CLIP}.self_attn.{{q_proj,k_proj,v_proj,out_proj}}", f"{CLIP}.mlp.{{fc1,fc2}}"),
+        *own(f"{CLIP}.{{layer_norm1,layer_norm2}}", "text_model.final_layer_norm", "text_projection"),
+        *own("text_model.embeddings.{token_embedding,position_embedding}"),
+        *same(f"{T5}.0.SelfAttention.{{q,k,v,o}}", f"{T5}.1.DenseReluDense.{{wi_0,wi_1,wo}}"),
+    ),
+)
+
+
+class TextLayer(NamedTuple):
+    """A layer's name in two pieces. encoder: te1, te2 or te3; body: the rest, with underscores for dots."""
+
+    encoder: str
+    body: str
+
+
+def text_layer(name: str) -> TextLayer | None:
+    """What a layer's name means of CLIP or T5; None where it is of no text encoder that is numbered."""
+    for pattern, encoder in BEGINNINGS:
+        if match := re.match(pattern, name):
+            body = flat(name[match.end() :])
+            return TextLayer("te3" if body.startswith("encoder_block_") else encoder, body)
+    return None
+
+
+def comfy_name(name: str, width: int | None = None) -> str | None:
+    """ComfyUI's own name of a layer of CLIP or T5, None where it is not known.
+
+    width: of the encoder, where it is known, which tells CLIP-H from CLIP-L.
+    """
+    if name.startswith(PREFIX):
+        return name
+    layer = text_layer(name)
+    place = layer and LAYERS.place(layer.body)
+    if not place:
+        return None
+    beginning = WRITTEN["ComfyUI"][layer.encoder]
+    if layer.encoder == "te1" and width == CLIP_H_WIDTH:
+        beginning = beginning.replace("clip_l", "clip_h")
+    return beginning + place.weight.comfy
+
+
+def written(comfy: str, naming: str, alone: bool = False) -> str | None:
+    """The name of a layer of CLIP or T5 in a convention, None where it has none there.
+
+    comfy: ComfyUI's own name; alone: whether the model has no other text encoder, so that kohya's has no number.
+    """
+    if naming == "ComfyUI":
+        return comfy
+    layer = text_layer(comfy)
+    place = layer and LAYERS.place(layer.body)
+    if not place:
+        return None
+    if not place.weight.parts:
+        # Norms and embeddings have no kohya name; ComfyUI's own is the only one that is read.
+        return comfy if naming == "kohya" else None
+    beginning = WRITTEN[naming].get(layer.encoder)
+    if beginning is None:
+        return None
+    if naming == "kohya":
+        return ("lora_te_" if alone and layer.encoder == "te1" else beginning) + flat(place.weight.comfy)
+    return beginning + place.weight.comfy

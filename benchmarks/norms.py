@@ -127,9 +127,8 @@ def switching(nodes, folder: Path) -> None:
     def noise(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator).half() * 0.01
 
-    sites = [
-        name.removeprefix("diffusion_model.") for name in find_sites(f"diffusion_model.{name}" for name in shapes).tiers
-    ]
+    found = find_sites({f"diffusion_model.{name}": shape for name, shape in shapes.items()})
+    sites = [name.removeprefix("diffusion_model.") for name in found.tiers]
     layers = [name.removesuffix(".weight") for name in shapes if ".attn" in name and name.endswith(".weight")]
     for number in range(2):
         write_file(folder / f"diffusion_models/bench/model {number}.safetensors", "", shapes, number, norms_only=False)

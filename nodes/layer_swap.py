@@ -54,7 +54,7 @@ class LayerSwap(io.ComfyNode):
         blocks = parse_block_weights(combined_rules(preset, block_weights))
         # The same numbers in another shape, as SD 1.5 and SD 2 have, are another kind of layer.
         shared = {name for name in alike.shared if own.shapes[name] == other.shapes[name]}
-        wanted = weights_of(part, own.shapes)
+        wanted = weights_of(part, own.shapes, own.modules)
         paths = {name: weight_path(name) for name in wanted if name in shared}
         if not paths:
             raise ValueError(f"The models have no {part} in common that could be swapped. Choose another part.")

@@ -12,7 +12,7 @@ from ..delta.lora.file import LoraModel
 from ..delta.lora.save import save_lora
 from ..delta.norms.training import NormTraining, Settings, describe, loss_charts, trained_lora
 from . import menu
-from .host import folders, loras, run
+from .host import folders, loras, run, weights
 from .host import training as host_training
 from .inputs import chosen_tiers, tier_inputs
 from .report import plot, report_ui
@@ -103,7 +103,7 @@ class TrainNorms(io.ComfyNode):
     ) -> io.NodeOutput:
         tiers = chosen_tiers(norms, modulation, qk_norms)
         shapes = host_training.parameter_shapes(model)
-        sites = find_sites(shapes)
+        sites = find_sites(shapes, weights.module_classes(model))
         chosen = {name: shapes[name] for name in sites.of(tiers)}
         samples = host_training.check_latents(model, latents)
         conditioning = host_training.check_conditioning(conditioning, len(samples))
@@ -118,7 +118,7 @@ class TrainNorms(io.ComfyNode):
             raise
         lora, report, charts = (
             trained_lora(training, shapes, recipe),
-            describe(training, sites.family),
+            describe(training, sites.described),
             loss_charts(training),
         )
         return io.NodeOutput(lora, report, plot(charts), ui=report_ui(report, charts))

@@ -2,7 +2,8 @@
 
 A rule is `selector=weight`; rules are separated by commas, semicolons or new lines and the last rule that matches a weight decides.
 A selector is a dotted pattern whose parts are looked for, in order, in a weight's path: `input.4`, `middle`, `double.*`,
-`attn2`, `input.4-8`, `output.1.attn1`. Names, unlike positions, mean the same block for every LoRA of a model.
+`attn2`, `input.4-8`, `output.1.attn1`; `input.4|middle` is either of the two. Names, unlike positions, mean the same block
+for every LoRA of a model.
 """
 
 from __future__ import annotations
@@ -12,13 +13,27 @@ import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-FULL_WIDTH = str.maketrans("\uff0c\uff1b\uff1d\uff0a\uff0e", ",;=*.")
+from .paths import block_of, block_order
+
+FULL_WIDTH = str.maketrans("\uff0c\uff1b\uff1d\uff0a\uff0e\uff5c", ",;=*.|")
+
+# Names of attention in all families, without those of layers that modulate before it. CogVideoX has no module around q, k, v.
+ATTENTION = (
+    "attn*|self_attn|cross_attn|img_*attn|txt_attn|audio_*attn*|video_*attn|*attention|injector|fuser_blocks|q|k|v"
+)
+# `attn2` is the second self-attention in the joint blocks of Stable Diffusion 3.5.
+CROSS_ATTENTION = (
+    "transformer.attn2|time_stack.attn2|block.attn2|cross_attn|cross_attention|audio_attn2|audio_cross_attn*"
+    "|*_to_*_attn|injector"
+)
+# All but what goes from sound to pictures, `audio_to_video_attn`.
+AUDIO = "audio_[!t]*|*_audio*|*v2a*"
 
 # The text encoder has its own strength, so presets for parts of the diffusion model leave it alone.
 PRESETS = {
     "all blocks": "",
-    "attention only": "*=0, text=1, attn*=1, *attn=1, *attention=1",
-    "cross-attention only": "*=0, text=1, attn2=1, cross_attn=1",
+    "attention only": f"*=0, text=1, {ATTENTION}=1",
+    "cross-attention only": f"*=0, text=1, {CROSS_ATTENTION}=1",
     "encoder half": "*=0, text=1, input=1",
     "middle only": "*=0, text=1, middle=1",
     "decoder half": "*=0, text=1, output=1",
@@ -27,18 +42,23 @@ PRESETS = {
     "double blocks only": "*=0, text=1, double=1",
     "single blocks only": "*=0, text=1, single=1",
     "no text encoder": "text=0",
+    "audio only": f"*=0, text=1, {AUDIO}=1",
+    "video only": f"{AUDIO}=0",
 }
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`selector`: one pattern per part of the path; `weight`: the factor it gives."""
+    """`selectors`: each one pattern per part of the path, any of which may match; `weight`: the factor it gives."""
 
-    selector: tuple[str, ...]
+    selectors: tuple[tuple[str, ...], ...]
     weight: float
 
     def matches(self, path: tuple[str, ...]) -> bool:
-        return any(_matches_from(self.selector, path[start:]) for start in range(len(path)))
+        return any(_matches_from(selector, path[start:]) for selector in self.selectors for start in range(len(path)))
+
+    def __str__(self) -> str:
+        return "|".join(map(".".join, self.selectors))
 
 
 @dataclass(frozen=True)
@@ -54,10 +74,21 @@ class BlockWeights:
     def unused(self, paths: list[tuple[str, ...]]) -> list[str]:
         """Selectors that match none of the paths: usually a block that this model does not have.
 
-        `text` is not among them: presets name the text encoder for LoRAs that have no part for it too.
+        `text` is not among them: presets name the text encoder for LoRAs that have no part for it too. Raises ValueError,
+        naming the blocks that there are, where nothing of the diffusion model is left because none of the blocks asked for
+        is there, as with a preset for U-Nets on a transformer.
         """
-        rules = [rule for rule in self.rules if rule.selector != ("text",)]
-        return [".".join(rule.selector) for rule in rules if not any(rule.matches(path) for path in paths)]
+        rules = [rule for rule in self.rules if rule.selectors != (("text",),)]
+        unused = [rule for rule in rules if not any(rule.matches(path) for path in paths)]
+        asked = [rule for rule in unused if rule.weight]
+        model = [path for path in paths if path[0] != "text"]
+        if asked and model and not any(map(self.factor, model)):
+            blocks = dict.fromkeys(block.partition(".")[0] for block in sorted(map(block_of, model), key=block_order))
+            raise ValueError(
+                f"The block weights switch off everything but {', '.join(map(str, asked))}, and there is no such block here. "
+                f"There are: {', '.join(blocks)}. Name one of these, or choose another preset."
+            )
+        return list(map(str, unused))
 
 
 def parse_block_weights(text: str) -> BlockWeights:
@@ -69,12 +100,12 @@ def parse_block_weights(text: str) -> BlockWeights:
             weight = float(value)
         except ValueError:
             weight = math.nan
-        parts = tuple(part.strip() for part in selector.split("."))
-        if not math.isfinite(weight) or not all(parts):
+        selectors = tuple(tuple(part.strip() for part in one.split(".")) for one in selector.split("|"))
+        if not math.isfinite(weight) or not all(map(all, selectors)):
             raise ValueError(
                 f"Block weight `{item}` cannot be read. Write name=number, such as `input.4=0.5, middle=1, attn2=0`."
             )
-        rules.append(Rule(parts, weight))
+        rules.append(Rule(selectors, weight))
     return BlockWeights(tuple(rules))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .flux import DOUBLE, DOUBLE_BLOCK, DOUBLE_QKV, LINEAR1, OUTSIDE, QK_NORMS, SINGLE_BLOCK, SINGLE_QK_NORMS
-from .record import Family, HostModel, own, pairs
+from .record import MODULATION, Family, HostModel, own, pairs
 
 # The layers of Flux that it has.
 MLP_AND_OUTPUT = {ours: theirs for ours, theirs in DOUBLE.items() if not ours.endswith("_mod.lin")}
@@ -31,6 +31,13 @@ FAMILY = Family(
     ),
     diffusers_prefix="transformer.",
     proportions={"single_blocks.#.linear1": 7},
+    # The embedder makes the modulation of all blocks: its norms and its last bias are of this tier.
+    norms={
+        MODULATION: (
+            r"distilled_guidance_layer\.norms\.\d+\.(?:weight|scale)",
+            r"distilled_guidance_layer\.out_proj\.bias",
+        )
+    },
     host=HostModel(
         "Chroma",
         {

@@ -1,183 +1,152 @@
-"""Which parameters of a diffusion model are norm parameters, per architecture.
+"""Which parameters of a diffusion model are norm parameters, whatever model it is.
 
 They come in three tiers. `norms`: gain and bias of a normalisation layer, what conditional instance normalisation swaps
 (arXiv 1610.07629). `modulation`: the constant part of what a time embedding adds before or after a norm, which takes
 that place in models whose norms have no parameters: the bias of a modulation layer, or a table per block (AdaLN, arXiv
 2212.09748). `qk_norms`: the gain of the norms of query and key, which sets how sharp attention is.
 
-Names are ComfyUI's, behind `diffusion_model.`. Written from the module trees; the host tests compare every row with them.
+Names are ComfyUI's, behind `diffusion_model.`. A norm is known by the class of its module, and in a file by the shape of
+its weight: no other layer has a weight of one axis. A family's record decides where these rules are not right for it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
-from typing import NamedTuple
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
-NORMS, MODULATION, QK_NORMS = TIERS = ("norms", "modulation", "qk_norms")
+from .record import MODULATION, NORMS, QK_NORMS, TIERS, Family
+from .registry import family_of
+
 PREFIX = "diffusion_model."
+BY_MODULES, BY_NAMES = "by its modules", "by the names and shapes of its weights"
+UNKNOWN = "a model of an unknown family"
 
-
-class Family(NamedTuple):
-    """Models whose norm parameters have the same names.
-
-    marker: a name that only they have, without the prefix; patterns: by tier, what the names match from their beginning to
-    their end. The last tier that matches counts.
-    """
-
-    name: str
-    marker: str
-    patterns: dict[str, tuple[str, ...]]
-
-
+# Batch norms hold statistics of the training pictures, which belong to their gain and bias.
+NORM_CLASS = re.compile(r"(?!\w*Batch)\w*Norm(?:\dd)?")
+LIKE_NORM_CLASS = re.compile(r"\w*Norm(?:\dd)?")
+GAINS, OFFSETS = ("weight", "scale", "gamma"), ("bias", "beta")
+# A part of the path to a norm that says that it is of query or key. Some stand in the projection, as `to_q.1`.
+QK_NORM = re.compile(
+    r"(?:.*_)?(?:q|k|qk|query|key)_?(?:rms_?|layer_?)?norm\d?(?:_[a-z])?"
+    r"|norm_(?:added_)?(?:q|k|query|key)(?:_[a-z]+)?|ln_[qk]|[qk]_ln|to_[qk]"
+)
+MODULATION_NAME = re.compile(
+    # Tables that are added to what the time step gives.
+    r"(?:.*\.)?(?:modulation|modulate_table|to_scale_shift_gate|\w*shift_table\w*)"
+    r"|(?:.*\.)?mod(?:ulation)?\.lin"
+    r"|(?:.*[._])?ada\.(?:.*\.)?\w+_(?:shift|scale|gate)"
+    # Biases of the layers that compute it.
+    r"|(?:.*\.)?(?:"
+    r"\w*ada(?:ln|LN)_modulation\w*(?:\.\d+)?"
+    r"|\w*ada(?:ln|LN)_(?:single|proj)\.linear"
+    r"|\w*adain_layers\.\d+\.linear"
+    r"|(?:\w+_)?mod(?:ulation)?(?:_\w+)?(?:\.(?:\d+|lin|out_layer))?"
+    r"|emb_layers\.\d+|t_block\.\d+|time_proj(?:ection)?(?:\.\d+)?|to_scale_shift_gate\.\d+"
+    r"|(?:\w+_)?norm\d?(?:_out)?\.linear(?:_1)?"
+    r")\.bias"
+)
 # Layers whose gain is called `scale` by older hosts and `weight` by newer ones.
 RENAMED = re.compile(r"\.(?:query|key)_norm$|\.distilled_guidance_layer\.norms\.\d+$")
-AFFINE = r"\.(?:weight|bias)"
-GAIN = r"\.(?:weight|scale)"
-FLUX_QK = (
-    rf"double_blocks\.\d+\.(?:img|txt)_attn\.norm\.(?:query|key)_norm{GAIN}",
-    rf"single_blocks\.\d+\.norm\.(?:query|key)_norm{GAIN}",
-)
-FLUX_MODULATION = (
-    r"double_blocks\.\d+\.(?:img|txt)_mod\.lin\.bias",
-    r"single_blocks\.\d+\.modulation\.lin\.bias",
-    r"final_layer\.adaLN_modulation\.1\.bias",
-)
-# The first family whose marker a model has is its family.
-FAMILIES = (
-    Family(
-        "U-Net of Stable Diffusion",
-        "input_blocks.0.0.weight",
-        {
-            NORMS: (
-                rf"(?:.*_blocks?\..*)\.(?:in_layers\.0|out_layers\.0|norm[123]?){AFFINE}",
-                rf"out\.0{AFFINE}",
-            ),
-            MODULATION: (r".*\.emb_layers\.1\.bias",),
-        },
-    ),
-    Family(
-        "Stable Diffusion 3",
-        "joint_blocks.0.context_block.attn.qkv.weight",
-        {
-            MODULATION: (
-                r"joint_blocks\.\d+\.(?:x|context)_block\.adaLN_modulation\.1\.bias",
-                r"final_layer\.adaLN_modulation\.1\.bias",
-            ),
-            QK_NORMS: (rf"joint_blocks\.\d+\.(?:x|context)_block\.attn2?\.ln_[qk]{AFFINE}",),
-        },
-    ),
-    Family(
-        "Chroma",
-        "distilled_guidance_layer.out_proj.bias",
-        {
-            # The embedder makes the modulation of all blocks: its norms and its last bias are of this tier.
-            MODULATION: (
-                rf"distilled_guidance_layer\.norms\.\d+{GAIN}",
-                r"distilled_guidance_layer\.out_proj\.bias",
-            ),
-            QK_NORMS: FLUX_QK,
-        },
-    ),
-    Family(
-        "FLUX.2",
-        "double_stream_modulation_img.lin.weight",
-        {QK_NORMS: FLUX_QK},
-    ),
-    Family(
-        "HunyuanVideo",
-        "txt_in.individual_token_refiner.blocks.0.norm1.weight",
-        {
-            NORMS: (rf"txt_in\.individual_token_refiner\.blocks\.\d+\.norm[12]{AFFINE}",),
-            MODULATION: (
-                *FLUX_MODULATION,
-                r"txt_in\.individual_token_refiner\.blocks\.\d+\.adaLN_modulation\.1\.bias",
-            ),
-            QK_NORMS: FLUX_QK,
-        },
-    ),
-    Family("Flux", "double_blocks.0.img_mod.lin.bias", {MODULATION: FLUX_MODULATION, QK_NORMS: FLUX_QK}),
-    Family(
-        "Wan",
-        "blocks.0.modulation",
-        {
-            NORMS: (rf"blocks\.\d+\.norm3{AFFINE}", rf"img_emb\.proj\.[04]{AFFINE}"),
-            MODULATION: (r"blocks\.\d+\.modulation", r"head\.modulation", r"time_projection\.1\.bias"),
-            QK_NORMS: (r"blocks\.\d+\.(?:self|cross)_attn\.norm_(?:q|k|k_img)\.weight",),
-        },
-    ),
-    Family(
-        "Qwen-Image",
-        "transformer_blocks.0.img_mod.1.bias",
-        {
-            NORMS: (r"txt_norm\.weight",),
-            MODULATION: (r"transformer_blocks\.\d+\.(?:img|txt)_mod\.1\.bias", r"norm_out\.linear\.bias"),
-            QK_NORMS: (r"transformer_blocks\.\d+\.attn\.norm_(?:added_)?[qk]\.weight",),
-        },
-    ),
-    Family(
-        "LTX-Video",
-        "transformer_blocks.0.scale_shift_table",
-        {
-            MODULATION: (r"(?:.*[._])?scale_shift_table\w*",),
-            QK_NORMS: (r"transformer_blocks\.\d+\.\w+\.[qk]_norm\.weight",),
-        },
-    ),
-    Family(
-        "Lumina 2 or Z-Image",
-        "layers.0.attention_norm1.weight",
-        {
-            NORMS: (
-                r"(?:layers|\w+_refiner)\.\d+\.(?:attention|ffn)_norm[12]\.weight",
-                r"cap_embedder\.0\.weight",
-                r"norm_final\.weight",
-            ),
-            MODULATION: (
-                r"(?:layers|\w+_refiner)\.\d+\.adaLN_modulation\.[01]\.bias",
-                r"final_layer\.adaLN_modulation\.1\.bias",
-            ),
-            QK_NORMS: (r"(?:layers|\w+_refiner)\.\d+\.attention\.[qk]_norm\.weight",),
-        },
-    ),
-)
+
+# The shape of every weight by its name, and the class of every module of the diffusion model by its path; "" is the whole.
+Shapes = Mapping[str, Sequence[int]]
+Modules = Mapping[str, str]
+
+
+class Source(Protocol):
+    """A model or a file. Models have `modules` too."""
+
+    shapes: Shapes
 
 
 class NormSites(NamedTuple):
-    """family: what the model is, None where it is not known; tiers: the tier of each norm parameter by the model's name."""
+    """family: what the model is, or the class of its network where that is not known; tiers: the tier of each norm parameter
+    by the model's name; way: how they were found; left_out: parameters of layers that are called norms and are none of these.
+    """
 
-    family: str | None
+    family: str
     tiers: dict[str, str]
+    way: str = BY_NAMES
+    left_out: tuple[str, ...] = ()
 
     def of(self, tiers: Container[str]) -> list[str]:
         """The names of these tiers. Raises ValueError, naming the tiers that there are, where there is none."""
         found = [name for name, tier in self.tiers.items() if tier in tiers]
         if found:
             return found
-        if self.family is None:
-            raise ValueError(
-                "The model is of no architecture whose norm parameters are known here. Known: "
-                f"{', '.join(family.name for family in FAMILIES)}."
-            )
         there = [tier for tier in TIERS if tier in self.tiers.values()]
         raise ValueError(
             f"{self.family} has no parameters in the tiers that are switched on. "
             + (f"It has: {', '.join(there)}. Switch one of them on." if there else "It has none at all.")
         )
 
+    @property
+    def described(self) -> str:
+        """The family, how its norm parameters were found, and what was left out, in one line."""
+        left = f"; left out, batch norms: {len(self.left_out)}, such as {self.left_out[0]}" if self.left_out else ""
+        return f"{self.family}, norms found {self.way}{left}"
 
-def find_sites(names: Iterable[str]) -> NormSites:
-    """The norm parameters among the names of a model's weights. Names without the prefix `diffusion_model.` are ignored."""
-    bare = {name.removeprefix(PREFIX): name for name in names if name.startswith(PREFIX)}
-    family = next((family for family in FAMILIES if family.marker in bare), None)
-    if family is None:
-        return NormSites(None, {})
-    rules = [(tier, re.compile("|".join(patterns))) for tier, patterns in family.patterns.items()]
-    tiers = {}
-    for short, name in bare.items():
-        for tier, pattern in rules:
-            if pattern.fullmatch(short):
-                tiers[name] = tier
-    return NormSites(family.name, tiers)
+
+def find_sites(shapes: Shapes, modules: Modules | None = None) -> NormSites:
+    """The norm parameters of a model. Weights that are not behind `diffusion_model.` are ignored.
+
+    modules: of the diffusion model, where it is at hand.
+    """
+    bare = {name.removeprefix(PREFIX): tuple(shape) for name, shape in shapes.items() if name.startswith(PREFIX)}
+    family = family_of(bare)
+    own = _patterns(family) if family else []
+    if modules is None:
+        norms, like_norms = _norms_by_shape(bare)
+    else:
+        norms = {name for name in bare if NORM_CLASS.fullmatch(_class_of(name, modules))}
+        like_norms = {name for name in bare if LIKE_NORM_CLASS.fullmatch(_class_of(name, modules))}
+    tiers = {PREFIX + name: tier for name in bare if (tier := _tier(name, name in norms, own))}
+    left_out = tuple(PREFIX + name for name in bare if name in like_norms - norms)
+    label = family.name if family else (modules or {}).get("", UNKNOWN)
+    return NormSites(label, tiers, BY_NAMES if modules is None else BY_MODULES, left_out)
+
+
+def sites_of(source: Source) -> NormSites:
+    """The norm parameters of a model or of a file."""
+    return find_sites(source.shapes, getattr(source, "modules", None))
+
+
+def is_qk_norm(path: str) -> bool:
+    """Whether the norm at this path is one of query or key."""
+    return any(QK_NORM.fullmatch(part) for part in path.split("."))
+
+
+def _patterns(family: Family) -> list[tuple[str, re.Pattern[str]]]:
+    return [(tier, re.compile("|".join(patterns))) for tier, patterns in family.norms.items()]
+
+
+def _tier(name: str, is_norm: bool, own: Iterable[tuple[str, re.Pattern[str]]]) -> str | None:
+    told = next((tier for tier, pattern in own if pattern.fullmatch(name)), None)
+    if told or not is_norm:
+        return told or (MODULATION if MODULATION_NAME.fullmatch(name) else None)
+    return QK_NORMS if is_qk_norm(name.rpartition(".")[0]) else NORMS
+
+
+def _class_of(name: str, modules: Modules) -> str:
+    return modules.get(name.rpartition(".")[0], "")
+
+
+def _norms_by_shape(bare: Shapes) -> tuple[set[str], set[str]]:
+    """The parameters of norms, and those of norms and batch norms."""
+    inner = {layer.rpartition(".")[0] for layer in (name.rpartition(".")[0] for name in bare)}
+    norms, like_norms = set(), set()
+    for name in bare:
+        layer, _, ending = name.rpartition(".")
+        gain = next((bare[f"{layer}.{gain}"] for gain in GAINS if f"{layer}.{gain}" in bare), None)
+        # `gamma` may have more axes; that of a module that holds others is a scale of its result.
+        if ending not in (*GAINS, *OFFSETS) or gain is None or layer in inner:
+            continue
+        if len(gain) == 1 or f"{layer}.gamma" in bare:
+            like_norms.add(name)
+            if f"{layer}.running_mean" not in bare:
+                norms.add(name)
+    return norms, like_norms
 
 
 def canonical(name: str) -> str:

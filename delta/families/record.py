@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 SCALE_NORMS = (".query_norm", ".key_norm")
 NUMBER = re.compile(r"\d+")
 CHOICE = re.compile(r"\{([^{}]*)\}")
+# The kinds of norm parameters; see `norm_sites`.
+NORMS, MODULATION, QK_NORMS = TIERS = ("norms", "modulation", "qk_norms")
 
 
 class Weight(NamedTuple):
@@ -63,8 +65,8 @@ class Family:
     weights that other programs use, behind any beginning; diffusers_prefix: how diffusers names begin that ComfyUI reads,
     None where it reads none; whole_diffusers: whether ComfyUI and diffusers share the rows behind `lora_unet_` too;
     behind_own: whether names of diffusers stand behind `diffusion_model.` too; proportions: rows by columns of whole
-    weights, where that tells families of the same names apart; norms: patterns of norm parameters by tier, where what they
-    are cannot be told from their names; host: see HostModel.
+    weights, where that tells families of the same names apart; norms: by tier, what the names
+    of norm parameters match from beginning to end, where the rules for all models are not right; host: see HostModel.
     """
 
     name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, own
+from .record import MODULATION, Family, HostModel, own
 
 FAMILY = Family(
     "Stable Cascade",
@@ -32,5 +32,7 @@ FAMILY = Family(
         "down_blocks.#.#.channelwise.2.{beta,gamma}",
         "up_blocks.#.#.channelwise.2.{beta,gamma}",
     ),
+    # Scale and shift of the features by the time step and by what else conditions the model.
+    norms={MODULATION: (r"(?:down|up)_blocks\.\d+\.\d+\.mapper(?:_\w+)?\.bias",)},
     host=HostModel("Stable_Cascade_C", {"stable_cascade_stage": "c", "c_cond": 2048}),
 )

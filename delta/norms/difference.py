@@ -14,10 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..blocks.paths import weight_path
+from ..blocks.paths import count_by_block, weight_path
 from ..blocks.rules import BlockWeights
 from ..extraction.pair import Source
-from ..families.norm_sites import NormSites, find_sites, resolve
+from ..families.norm_sites import NormSites, resolve, sites_of
 from ..families.registry import family_of
 from ..files.checkpoint import common
 from ..lora.adapters import Layer
@@ -57,7 +57,7 @@ def extract_norms(
     none, and models whose parameters are all the same.
     """
     common(styled, base)
-    sites = find_sites(base.shapes)
+    sites = sites_of(base)
     names = sites.of(tiers)
     others = {name: other for name in names if (other := resolve(name, styled.shapes)) is not None}
     if not others:
@@ -88,7 +88,7 @@ def choose_norms(
     changes: by the base's name of the weight; name: of the LoRA; notes: lines about what else it holds. Raises ValueError
     for a LoRA without such changes, for other shapes than the base's, and for rules that leave none.
     """
-    sites = find_sites(base.shapes)
+    sites = sites_of(base)
     wanted = set(sites.of(tiers))
     names = [key for key in changes if key in wanted]
     if not names:
@@ -133,7 +133,8 @@ def _gather(
         on_step(done, len(names))
     if not sizes:
         raise ValueError(
-            f"The block weights switch off all {len(names)} norm parameters. Give at least one block another factor than 0."
+            f"The block weights switch off all {len(names)} norm parameters. Give at least one block another factor than 0. "
+            f"The blocks are {count_by_block(map(weight_path, names))}."
         )
     unused = blocks.unused([weight_path(name) for name in names])
     return NormDelta(sites, deltas, sizes, digest.hexdigest(), [f"the rule {rule} matches nothing" for rule in unused])

@@ -47,7 +47,7 @@ def extract_norms_job(
 
 def norm_report(found: NormDelta) -> str:
     """What changes and how far: by kind, the parameters that move most, and what was left out."""
-    lines = [f"architecture: {found.sites.family}"]
+    lines = [f"architecture: {found.sites.described}"]
     for tier in TIERS:
         looked_at = [name for name in found.sizes if found.sites.tiers[name] == tier]
         moved = [name for name in looked_at if name in found.deltas]

@@ -25,6 +25,11 @@ def parameter_count(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.model.diffusion_model.parameters())
 
 
+def module_classes(model: Any) -> dict[str, str]:
+    """The class of every module of a MODEL's diffusion model by its path, as `norm_sites` takes them."""
+    return {name: type(module).__name__ for name, module in model.model.diffusion_model.named_modules()}
+
+
 def model_weights(patcher: Any) -> dict[str, torch.Tensor]:
     """The weights of a MODEL or CLIP by name, as they are stored."""
     return getattr(patcher, "patcher", patcher).model.state_dict()
@@ -61,12 +66,13 @@ def is_skipped(patcher: Any, key: str) -> bool:
 class LoadedWeights:
     """The weights of a MODEL and, if given, a CLIP with all their patches, one at a time: a source for extraction.
 
-    exact: names of the weights of which the other source has the same stored one: rounding of the storage cancels, and only
+    modules: see `module_classes`; exact: names of the weights of which the other source has the same stored one: rounding of the storage cancels, and only
     that of the float32 arithmetic of patches remains.
     """
 
     def __init__(self, name: str, model: Any, clip: Any | None):
         self.name, self.architecture, self.exact = name, type(model.model).__name__, set()
+        self.modules = module_classes(model)
         self.places = {key: (model, key) for key in _own_weights(model, "diffusion_model.")}
         if clip is not None:
             self.places |= {f"text_encoders.{key}": (clip.patcher, key) for key in _own_weights(clip.patcher, "")}

@@ -61,14 +61,15 @@ def evaluate(host, layout: str, model) -> float:
 
     with torch.inference_mode():
         prompts = conditioning(layout) * 2
-        module(host, "nodes.host.weights.training").run_with_loss(model, latents(layout)["samples"], prompts, work)
+        module(host, "nodes.host.training").run_with_loss(model, latents(layout)["samples"], prompts, work)
     return sum(values) / len(values)
 
 
 def site_sizes(host, model, tiers=("norms", "modulation")) -> dict[str, int]:
     """The numbers of each parameter that can be trained."""
-    weights = model.model.state_dict()
-    names = module(host, "delta.families.norm_sites").find_sites(weights).of(tiers)
+    weights = dict(model.model.named_parameters())
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    names = module(host, "delta.families.norm_sites").find_sites(shapes).of(tiers)
     return {name: weights[name].numel() for name in names if name != UNUSED}
 
 

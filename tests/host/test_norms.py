@@ -1,30 +1,56 @@
-"""The table of norm parameters against the host's own module trees."""
+"""The rules for norm parameters, and for attention and feed-forward, against the host's own module trees."""
 
-import dataclasses
 import importlib
+import re
 
 import pytest
 import torch
 
-from .tiny_models import CONFIGS, tiny_model
+from . import layouts
 
 PREFIX = "diffusion_model."
-FLUX = {name: value for name, value in CONFIGS["flux"].items() if name != "image_model"}
 # The number of parameters of the tier modulation, by hand from the number of blocks.
 MODULATIONS = {
     "sd15": 22,
     "sdxl": 17,
     "sd3": 2 * 2 + 1,
     "flux": 2 * 2 + 2 + 1,
-    "flux2": 0,
+    "flux2_dev": 0,
     "chroma": 5 + 1,
     "hunyuan_video": 2 * 2 + 2 + 1 + 2,
     "wan": 2 + 1 + 1,
     "wan_i2v": 2 + 1 + 1,
     "qwen": 2 * 2 + 1,
-    "ltx": 2 + 1,
+    # The tables of the blocks and of the end, and the bias of the layer that makes the modulation of all blocks.
+    "ltx": 2 + 1 + 1,
     "lumina": 2 + 2 + 1,
-    "z_image": 2 + 2 + 1,
+    "z_image": 2 + 1 + 1,
+}
+# Norms that tables of families left out, or that were taken for those of another family, by layout.
+FOUND = {
+    "lens": ("Lens", "norms", "transformer_blocks.1.img_norm2.weight"),
+    "ideogram4": ("Ideogram 4", "qk_norms", "layers.0.attention.norm_k.weight"),
+    "ace_step": ("ACE-Step", "norms", "lyric_encoder.after_norm.weight"),
+    "wan_vace": ("Wan", "norms", "vace_blocks.1.norm3.bias"),
+    "wan_humo": ("Wan", "norms", "audio_proj.audio_proj_glob_norm.layer.weight"),
+    "wan_s2v": ("Wan", "qk_norms", "audio_injector.injector.0.norm_k.weight"),
+    "wan_dancer": ("Wan", "norms", "music_encoder.0.norm1.weight"),
+    "ltx2": ("LTX-2", "qk_norms", "video_embeddings_connector.transformer_1d_blocks.0.attn1.k_norm.weight"),
+    "hunyuan_video15": ("HunyuanVideo 1.5", "norms", "vision_in.proj.0.weight"),
+    "hunyuan_video15_byt5": ("HunyuanVideo 1.5", "norms", "byt5_in.layernorm.bias"),
+    "ovis_image": ("Ovis-Image", "norms", "txt_norm.weight"),
+    "chroma_radiance": ("Chroma", "norms", "nerf_blocks.0.norm."),
+    "z_image_pixel": ("Z-Image", "norms", "dec_net.res_blocks.0.in_ln.weight"),
+    "cascade_c": ("Stable Cascade", "norms", "down_blocks.0.0.channelwise.2.gamma"),
+    "krea2": ("Krea 2", "qk_norms", "blocks.0.attn.qknorm.knorm.scale"),
+    "pixeldit": ("PixelDiT", "qk_norms", "patch_blocks.0.attn.q_norm_y.weight"),
+    "hidream_i1": ("HiDream", "qk_norms", "double_stream_blocks.0.block.attn1.k_rms_norm_t.weight"),
+    "cosmos1_t2v": ("Cosmos 1", "qk_norms", "blocks.block0.blocks.0.block.attn.to_q.1.weight"),
+}
+# Classes of modules all of whose matrices are of attention or of a feed-forward part, as they are spelled in the host.
+ROLES = {
+    "attention": re.compile(r"\w*(?:Attention|Attention2D|CrossAttention|SelfAttention)"),
+    "feed-forward": re.compile(r"\w*(?:FeedForward|FeedForwardSwiGLU|FeedForwardNet|SwiGLU|GateMLP|YakMLP)"),
 }
 
 
@@ -34,72 +60,17 @@ def norms(host):
     return importlib.import_module(f"{pack}.delta.families.norm_sites")
 
 
-def fields_of(params: type, values: dict) -> dict:
-    """Values for a dataclass of the host, whose newer versions have more fields; those are off."""
-    return {
-        field.name: values.get(field.name)
-        for field in dataclasses.fields(params)
-        if field.name in values or field.default is dataclasses.MISSING
-    }
+@pytest.fixture(scope="module")
+def parts(norms):
+    return importlib.import_module(f"{norms.__name__.rpartition('.')[0]}.parts")
 
 
-def model(name: str) -> torch.nn.Module:
-    """A model as the host builds it, small and without memory for its weights."""
-    import comfy.ops
-
-    meta = {"device": "meta", "operations": comfy.ops.disable_weight_init, "dtype": torch.float32}
-    if name == "sd3":
-        from comfy.ldm.modules.diffusionmodules.mmdit import MMDiT
-
-        options = {"qk_norm": "rms", "x_block_self_attn_layers": [0], "context_size": 64, "adm_in_channels": 64}
-        return MMDiT(
-            depth=2,
-            pos_embed_max_size=8,
-            in_channels=16,
-            context_embedder_config={"target": "torch.nn.Linear", "params": {"in_features": 64, "out_features": 128}},
-            **options,
-            **meta,
-        )
-    if name in ("flux", "flux2"):
-        from comfy.ldm.flux.model import Flux, FluxParams
-
-        params = FLUX | {"txt_ids_dims": []}
-        if name == "flux2":
-            params |= {
-                "global_modulation": True,
-                "mlp_silu_act": True,
-                "ops_bias": False,
-                "vec_in_dim": None,
-                "qkv_bias": False,
-            }
-        return Flux(**fields_of(FluxParams, params), **meta)
-    if name == "chroma":
-        from comfy.ldm.chroma.model import Chroma, ChromaParams
-
-        params = FLUX | {"in_dim": 64, "out_dim": 64, "hidden_dim": 64, "n_layers": 5, "txt_ids_dims": []}
-        return Chroma(**fields_of(ChromaParams, params), **meta)
-    if name == "hunyuan_video":
-        from comfy.ldm.hunyuan_video.model import HunyuanVideo, HunyuanVideoParams
-
-        fields = {field.name for field in dataclasses.fields(HunyuanVideoParams)}
-        params = FLUX | {"patch_size": [1, 2, 2], "axes_dim": [8, 12, 12]}
-        return HunyuanVideo(**{field: params.get(field) for field in fields}, **meta)
-    if name.startswith("wan"):
-        from comfy.ldm.wan.model import WanModel
-
-        return WanModel(
-            model_type="i2v" if name == "wan_i2v" else "t2v", dim=64, ffn_dim=64, num_heads=2, num_layers=2, **meta
-        )
-    if name == "qwen":
-        from comfy.ldm.qwen_image.model import QwenImageTransformer2DModel
-
-        return QwenImageTransformer2DModel(num_attention_heads=1, num_layers=2, **meta)
-    if name == "z_image":
-        from comfy.ldm.lumina.model import NextDiT
-
-        shape = {"dim": 64, "n_layers": 2, "n_heads": 2, "cap_feat_dim": 64, "axes_dims": [8, 12, 12]}
-        return NextDiT(**shape, in_channels=16, qk_norm=True, z_image_modulation=True, pad_tokens_multiple=32, **meta)
-    return tiny_model(name, channels=32).model.diffusion_model
+def network(name: str) -> torch.nn.Module:
+    """The diffusion model of a layout, without memory for its weights. Skips where this host has none."""
+    layout = layouts.LAYOUTS[name]
+    if not layouts.has(layout):
+        pytest.skip(layout.since)
+    return layouts.meta(layout).diffusion_model
 
 
 def norm_parameters(module: torch.nn.Module) -> set[str]:
@@ -112,22 +83,69 @@ def norm_parameters(module: torch.nn.Module) -> set[str]:
     }
 
 
+def shapes_of(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    return {f"{PREFIX}{name}": tuple(weight.shape) for name, weight in module.named_parameters()}
+
+
+def classes_of(module: torch.nn.Module) -> dict[str, str]:
+    return {name: type(part).__name__ for name, part in module.named_modules()}
+
+
+# The host makes tensors of tensors for its upscaler.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:To copy construct:UserWarning", "ignore:__array_wrap__:DeprecationWarning"
+)
+
+
+@pytest.mark.parametrize("name", layouts.LAYOUTS)
+def test_sites_by_names_are_those_by_modules_and_are_the_norms(host, norms, name):
+    built = network(name)
+    by_names = norms.find_sites(shapes_of(built))
+    by_modules = norms.find_sites(shapes_of(built), classes_of(built))
+    assert (by_names.way, by_modules.way) == (norms.BY_NAMES, norms.BY_MODULES)
+    assert by_names.tiers == by_modules.tiers
+    found = {key for key, tier in by_modules.tiers.items() if tier != norms.MODULATION}
+    in_norms = norm_parameters(built)
+    assert found <= in_norms <= set(by_modules.tiers)
+    # The norms of AuraFlow have no gain and its modulation has no bias.
+    assert bool(by_names.tiers) == (by_names.family != "AuraFlow")
+
+
+@pytest.mark.parametrize("name", layouts.LAYOUTS)
+def test_attention_and_feed_forward_are_all_that_is_in_such_modules(host, norms, parts, name):
+    built = network(name)
+    shapes, classes = shapes_of(built), classes_of(built)
+    sites = norms.find_sites(shapes, classes).tiers
+    for part, kind in ROLES.items():
+        inside = tuple(f"{PREFIX}{path}." for path, found in classes.items() if kind.fullmatch(found))
+        weights = {key for key in shapes if key.startswith(inside) and key not in sites}
+        if weights:
+            assert weights <= set(parts.weights_of(part, shapes, classes))
+
+
 @pytest.mark.parametrize("name", MODULATIONS)
-def test_every_norm_of_a_model_is_known_and_no_other_parameter(host, norms, name):
-    built = model(name)
-    names = [f"{PREFIX}{key}" for key in built.state_dict()]
-    sites = norms.find_sites(names)
-    assert sites.family is not None
+def test_modulation_counted_by_hand(host, norms, name):
+    built = network(name)
+    sites = norms.find_sites(shapes_of(built))
     modulation = [key for key, tier in sites.tiers.items() if tier == norms.MODULATION]
     assert len(modulation) == MODULATIONS[name], modulation
-    in_norms = norm_parameters(built)
-    assert {key for key, tier in sites.tiers.items() if tier != norms.MODULATION} == in_norms - set(modulation)
-    assert (norms.QK_NORMS in sites.tiers.values()) == (name not in ("sd15", "sdxl"))
+    assert {key for key, tier in sites.tiers.items() if tier != norms.MODULATION} == (
+        norm_parameters(built) - set(modulation)
+    )
+    assert (norms.QK_NORMS in sites.tiers.values()) == (name not in ("sd15", "sdxl", "sd3"))
 
 
 @pytest.mark.parametrize("name", MODULATIONS)
 def test_norms_of_query_and_key_are_a_tier_of_their_own(host, norms, name):
-    sites = norms.find_sites(f"{PREFIX}{key}" for key in model(name).state_dict())
+    sites = norms.find_sites(shapes_of(network(name)))
     marks = ("query_norm", "key_norm", "q_norm", "k_norm", "norm_q", "norm_k", "norm_added", "ln_q", "ln_k")
     for key, tier in sites.tiers.items():
         assert (tier == norms.QK_NORMS) == any(mark in key for mark in marks), key
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_norms_that_tables_left_out_are_found_in_the_right_family(host, norms, name):
+    family, tier, beginning = FOUND[name]
+    sites = norms.find_sites(shapes_of(network(name)))
+    assert sites.family == family
+    assert tier in {found for key, found in sites.tiers.items() if key.startswith(PREFIX + beginning)}

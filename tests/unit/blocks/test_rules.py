@@ -54,6 +54,9 @@ def test_paths_name_the_block_first(key, path, block):
         ("text=0", CLIP, 0.0),
         ("text=0", UNET, 1.0),
         ("text.clip_l.layer.2-4=0.5", CLIP, 0.5),
+        ("input.4|middle=0.5", UNET, 0.5),
+        ("input.4|middle=0.5", MIDDLE, 0.5),
+        ("input.5|double=0.5", UNET, 1.0),
         ("*\uff1d0\uff1binput.4\uff1d0.5\uff0cattn1=2", UNET, 0.5),  # as a Chinese keyboard types it
     ],
 )
@@ -74,6 +77,7 @@ def test_rules(rules, key, factor):
         "input.=1",
         ".=1",
         "input..4=1",
+        "input.4|=1",
     ],
 )
 def test_rules_that_cannot_be_read_are_quoted(text):
@@ -84,6 +88,86 @@ def test_rules_that_cannot_be_read_are_quoted(text):
 def test_rules_that_match_nothing_are_told():
     weights = parse_block_weights("input.4=0.5, double.0=1, text=1")
     assert weights.unused([weight_path(UNET)]) == ["double.0"]
+
+
+def test_rules_that_leave_nothing_name_the_blocks_there_are():
+    paths = [weight_path(FLUX), weight_path("diffusion_model.single_blocks.0.linear1.weight"), weight_path(CLIP)]
+    for preset, asked in (("encoder half", "input"), ("middle only", "middle"), ("decoder half", "output")):
+        with pytest.raises(ValueError, match=rf"everything but {asked}, and there is no.* There are: double, single\."):
+            parse_block_weights(preset_rules(preset)).unused(paths)
+    with pytest.raises(ValueError, match="There are: input"):
+        parse_block_weights("*=0, double.0=1").unused([weight_path(UNET)])
+    # A rule that matches, a block that is off, and a file for the text encoder alone are no such case.
+    assert parse_block_weights("*=0, double=1, input=1").unused(paths) == ["input"]
+    assert parse_block_weights("*=0, double=0").unused(paths) == []
+    assert parse_block_weights(preset_rules("middle only")).unused([weight_path(CLIP)]) == ["middle"]
+
+
+def chosen(preset: str, *names: str) -> list[str]:
+    """The names that a preset leaves on."""
+    rules = parse_block_weights(preset_rules(preset))
+    return [name for name in names if rules.factor(weight_path(f"diffusion_model.{name}.weight"))]
+
+
+def test_attention_only_has_all_of_the_attention_of_every_family():
+    attention = (
+        "blocks.0.q",
+        "blocks.0.k",
+        "blocks.0.v",
+        "blocks.0.attn_out",
+        "visual_transformer_blocks.0.cross_attention.to_query",
+        "layers.0.self_attention.to_out.0",
+        "transformer_blocks.0.audio_to_video_attn.to_q",
+        "double_stream_layers.0.img_instruct_attn.to_k",
+        "double_blocks.0.txt_attn.qkv",
+        "blocks.0.audio_cross_attn_wrapper.audio_cross_attn.o",
+        "audio_injector.injector.0.o",
+        "joint_blocks.0.x_block.attn2.qkv",
+    )
+    others = ("blocks.0.ff_proj", "blocks.0.adaln_modulation_self_attn.1", "layers.0.mlp.up_proj")
+    assert chosen("attention only", *attention, *others) == list(attention)
+
+
+def test_cross_attention_only():
+    cross = (
+        "input_blocks.1.1.transformer_blocks.0.attn2.to_q",
+        "blocks.0.cross_attn.q",
+        "blocks.0.attn2.q_proj",
+        "visual_transformer_blocks.0.cross_attention.to_value",
+        "transformer_blocks.0.attn2.to_q",
+        "transformer_blocks.0.audio_attn2.to_q",
+        "transformer_blocks.0.video_to_audio_attn.to_q",
+        "transformer_blocks.0.audio_to_video_attn.to_q",
+    )
+    others = (
+        "joint_blocks.0.x_block.attn2.qkv",
+        "transformer_blocks.0.attn1.to_q",
+        "transformer_blocks.0.audio_attn1.to_q",
+        "visual_transformer_blocks.0.self_attention.to_value",
+        "blocks.0.adaln_modulation_cross_attn.1",
+    )
+    assert chosen("cross-attention only", *cross, *others) == list(cross)
+
+
+def test_audio_and_video_share_no_weight_of_ltx2():
+    audio = (
+        "audio_patchify_proj",
+        "transformer_blocks.0.audio_attn1.to_q",
+        "transformer_blocks.0.audio_ff.net.2",
+        "transformer_blocks.0.video_to_audio_attn.to_q",
+        "transformer_blocks.0.scale_shift_table_a2v_ca_audio",
+        "av_ca_v2a_gate_adaln_single.linear",
+    )
+    video = (
+        "patchify_proj",
+        "transformer_blocks.0.attn1.to_q",
+        "transformer_blocks.0.ff.net.2",
+        "transformer_blocks.0.audio_to_video_attn.to_q",
+        "transformer_blocks.0.scale_shift_table_a2v_ca_video",
+        "av_ca_a2v_gate_adaln_single.linear",
+    )
+    assert chosen("audio only", *audio, *video) == list(audio)
+    assert chosen("video only", *audio, *video) == list(video)
 
 
 def test_presets():

@@ -14,8 +14,8 @@ import torch
 from ..charts.charts import Charts
 from ..extraction.extract import Difference, Extracted, Pair, Settings, Store, extract
 from ..extraction.job import costs, counts, difference_charts, noise_lines, settings_key
+from ..families.registry import DENOISER
 from ..files.checkpoint import Checkpoint
-from ..files.layouts import DENOISER
 from ..linear_algebra.factors import LowRank
 from ..linear_algebra.rank import RankChoice, parameters_per_rank
 from ..lora.costs import BYTES_PER_NUMBER, cost_report

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..blocks.paths import weight_path
-from ..families.architectures import SCALE_NORMS
+from ..families.record import SCALE_NORMS
 from ..files.checkpoint import common
 from ..files.stored_weight import StoredWeight
 from ..linear_algebra.factors import LowRank, RankPolicy
@@ -69,6 +69,8 @@ def compare(tuned: Source, base: Source, text_encoders: bool = True) -> Pair:
         )
         if names
     ]
+    # Only files have some.
+    notes += [*getattr(tuned, "notes", ()), *getattr(base, "notes", ())]
     names = [name for name in shared if text_encoders or not name.startswith(TEXT_PREFIX)]
     return Pair(tuned, base, names, notes)
 

@@ -7,6 +7,11 @@ from .record import Family, HostModel, own
 FAMILY = Family(
     "HunyuanDiT",
     marks=("mlp_t5.0.weight", "pooler.q_proj.weight"),
+    foreign=(
+        "time_extra_emb.timestep_embedder.linear_1.weight",
+        "text_embedder.linear_1.weight",
+        "blocks.0.attn1.to_q.weight",
+    ),
     weights=(
         *own(
             "blocks.#.attn1.{Wqkv,k_norm,out_proj,q_norm}",

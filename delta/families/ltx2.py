@@ -7,6 +7,13 @@ from .record import Family, HostModel, own
 FAMILY = Family(
     "LTX-2",
     marks=("audio_patchify_proj.weight", "transformer_blocks.0.audio_attn1.to_q.weight"),
+    foreign=(
+        "proj_in.weight",
+        "time_embed.emb.timestep_embedder.linear_1.weight",
+        "caption_projection.linear_1.weight",
+        "transformer_blocks.0.attn1.norm_q.weight",
+        "audio_proj_in.weight",
+    ),
     weights=(
         *own(
             "{adaln_single,audio_adaln_single,audio_prompt_adaln_single,av_ca_a2v_gate_adaln_single,av_ca_audio_scale_shift_adaln_single,av_ca_v2a_gate_adaln_single,av_ca_video_scale_shift_adaln_single,prompt_adaln_single}.emb.timestep_embedder.{linear_1,linear_2}",

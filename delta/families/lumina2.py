@@ -9,6 +9,11 @@ from .record import Family, HostModel, own
 FAMILY = Family(
     "Lumina 2",
     marks=("layers.0.adaLN_modulation.1.weight", "layers.0.attention_norm1.weight"),
+    foreign=(
+        "time_caption_embed.timestep_embedder.linear_1.weight",
+        "layers.0.attn.to_q.weight",
+        "layers.0.norm2.weight",
+    ),
     weights=(
         *own(
             "{cap_embedder,clip_text_pooled_proj}.{0,1}",

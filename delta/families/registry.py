@@ -47,7 +47,8 @@ def families() -> tuple[Family, ...]:
     found: list[Family] = []
     for module in pkgutil.iter_modules(__path()):
         loaded = importlib.import_module(f"{__package__}.{module.name}")
-        found += getattr(loaded, "FAMILIES", ())
+        # Other modules of this package have names of their own.
+        found += [each for each in getattr(loaded, "FAMILIES", ()) if isinstance(each, Family)]
         found += [loaded.FAMILY] if hasattr(loaded, "FAMILY") else []
     return tuple(sorted(found, key=lambda family: family.name))
 
@@ -73,6 +74,13 @@ def family_of(weights: Iterable[str]) -> Family | None:
         if family.marks and names.issuperset(family.marks) and names.isdisjoint(family.lacks)
     ]
     return found[0] if len(found) == 1 else None
+
+
+def foreign_families(weights: Iterable[str]) -> list[Family]:
+    """The families whose files for diffusers have these names; without those of which another one has more signs."""
+    names = set(weights)
+    found = [family for family in families() if family.foreign and names.issuperset(family.foreign)]
+    return [family for family in found if not any(set(family.foreign) < set(other.foreign) for other in found)]
 
 
 def place_of(name: str, family: Family) -> Place | None:

@@ -11,7 +11,8 @@ import torch
 
 from ...delta.control.hint import read_hint
 from ...delta.control.schedule import progress_at
-from .control_nets import LOAD_ERRORS, UNET, architecture_of_model, check_fits, in_short
+from .control_files import LOAD_ERRORS, in_short
+from .control_nets import UNET, architecture_of_model, check_fits
 from .sampling import samples_of
 
 # Noise levels at which nets are compared, from noise to picture.

@@ -16,6 +16,10 @@ DECODER = (
 FAMILY = Family(
     "ACE-Step 1.5",
     marks=("decoder.proj_in.1.weight", "detokenizer.proj_out.weight"),
+    foreign=(
+        "proj_in_conv.weight",
+        "proj_out_conv.weight",
+    ),
     weights=(
         *pairs("decoder", "", {layer: layer for path in DECODER for layer in alternatives(path)}),
         *own(

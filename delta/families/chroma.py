@@ -29,6 +29,11 @@ FAMILY = Family(
             "nerf_image_embedder.embedder.0",
         ),
     ),
+    aliases=pairs(
+        "distilled_guidance_layer.layers.#",
+        "distilled_guidance_layer.layers.#",
+        {"in_layer": "linear_1", "out_layer": "linear_2"},
+    ),
     diffusers_prefix="transformer.",
     proportions={"single_blocks.#.linear1": 7},
     # The embedder makes the modulation of all blocks: its norms and its last bias are of this tier.

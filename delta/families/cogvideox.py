@@ -7,6 +7,12 @@ from .record import Family, HostModel, own, pairs
 FAMILY = Family(
     "CogVideoX",
     marks=("blocks.0.q.weight", "blocks.0.ff_proj.weight"),
+    foreign=(
+        "patch_embed.text_proj.weight",
+        "time_embedding.linear_1.weight",
+        "transformer_blocks.0.attn1.to_q.weight",
+        "norm_final.weight",
+    ),
     weights=(
         *pairs(
             "blocks.#",

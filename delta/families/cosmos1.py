@@ -7,6 +7,11 @@ from .record import Family, HostModel, own
 FAMILY = Family(
     "Cosmos 1",
     marks=("affline_norm.weight", "final_layer.adaLN_modulation.2.weight"),
+    foreign=(
+        "time_embed.t_embedder.linear_1.weight",
+        "transformer_blocks.0.norm3.linear_1.weight",
+        "patch_embed.proj.weight",
+    ),
     weights=(
         *own(
             "affline_norm",

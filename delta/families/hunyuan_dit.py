@@ -7,6 +7,11 @@ from .record import Family, HostModel, Weight, fused, own, pairs
 FAMILY = Family(
     "HunyuanDiT",
     marks=("mlp_t5.0.weight", "pooler.q_proj.weight"),
+    foreign=(
+        "time_extra_emb.timestep_embedder.linear_1.weight",
+        "text_embedder.linear_1.weight",
+        "blocks.0.attn1.to_q.weight",
+    ),
     weights=(
         fused("blocks.#.attn1.Wqkv", "", ("blocks.#.attn1.to_q", "blocks.#.attn1.to_k", "blocks.#.attn1.to_v")),
         fused("blocks.#.attn2.kv_proj", "", ("blocks.#.attn2.to_k", "blocks.#.attn2.to_v")),

@@ -8,6 +8,11 @@ from .record import Family, HostModel, Weight, fused, pairs
 FAMILY = Family(
     "HunyuanVideo",
     marks=("vector_in.in_layer.weight", "txt_in.individual_token_refiner.blocks.0.norm1.weight"),
+    foreign=(
+        "context_embedder.token_refiner.refiner_blocks.0.norm1.weight",
+        "time_text_embed.text_embedder.linear_1.weight",
+        "x_embedder.proj.weight",
+    ),
     weights=(
         Weight("final_layer.adaLN_modulation.1", ("norm_out.linear",), swapped=True),
         fused(

@@ -7,6 +7,10 @@ from .record import Family, HostModel, own, pairs
 FAMILY = Family(
     "Krea 2",
     marks=("tmlp.2.weight", "txtfusion.projector.weight"),
+    foreign=(
+        "text_fusion.projector.weight",
+        "time_mod_proj.weight",
+    ),
     weights=(
         *pairs(
             "blocks.#",

@@ -7,6 +7,13 @@ from .record import Family, HostModel, own, pairs
 FAMILY = Family(
     "LTX-2",
     marks=("audio_patchify_proj.weight", "transformer_blocks.0.audio_attn1.to_q.weight"),
+    foreign=(
+        "proj_in.weight",
+        "time_embed.emb.timestep_embedder.linear_1.weight",
+        "caption_projection.linear_1.weight",
+        "transformer_blocks.0.attn1.norm_q.weight",
+        "audio_proj_in.weight",
+    ),
     weights=(
         *pairs(
             "",

@@ -7,6 +7,10 @@ from .record import Family, HostModel, own
 FAMILY = Family(
     "Mochi",
     marks=("t5_yproj.weight", "blocks.0.mod_x.weight"),
+    foreign=(
+        "time_embed.pooler.to_kv.weight",
+        "time_embed.caption_proj.weight",
+    ),
     weights=(
         *own(
             "blocks.#.attn.{k_norm_x,k_norm_y,proj_x,proj_y,q_norm_x,q_norm_y,qkv_x,qkv_y}",

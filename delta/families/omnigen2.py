@@ -10,6 +10,7 @@ FAMILY = Family(
         "layers.0.norm2.weight",
         "layers.0.attn.to_q.weight",
         "time_caption_embed.timestep_embedder.linear_1.weight",
+        "image_index_embedding",
     ),
     lacks=("single_stream_layers.0.norm2.weight",),
     weights=(

@@ -60,8 +60,8 @@ class HostModel(NamedTuple):
 class Family:
     """A family of models, known by one name.
 
-    marks: weights that all of its models have; lacks: weights that none of them has; weights: every layer that a LoRA may
-    change; bare: paths of those that are no `.weight` of a layer but a table or a token of their own; aliases: names of
+    marks: weights that all of its models have; lacks: weights that none of them has; foreign: weights that its
+    files for diffusers have, where no rows say what all of those are; weights: every layer that a LoRA may change; bare: paths of those that are no `.weight` of a layer but a table or a token of their own; aliases: names of
     weights that other programs use, behind any beginning; diffusers_prefix: how diffusers names begin that ComfyUI reads,
     None where it reads none; whole_diffusers: whether ComfyUI and diffusers share the rows behind `lora_unet_` too;
     behind_own: whether names of diffusers stand behind `diffusion_model.` too; proportions: rows by columns of whole
@@ -72,6 +72,7 @@ class Family:
     name: str
     marks: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
     weights: tuple[Weight, ...] = ()
     bare: tuple[str, ...] = ()
     aliases: tuple[Weight, ...] = ()
@@ -126,7 +127,11 @@ class Family:
 
     def ratio(self, place: Place) -> Fraction | int | None:
         """Rows by columns of the weight that a name stands for as a whole, where the record tells them."""
-        return None if place.part is not None else self.proportions.get(NUMBER.sub("#", place.weight.comfy))
+        return None if place.part is not None else self._proportions.get(_template(place.weight.comfy))
+
+    @cached_property
+    def _proportions(self) -> dict[str, Fraction | int]:
+        return {_template(path): ratio for path, ratio in self.proportions.items()}
 
     @cached_property
     def _rows(self) -> dict[str, list[tuple[_Row, int | None, tuple[str | None, ...]]]]:

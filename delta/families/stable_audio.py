@@ -7,6 +7,11 @@ from .record import Family, HostModel, own
 FAMILY = Family(
     "Stable Audio",
     marks=("to_cond_embed.0.weight", "preprocess_conv.weight"),
+    foreign=(
+        "cross_attention_proj.0.weight",
+        "timestep_proj.0.weight",
+        "transformer_blocks.0.attn1.to_q.weight",
+    ),
     weights=(
         *own(
             "{postprocess_conv,preprocess_conv,timestep_features}",

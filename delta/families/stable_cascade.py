@@ -7,6 +7,7 @@ from .record import MODULATION, Family, HostModel, own
 FAMILY = Family(
     "Stable Cascade",
     marks=("clf.1.weight", "embedding.1.weight"),
+    foreign=("down_blocks.0.2.attention.to_q.weight",),
     weights=(
         *own(
             "{clf,embedding}.1",

@@ -7,6 +7,12 @@ from .record import Family, HostModel, own, pairs
 FAMILY = Family(
     "Wan",
     marks=("blocks.0.ffn.0.weight", "blocks.0.cross_attn.q.weight", "head.head.weight"),
+    foreign=(
+        "condition_embedder.time_embedder.linear_1.weight",
+        "condition_embedder.text_embedder.linear_1.weight",
+        "blocks.0.attn1.to_q.weight",
+        "blocks.0.attn2.to_q.weight",
+    ),
     weights=(
         *pairs(
             "blocks.#",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from .tiny_models import is_of_flux2
+from .tiny_models import CLASSES, is_of_flux2, tiny_model
 
 DEMO = "styledelta_demo_sd15.safetensors"
 # What ComfyUI makes itself where the file has none.
@@ -35,6 +35,20 @@ def test_every_weight_is_the_hosts(module, loaded, base_dir):
         value = checkpoint.read(name).value
         assert value.shape == shape == loaded[name].shape
         assert torch.equal(value, loaded[name].float()), name
+
+
+@pytest.mark.parametrize("layout", CLASSES)
+def test_small_models_are_read_behind_every_prefix(module, host, tmp_path, layout):
+    """Those that ComfyUI takes off a file of any kind, and none."""
+    weights = tiny_model(layout).model.diffusion_model.state_dict()
+    expected = {f"diffusion_model.{name}": tuple(value.shape) for name, value in weights.items()}
+    for prefix in ("model.diffusion_model.", "model.model.", "net.", "model.", ""):
+        save_file(
+            {prefix + name: value.contiguous() for name, value in weights.items()}, tmp_path / "model.SAFETENSORS"
+        )
+        checkpoint = module.Checkpoint(tmp_path / "model.SAFETENSORS")
+        assert checkpoint.shapes == expected and checkpoint.architecture and not checkpoint.notes
+        assert not checkpoint.left_out
 
 
 def open_clip(width: int = 8, blocks: int = 2) -> dict[str, torch.Tensor]:
@@ -89,17 +103,23 @@ def host_maps() -> dict[str, dict]:
     return {
         "sdxl": comfy.utils.unet_to_diffusers(sdxl),
         "flux": comfy.utils.flux_to_diffusers({"depth": 19, "depth_single_blocks": 38, "hidden_size": ROWS_APART}),
+        "auraflow": comfy.utils.auraflow_to_diffusers({"n_double_layers": 4, "n_layers": 36}),
+        "pixart": comfy.utils.pixart_to_diffusers({"depth": 28, "hidden_size": ROWS_APART}),
         "sd3": comfy.utils.mmdit_to_diffusers({"depth": ROWS_APART // 64, "num_blocks": ROWS_APART // 64}),
         "z_image": comfy.utils.z_image_to_diffusers({"n_layers": 30, "dim": ROWS_APART}),
     }
 
 
 ROWS_APART = 1536
-# Rows of the host's maps that no model of diffusers has: of a ControlNet, or of resamplers at the end of a U-Net.
-UNUSED = ("controlnet_", "class_embedding.", "down_blocks.2.downsamplers.", "up_blocks.2.upsamplers.")
+# Rows of the host's maps that no model of diffusers has: of a ControlNet, of resamplers at the end of a U-Net, of refiners of
+# Z-Image that are not modulated.
+UNUSED = (
+    *("controlnet_", "class_embedding.", "down_blocks.2.downsamplers.", "up_blocks.2.upsamplers."),
+    *("context_refiner.0.adaLN_modulation.", "context_refiner.1.adaLN_modulation."),
+)
 
 
-@pytest.mark.parametrize("kind", ["sdxl", "flux", "sd3", "z_image"])
+@pytest.mark.parametrize("kind", ["sdxl", "flux", "sd3", "z_image", "auraflow", "pixart"])
 def test_diffusers_names_are_converted_as_the_host_does(module, host, tmp_path, kind):
     rows = {
         name: row for name, row in host_maps()[kind].items() if not name.startswith(UNUSED) and not is_of_flux2(name)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from delta.extraction.extract import compare
+from delta.extraction.pair import compare
 from delta.families.record import Family
 from delta.families.registry import families
 from delta.families.stable_diffusion import SD, SDXL

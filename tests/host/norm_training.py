@@ -61,7 +61,7 @@ def evaluate(host, layout: str, model) -> float:
 
     with torch.inference_mode():
         prompts = conditioning(layout) * 2
-        module(host, "nodes.host.weights.training").run_with_loss(model, latents(layout)["samples"], prompts, work)
+        module(host, "nodes.host.training").run_with_loss(model, latents(layout)["samples"], prompts, work)
     return sum(values) / len(values)
 
 

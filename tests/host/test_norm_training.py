@@ -156,13 +156,13 @@ def test_gradients_are_those_of_finite_differences(host, layout):
         slopes.append((float(steepness), float((up - down) / 0.04)))
 
     with torch.inference_mode():
-        run = module(host, "nodes.host.weights.training").run_with_loss
+        run = module(host, "nodes.host.training").run_with_loss
         run(model, latents(layout)["samples"], conditioning(layout) * 2, work)
     assert slopes[0][0] == pytest.approx(slopes[0][1], rel=0.02)
 
 
 def test_each_latent_has_its_own_conditioning(host):
-    draw, run = module(host, "delta.norms.training").Draw, module(host, "nodes.host.weights.training").run_with_loss
+    draw, run = module(host, "delta.norms.training").Draw, module(host, "nodes.host.training").run_with_loss
     model, both, prompts = model_of("flux"), latents("flux")["samples"], conditioning("flux", 2)
 
     def loss_of(samples, entries, number) -> float:
@@ -184,7 +184,7 @@ def test_the_loss_is_that_of_the_models_own_prediction(host):
         samples = latents(layout, 1)["samples"]
         hook = model.model.diffusion_model.register_forward_hook(lambda *a, seen=outputs: seen.append(a[2].clone()))
         with torch.inference_mode():
-            run = module(host, "nodes.host.weights.training").run_with_loss
+            run = module(host, "nodes.host.training").run_with_loss
             run(model, samples, conditioning(layout), lambda loss, seen=values: seen.append(float(loss({}, draw))))
         hook.remove()
         noise = torch.randn(samples.shape, generator=torch.Generator().manual_seed(5))

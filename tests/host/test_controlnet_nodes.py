@@ -503,7 +503,7 @@ def test_a_clone_for_another_gpu_is_whole(host):
         ({"start": 0.5, "end": 0.5}, "runs from 0.5 to 0.5"),
         ({"fit": "squeeze"}, "no fit `squeeze`. Choose one of: crop, pad, stretch"),
         ({"image": torch.full((1, 8, 8, 3), torch.nan)}, "The hint holds NaN"),
-        ({"image": torch.zeros(8, 8, 3)}, r"The hint is \[8, 8, 3\]"),
+        ({"image": torch.zeros(8, 8, 3)}, r"The hint has the shape \(8, 8, 3\)"),
         ({"mask": torch.full((1, 8, 8), torch.inf)}, "The mask holds NaN or infinite"),
     ],
 )

@@ -65,4 +65,5 @@ FAMILY = Family(
             "use_rotary_positional_embeddings": True,
         },
     ),
+    variants=(HostModel("CogVideoX_I2V", {"in_channels": 32, "patch_size_t": 2, "ofs_embed_dim": 512}),),
 )

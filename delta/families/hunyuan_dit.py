@@ -65,4 +65,5 @@ FAMILY = Family(
         "text_embedding_padding",
     ),
     host=HostModel("HunyuanDiT", {"image_model": "hydit", "depth": 4, "hidden_size": 1408, "mlp_ratio": 4.3637}),
+    variants=(HostModel("HunyuanDiT1", {"image_model": "hydit1", "size_cond": True, "use_style_cond": True}),),
 )

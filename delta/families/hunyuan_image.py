@@ -140,4 +140,5 @@ FAMILY = Family(
             "meanflow_sum": False,
         },
     ),
+    variants=(HostModel("HunyuanImage21", {"guidance_embed": True, "meanflow": True}),),
 )

@@ -132,4 +132,16 @@ FAMILY = Family(
     host=HostModel(
         "LTXAV", {"image_model": "ltxav", "num_layers": 2, "attention_head_dim": 128, "cross_attention_dim": 4096}
     ),
+    variants=(
+        HostModel(
+            "LTXAV",
+            {
+                "connector_apply_gated_attention": True,
+                "apply_gated_attention": True,
+                "cross_attention_adaln": True,
+                "caption_proj_before_connector": True,
+                "caption_projection_first_linear": False,
+            },
+        ),
+    ),
 )

@@ -120,4 +120,5 @@ FAMILY = Family(
             "ffn_dim_multiplier": 4.0,
         },
     ),
+    variants=(HostModel("Lumina2", {"clip_text_dim": 1024}),),
 )

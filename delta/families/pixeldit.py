@@ -35,4 +35,22 @@ FAMILY = Family(
         "y_pos_embedding",
     ),
     host=HostModel("PixelDiTT2I", {"image_model": "pixeldit_t2i", "patch_depth": 2}),
+    variants=(
+        HostModel(
+            "PiD",
+            {
+                "image_model": "pid",
+                "lq_hidden_dim": 512,
+                "lq_interval": 1,
+                "lq_latent_channels": 16,
+                "latent_spatial_down_factor": 8,
+                "lq_latent_unpatchify_factor": 1,
+                "lq_conv_padding_mode": "replicate",
+                "lq_gate_per_token": True,
+                "pit_lq_inject": True,
+                "rope_ref_h": 2048,
+                "rope_ref_w": 2048,
+            },
+        ),
+    ),
 )

@@ -48,4 +48,29 @@ FAMILY = Family(
             "depth": 2,
         },
     ),
+    variants=(
+        HostModel(
+            "StableAudio3",
+            {
+                "timestep_features_type": "expo",
+                "io_channels": 256,
+                "num_memory_tokens": 64,
+                "attn_kwargs": {"qk_norm": "rms", "differential": True},
+                "norm_type": "rms_norm",
+                "num_heads": 24,
+                "local_add_cond_dim": 257,
+                "global_cond_shared_embed": True,
+                "global_cond_type": "adaLN",
+            },
+        ),
+        HostModel(
+            "StableAudio",
+            {
+                "global_cond_dim": 768,
+                "embed_dim": 1024,
+                "num_heads": 8,
+                "attn_kwargs": {"qk_norm": "ln", "feat_scale": True},
+            },
+        ),
+    ),
 )

@@ -143,4 +143,38 @@ FAMILY = Family(
             "in_dim": 16,
         },
     ),
+    variants=(
+        HostModel(
+            "WAN22_Animate",
+            {"model_type": "animate", "dim": 5120, "num_heads": 40, "ffn_dim": 13824, "num_layers": 10, "in_dim": 36},
+        ),
+        HostModel("WAN22_S2V", {"model_type": "s2v", "dim": 5120, "num_heads": 40, "ffn_dim": 13824}),
+        HostModel(
+            "WAN22_WanDancer",
+            {"model_type": "wandancer", "dim": 5120, "num_heads": 40, "ffn_dim": 13824, "num_layers": 5, "in_dim": 36},
+        ),
+        HostModel("WAN21_Vace", {"model_type": "vace", "vace_in_dim": 96, "vace_layers": 1}),
+        HostModel("WAN21_HuMo", {"model_type": "humo", "dim": 5120, "num_heads": 40, "ffn_dim": 13824, "in_dim": 36}),
+        HostModel(
+            "WAN21_Camera", {"model_type": "camera", "dim": 5120, "num_heads": 40, "ffn_dim": 13824, "in_dim": 32}
+        ),
+        HostModel(
+            "WAN21_SCAIL2", {"model_type": "scail2", "dim": 5120, "num_heads": 40, "ffn_dim": 13824, "in_dim": 20}
+        ),
+        HostModel(
+            "WAN21_I2V",
+            {
+                "model_type": "i2v",
+                "dim": 5120,
+                "num_heads": 40,
+                "ffn_dim": 13824,
+                "in_dim": 36,
+                "flf_pos_embed_token_number": 514,
+            },
+        ),
+        HostModel(
+            "WAN21_FunControl2V",
+            {"model_type": "i2v", "dim": 5120, "num_heads": 40, "ffn_dim": 13824, "in_dim": 48, "in_dim_ref_conv": 16},
+        ),
+    ),
 )

@@ -105,4 +105,19 @@ FAMILY = Family(
             "pad_tokens_multiple": 32,
         },
     ),
+    variants=(
+        HostModel("ZImage", {"siglip_feat_dim": 1152}),
+        HostModel(
+            "ZImagePixelSpace",
+            {
+                "image_model": "zimage_pixel",
+                "patch_size": 32,
+                "in_channels": 3,
+                "decoder_in_channels": 3072,
+                "decoder_hidden_size": 3840,
+                "decoder_num_res_blocks": 2,
+                "decoder_max_freqs": 8,
+            },
+        ),
+    ),
 )

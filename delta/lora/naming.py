@@ -70,6 +70,9 @@ def rename(layers: Mapping[str, Layer], naming: str, model: ModelNames | None = 
     if naming not in CONVENTIONS:
         raise ValueError(f"There is no naming {naming}. Choose one of: {', '.join(CONVENTIONS)}.")
     located = locate([layers], model)
+    if CONVENTIONS[naming].diffusers and naming_of(layers) == naming and len(located.candidates) != 1:
+        # The names are the wanted ones already, whichever family they are of.
+        return dict(layers)
     renamed: dict[str, Layer] = {}
     weights: dict[str, dict[Address, Layer]] = {}
     for name, layer in layers.items():

@@ -21,7 +21,7 @@ UNION = "load it with Load ControlNet Model, then choose its type with Union Typ
         ),
         (
             ["transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight"],
-            "a LoRA with diffusers/PEFT names (....lora_A), as for AuraFlow, Chroma, Flux.1 or Ovis-Image",
+            "a LoRA with diffusers/PEFT names (....lora_A), as for AuraFlow, Chroma, Flux.1, HunyuanImage 2.1 or HunyuanVideo",
         ),
         (
             ["diffusion_model.blocks.0.self_attn.q.oft_R.weight"],

@@ -121,7 +121,7 @@ FOREIGN = [family for family in BY_NAME.values() if family.foreign]
 @pytest.mark.parametrize("family", FOREIGN, ids=lambda family: family.name)
 def test_diffusers_files_whose_names_are_not_translated_are_refused_by_their_family(opened, family):
     with pytest.raises(ValueError, match=f"is .*{family.name}.* for diffusers, whose names are not ComfyUI's. Use"):
-        opened({name: torch.ones(2) for name in family.foreign})
+        opened({name: torch.ones(2) for name in (*family.foreign, "mystery.weight")})
 
 
 def test_names_that_diffusers_and_comfyui_share_are_kept(opened):

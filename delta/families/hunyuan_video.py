@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .hunyuan_names import DIFFUSION_PIPE
+from .hunyuan_names import DIFFUSION_PIPE, TENCENT
 from .record import Family, HostModel, Weight, fused, pairs
 
 FAMILY = Family(
@@ -109,7 +109,7 @@ FAMILY = Family(
             },
         ),
     ),
-    aliases=DIFFUSION_PIPE,
+    aliases=(*DIFFUSION_PIPE, *TENCENT),
     host=HostModel(
         "HunyuanVideo",
         {

@@ -73,11 +73,13 @@ def _is_nothing_else(behind: Behind, tensors: Mapping[str, StoredTensor]) -> boo
 def _known_targets(shapes: Shapes, file: str) -> dict[str, list[Target]] | None:
     """What the tensors of a diffusion model of a known family hold; None where the family is not known."""
     family, strangers = family_of(shapes), foreign_families(shapes)
+    if family is None and (translated := _translated(shapes)) is not None:
+        return translated
     if strangers and (family is None or family in strangers):
         kinds = " or ".join(each.name for each in strangers)
         raise ValueError(f"{file} is {kinds} for diffusers, whose names are not ComfyUI's. {FOR_COMFYUI}")
     if family is None:
-        return _translated(shapes)
+        return None
     renamed = any(place is not None and _target(*place).name != name for name, place in _places(family, shapes).items())
     if renamed and (unknown := _unknown_name(family, shapes)):
         raise ValueError(

@@ -121,12 +121,29 @@ FOREIGN = [family for family in BY_NAME.values() if family.foreign]
 @pytest.mark.parametrize("family", FOREIGN, ids=lambda family: family.name)
 def test_diffusers_files_whose_names_are_not_translated_are_refused_by_their_family(opened, family):
     with pytest.raises(ValueError, match=f"is .*{family.name}.* for diffusers, whose names are not ComfyUI's. Use"):
-        opened({name: torch.ones(2) for name in family.foreign})
+        opened({name: torch.ones(2) for name in (*family.foreign, "mystery.weight")})
 
 
 def test_names_that_diffusers_and_comfyui_share_are_kept(opened):
     weights = whole(BY_NAME["Qwen-Image"])
     assert_read(opened(weights), {f"diffusion_model.{name}": value for name, value in weights.items()})
+
+
+def test_hunyuan_video_by_tencent_is_renamed_as_the_host_does(opened):
+    weights = whole(BY_NAME["HunyuanVideo"])
+    renamed = {
+        "double_blocks.0.img_attn_qkv": "double_blocks.0.img_attn.qkv",
+        "double_blocks.1.txt_attn_q_norm": "double_blocks.1.txt_attn.norm.query_norm",
+        "double_blocks.1.txt_mlp.fc2": "double_blocks.1.txt_mlp.2",
+        "single_blocks.0.k_norm": "single_blocks.0.norm.key_norm",
+        "single_blocks.0.modulation.linear": "single_blocks.0.modulation.lin",
+        "txt_in.t_embedder.mlp.2": "txt_in.t_embedder.out_layer",
+        "txt_in.c_embedder.linear_1": "txt_in.c_embedder.in_layer",
+        "guidance_in.mlp.0": "guidance_in.in_layer",
+    }
+    theirs = {name: value for name, value in weights.items() if name.removesuffix(".weight") not in renamed.values()}
+    theirs |= {f"{old}.weight": weights[f"{new}.weight"] for old, new in renamed.items()}
+    assert_read(opened(theirs), {f"diffusion_model.{name}": value for name, value in weights.items()})
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)

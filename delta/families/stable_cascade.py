@@ -35,15 +35,24 @@ FAMILY = Family(
     ),
     # Scale and shift of the features by the time step and by what else conditions the model.
     norms={MODULATION: (r"(?:down|up)_blocks\.\d+\.\d+\.mapper(?:_\w+)?\.bias",)},
-    host=HostModel("Stable_Cascade_C", {"stable_cascade_stage": "c", "c_cond": 2048}),
+    host=HostModel(
+        "Stable_Cascade_C",
+        {
+            "stable_cascade_stage": "c",
+            "c_cond": 64,
+            "c_hidden": [64, 64],
+            "nhead": [2, 2],
+            "blocks": [[2, 2], [2, 2]],
+        },
+    ),
     variants=(
         HostModel(
             "Stable_Cascade_B",
             {
                 "stable_cascade_stage": "b",
-                "c_hidden": [320, 640, 1280, 1280],
-                "nhead": [-1, -1, 20, 20],
-                "blocks": [[2, 6, 28, 6], [6, 28, 6, 2]],
+                "c_hidden": [32, 48, 64, 64],
+                "nhead": [-1, -1, 2, 2],
+                "blocks": [[2, 2, 2, 2], [2, 2, 2, 2]],
                 "block_repeat": [[1, 1, 1, 1], [3, 3, 2, 2]],
             },
         ),

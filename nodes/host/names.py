@@ -200,5 +200,4 @@ def _on_meta(kind: type, config: dict[str, Any]) -> Any:
     """The host's model of this kind, without memory for its weights."""
     described = kind(dict(config))
     described.set_inference_dtype(torch.float32, None)
-    with torch.device("meta"):
-        return described.get_model({}, device=torch.device("meta"))
+    return described.get_model({}, device=torch.device("meta"))

@@ -62,7 +62,8 @@ class Family:
     """A family of models, known by one name.
 
     marks: weights that all of its models have; lacks: weights that none of them has; foreign: weights that its
-    files for diffusers have, where no rows say what all of those are; weights: every layer that a LoRA may change; bare: paths of those that are no `.weight` of a layer but a table or a token of their own; aliases: names of
+    files for diffusers have, where no rows say what all of those are; weights: every layer that a LoRA may change; bare: paths of those that are no `.weight` of a layer but a table or a token of their own;
+    by_depth: modules of diffusers whose meaning depends on the number of blocks, which a LoRA does not tell; aliases: names of
     weights that other programs use, behind any beginning; diffusers_prefix: how diffusers names begin that ComfyUI reads,
     None where it reads none; whole_diffusers: whether ComfyUI and diffusers share the rows behind `lora_unet_` too;
     behind_own: whether names of diffusers stand behind `diffusion_model.` too; proportions: rows by columns of whole
@@ -77,6 +78,7 @@ class Family:
     foreign: tuple[str, ...] = ()
     weights: tuple[Weight, ...] = ()
     bare: tuple[str, ...] = ()
+    by_depth: tuple[str, ...] = ()
     aliases: tuple[Weight, ...] = ()
     diffusers_prefix: str | None = None
     whole_diffusers: bool = False
@@ -123,6 +125,14 @@ class Family:
     def is_bare(self, path: str) -> bool:
         """Whether the parameter of this path is called so, without `.weight`."""
         return any(bare.fullmatch(path) for bare in self._bare)
+
+    def is_by_depth(self, body: str) -> bool:
+        """Whether what a module of diffusers means depends on how many blocks the model has."""
+        return any(path.fullmatch(flat(body)) for path in self._by_depth)
+
+    @cached_property
+    def _by_depth(self) -> list[re.Pattern]:
+        return [_pattern(flat(path)) for path in self.by_depth]
 
     @cached_property
     def _bare(self) -> list[re.Pattern]:

@@ -17,7 +17,7 @@ from ..families import text_encoders
 from ..families.record import Family, Place
 from ..families.registry import DENOISER, families_of_layers, family_of, family_of_layers, place_of, spelling
 from .adapters import Layer
-from .fused import fuse, swap_halves
+from .fused import fuse, split, swap_halves
 
 
 class Rows(NamedTuple):
@@ -200,6 +200,14 @@ def as_whole(layer: Layer, address: Address) -> Layer:
         return layer
     start, length, total = address.rows
     return fuse([None, layer, None], (start, length, total - start - length))
+
+
+def part_of_whole(layer: Layer, address: Address) -> Layer:
+    """The update of the rows at an address, from the one of the whole weight. Raises ValueError as `split` does."""
+    if address.rows is not None:
+        start, length, total = address.rows
+        layer = split(layer, (start, length, total - start - length))[1]
+    return swap_halves(layer) if address.swapped else layer
 
 
 def overlapping(addresses: Iterable[Address]) -> set[str]:

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from ..families import text_encoders
 from ..families.record import SCALE_NORMS, Family, Weight
-from ..families.registry import DENOISER, family_of
+from ..families.registry import DENOISER, family_of, place_of
 from ..families.stable_diffusion import SD
 from .adapters import Layer
-from .addresses import Address, Located, ModelNames, as_whole, is_gain, is_text, locate
+from .addresses import Address, Located, ModelNames, as_whole, is_gain, is_text, locate, part_of_whole
 from .fused import add, split, swap_halves
 
 
@@ -161,24 +161,55 @@ def _renamed(
     place = family.place(path, own_only=True)
     if convention.beginning is None and family.diffusers_prefix is None:
         raise ValueError(f"ComfyUI reads no names of diffusers of {family.name}. Choose the naming ComfyUI")
-    if place is None or not place.weight.parts:
-        raise ValueError(f"diffusers has no name of it that is known here. Choose the naming ComfyUI, {KEEP}")
-    return _by_parts(place.weight, given, convention, located, model)
+    names = [_part_name(part, convention, family) for part in place.weight.parts] if place else []
+    own = whole_name(weight, COMFYUI, located.candidates, model)
+    if model is not None and convention.beginning is None:
+        return _as_the_host_reads(names, own, given, model)
+    if not names or any(place_of(name, family) is None for name in names):
+        # What diffusers has no certain name of keeps the one that ComfyUI reads.
+        return {own: _whole(given)}
+    return _by_parts(place.weight, names, own, given)
 
 
-def _by_parts(
-    weight: Weight, given: Mapping[Address, Layer], convention: Naming, located: Located, model: ModelNames | None
+def _as_the_host_reads(
+    names: Sequence[str], own: str, given: Mapping[Address, Layer], model: ModelNames
 ) -> dict[str, Layer]:
-    """The layers of the diffusers parts of a weight."""
-    family = located.family
+    """The layers of a weight under these names, as the host of the connected model reads them; under its own name where it
+    reads none of them, or another part of the weight is left."""
+    targets = [model.address(name) if name in model.key_map else None for name in names]
+    if not targets or None in targets or not _make_up_a_weight(targets):
+        return {own: _whole(given)}
+    renamed: dict[str, Layer] = {}
+    if any(not target.is_whole for target in targets):
+        renamed, given = _biases_apart(own, given)
+    by_target = dict(zip(targets, names))
+    if given.keys() <= by_target.keys():
+        return renamed | {by_target[address]: layer for address, layer in given.items()}
+    whole = _whole(given)
+    return renamed | {name: part_of_whole(whole, target) for target, name in by_target.items()}
+
+
+def _make_up_a_weight(addresses: Sequence[Address]) -> bool:
+    """Whether these parts are all of one weight, without gap or overlap."""
+    rows = sorted(address.rows for address in addresses if address.rows is not None)
+    if not rows:
+        return len(addresses) == 1
+    ends = [0, *(part.start + part.length for part in rows)]
+    return len(rows) == len(addresses) and ends == [*(part.start for part in rows), rows[0].total]
+
+
+def _biases_apart(own: str, given: Mapping[Address, Layer]) -> tuple[dict[str, Layer], Mapping[Address, Layer]]:
+    """The biases under the weight's own name, the only one by which ComfyUI applies them, and the rest."""
+    biases = {address: Layer(bias=layer.bias) for address, layer in given.items() if layer.bias is not None}
+    rest = {address: replace(layer, bias=None) for address, layer in given.items()}
+    return {own: _whole(biases)} if biases else {}, rest
+
+
+def _by_parts(weight: Weight, names: Sequence[str], own: str, given: Mapping[Address, Layer]) -> dict[str, Layer]:
+    """The layers of the diffusers parts of a weight, which have these names."""
     renamed: dict[str, Layer] = {}
     if len(weight.parts) > 1 or weight.swapped:
-        biases = {address: Layer(bias=layer.bias) for address, layer in given.items() if layer.bias is not None}
-        if biases:
-            # ComfyUI applies the bias of such a weight under its own name only.
-            renamed[whole_name(DENOISER + weight.comfy, COMFYUI, located.candidates, model)] = _whole(biases)
-        given = {address: replace(layer, bias=None) for address, layer in given.items()}
-    names = [_part_name(part, convention, family) for part in weight.parts]
+        renamed, given = _biases_apart(own, given)
     parts = [_part_of(weight, address) for address in given]
     if None not in parts:
         return renamed | {names[part]: layer for part, layer in zip(parts, given.values())}

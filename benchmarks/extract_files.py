@@ -19,7 +19,8 @@ from delta.extraction.extract import Settings  # noqa: E402
 from delta.extraction.job import extract_job  # noqa: E402
 from delta.extraction.pair import compare  # noqa: E402
 from delta.extraction.store import FolderStore  # noqa: E402
-from delta.families.architectures import UNETS  # noqa: E402
+from delta.families.registry import place_of  # noqa: E402
+from delta.families.stable_diffusion import SDXL  # noqa: E402
 from delta.files.checkpoint import Checkpoint  # noqa: E402
 from delta.linear_algebra.rank import RankChoice  # noqa: E402
 
@@ -30,10 +31,8 @@ STATUS = Path("/proc/self/status")
 
 def tensor_shapes() -> dict[str, tuple[int, int]]:
     """SDXL's linear layers under the names of a checkpoint."""
-    places = UNETS[1].places
-    names = {name: name.removeprefix("lora_unet_").removesuffix("_0") for name in sdxl_layers()}
-    found = {name: places.get(body) or places[name.removeprefix("lora_unet_")] for name, body in names.items()}
-    return {f"model.diffusion_model.{found[name].weight.comfy}.weight": shape for name, shape in sdxl_layers().items()}
+    shapes = sdxl_layers()
+    return {f"model.diffusion_model.{place_of(name, SDXL).weight.comfy}.weight": shapes[name] for name in shapes}
 
 
 def write_sparse(path: Path, shapes: dict[str, tuple[int, int]], scale: float) -> None:

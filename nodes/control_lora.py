@@ -21,7 +21,7 @@ from ..delta.extraction.store import open_store
 from ..delta.files.checkpoint import Checkpoint
 from ..delta.linear_algebra.rank import RankChoice
 from . import menu
-from .host import control_compare, control_nets, folders, run
+from .host import control_compare, control_files, control_nets, folders, run
 from .inputs import extraction_settings, filename_prefix_input, noise_and_device_inputs, rank_choice, rank_policy_input
 from .report import plot, report_ui
 
@@ -84,7 +84,7 @@ def _save(job: ControlLoraJob, filename_prefix: str, precision: str) -> io.NodeO
     path = folders.output_path(filename_prefix)
     compared = save_control_lora(job.lora, path, precision, control_compare.loaded_control_lora)
     report = f"saved {path}, {os.path.getsize(path) / 1e6:.2f} MB\n{compared}\n{job.report}"
-    net, _ = control_nets.load_net_file(path)
+    net, _ = control_files.load_net_file(path)
     return io.NodeOutput(net, path, report, plot(job.charts), ui=report_ui(report, job.charts))
 
 
@@ -279,7 +279,7 @@ class BakeControlLora(io.ComfyNode):
         report = write_baked(path, tensors, lora, sources, control_compare.loaded_control_net)
         # Before the new file is loaded, which takes as much memory.
         del tensors
-        net, _ = control_nets.load_net_file(path)
+        net, _ = control_files.load_net_file(path)
         return io.NodeOutput(net, path, report, ui=report_ui(report))
 
 

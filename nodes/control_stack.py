@@ -13,7 +13,7 @@ from ..delta.control.stack import ControlEntry, ControlExtras, read_control_stac
 from ..delta.control.weights import ControlWeights
 from . import menu
 from .control_inputs import ControlStackType, control_inputs, control_option_inputs
-from .host import control, control_nets
+from .host import control, control_files, control_nets
 
 
 class ControlStack(io.ComfyNode):
@@ -99,7 +99,7 @@ class ApplyControlStack(io.ComfyNode):
                 lines.append(f"{number}. left out: strength 0")
                 continue
             try:
-                net = entry.net if not isinstance(entry.net, str) else control_nets.load_net(entry.net)[0]
+                net = entry.net if not isinstance(entry.net, str) else control_files.load_net(entry.net)[0]
                 positive, negative = _apply(positive, negative, net, entry, vae)
             except ValueError as error:
                 raise ValueError(f"Row {number} of the control stack: {error}") from error

@@ -14,7 +14,7 @@ from ..delta.control.union import AUTO, TYPES, type_numbers
 from ..delta.control.weights import ControlWeights, weights_report
 from . import menu
 from .control_inputs import ControlScheduleType, ControlWeightsType, control_inputs, control_option_inputs
-from .host import control, control_nets, folders, sampling
+from .host import control, control_files, control_nets, folders, sampling
 from .report import plot, report_ui
 
 
@@ -46,7 +46,7 @@ class LoadControlNet(io.ComfyNode):
 
     @classmethod
     def execute(cls, control_net_name: str) -> io.NodeOutput:
-        return io.NodeOutput(*control_nets.load_net(control_net_name))
+        return io.NodeOutput(*control_files.load_net(control_net_name))
 
 
 class ApplyControlNet(io.ComfyNode):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..hints.resize import resize_hint
+from ..pictures import ANY, check_image
 from .mask import pad_box
 
 
@@ -14,12 +14,7 @@ def read_hint(image: Tensor) -> Tensor:
 
     Raises ValueError for NaN and infinite values, and for other shapes.
     """
-    if image.dim() != 4 or 0 in image.shape:
-        raise ValueError(
-            f"The hint is {list(image.shape)}; expected [pictures, height, width, channels]. Connect an IMAGE."
-        )
-    if not torch.isfinite(image).all():
-        raise ValueError("The hint holds NaN or infinite values. Check the node that makes it.")
+    check_image(image, "The hint", ANY)
     if image.shape[-1] != 3:
         image = (image[..., :3] if image.shape[-1] > 3 else image[..., :1].expand(-1, -1, -1, 3)).contiguous()
     # In the memory it came in: convolutions round by the layout, and core's node copies nothing.

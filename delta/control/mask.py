@@ -47,15 +47,6 @@ def pad_box(width: int, height: int, target_width: int, target_height: int) -> B
     return Box((target_width - inner[0]) // 2, (target_height - inner[1]) // 2, *inner)
 
 
-def read_mask(mask: Tensor) -> Tensor:
-    """A MASK [H, W] or [M, H, W] as [M, H, W] in 0..1. Raises ValueError for NaN, infinite values and other shapes."""
-    if mask.dim() not in (2, 3) or 0 in mask.shape:
-        raise ValueError(f"The mask is {list(mask.shape)}; expected [masks, height, width]. Connect a MASK.")
-    if not torch.isfinite(mask).all():
-        raise ValueError("The mask holds NaN or infinite values. Check the node that makes it.")
-    return mask.reshape(-1, *mask.shape[-2:]).float().clamp(0, 1)
-
-
 class EffectMask:
     """A mask fitted to a latent in the way the hint is, and the sizes of it that were asked for so far.
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..families.registry import DENOISER
 from ..files.checkpoint import Checkpoint
-from ..files.layouts import DENOISER
 from ..files.tensor_files import write_tensors
 from ..lora.file import RECIPE
 from ..progress import Step

@@ -15,8 +15,8 @@ from ..charts.charts import Charts
 from ..extraction.extract import Difference, Extracted, Settings, Store, extract
 from ..extraction.job import costs, counts, difference_charts, noise_lines, settings_key
 from ..extraction.pair import Pair
+from ..families.registry import DENOISER
 from ..files.checkpoint import Checkpoint
-from ..files.layouts import DENOISER
 from ..linear_algebra.factors import LowRank
 from ..linear_algebra.rank import RankChoice, parameters_per_rank
 from ..lora.costs import BYTES_PER_NUMBER, cost_report

@@ -9,10 +9,11 @@ from typing import Protocol
 from torch import Tensor
 
 from ..extraction.pair import Source
-from ..families.architectures import UNETS, flat
+from ..families.record import Family
+from ..families.registry import DENOISER
+from ..families.stable_diffusion import SD, SDXL
 from ..files.file_kinds import kind_of
 from ..files.headers import AS_MODEL, sha256
-from ..files.layouts import DENOISER
 from ..files.stored_weight import StoredWeight, WeightFile
 from ..files.tensor_files import read_tensors
 from ..linear_algebra.noise import rounding_variance
@@ -135,12 +136,12 @@ def _comfy_names(names: Iterable[str]) -> dict[str, str]:
 def _from_diffusers(names: list[str]) -> list[str | None]:
     # SDXL has no attention in its first level.
     has_outer_attention = any(name.startswith("down_blocks.0.attentions.") for name in names)
-    places = UNETS[0 if has_outer_attention else 1].places
+    unet = SD if has_outer_attention else SDXL
     hints = len({name.split(".")[2] for name in names if name.startswith(f"{DIFFUSERS_HINT}blocks.")})
-    return [_from_diffusers_name(name, places, hints) for name in names]
+    return [_from_diffusers_name(name, unet, hints) for name in names]
 
 
-def _from_diffusers_name(name: str, places: Mapping, hints: int) -> str | None:
+def _from_diffusers_name(name: str, unet: Family, hints: int) -> str | None:
     """hints: how many convolutions the hint passes between the first and the last one."""
     layer, _, ending = name.rpartition(".")
     kind, *rest = layer.split(".")
@@ -152,5 +153,5 @@ def _from_diffusers_name(name: str, places: Mapping, hints: int) -> str | None:
         # ComfyUI counts the activations between the convolutions too.
         number = {"conv_in": 0, "conv_out": hints + 1}.get(rest[0]) if len(rest) == 1 else int(rest[1]) + 1
         return f"input_hint_block.{2 * number}.{ending}"
-    place = places.get(flat(layer))
+    place = unet.place(layer)
     return None if place is None else f"{place.weight.comfy}.{ending}"

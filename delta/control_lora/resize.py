@@ -11,7 +11,7 @@ import torch
 
 from ..blocks.paths import block_of, block_order, weight_path
 from ..charts.charts import Bars, Charts, Report
-from ..files.layouts import DENOISER
+from ..families.registry import DENOISER
 from ..linear_algebra.factors import LowRank, RankPolicy
 from ..linear_algebra.rank import RankChoice, Spectrum
 from ..lora.costs import BYTES_PER_NUMBER, LayerCost, cost_report

@@ -45,5 +45,7 @@ def compare(tuned: Source, base: Source, text_encoders: bool = True) -> Pair:
         )
         if names
     ]
+    # Only files have some.
+    notes += [*getattr(tuned, "notes", ()), *getattr(base, "notes", ())]
     names = [name for name in shared if text_encoders or not name.startswith(TEXT_PREFIX)]
     return Pair(tuned, base, names, notes)

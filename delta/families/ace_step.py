@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, bare, own
+from .record import Family, HostModel, own
 
 FAMILY = Family(
     "ACE-Step",
     marks=("lyric_proj.weight", "genre_embedder.weight"),
     weights=(
         *own(
-            "final_layer.linear",
+            "final_layer.{linear,scale_shift_table}",
             "{genre_embedder,lyric_embs,lyric_proj,speaker_embedder}",
             "lyric_encoder.after_norm",
             "lyric_encoder.embed.out.{0,1}",
             "lyric_encoder.encoders.#.feed_forward.{w_1,w_2}",
             "lyric_encoder.encoders.#.{norm_ff,norm_mha}",
-            "lyric_encoder.encoders.#.self_attn.{linear_k,linear_out,linear_pos,linear_q,linear_v}",
+            "lyric_encoder.encoders.#.self_attn.{linear_k,linear_out,linear_pos,linear_q,linear_v,pos_bias_u,pos_bias_v}",
             "proj_in.early_conv_layers.{0,1,2}",
             "projectors.#.{0,2,4}",
             "t_block.1",
@@ -24,12 +24,13 @@ FAMILY = Family(
             "transformer_blocks.#.{attn,cross_attn}.to_out.0",
             "transformer_blocks.#.cross_attn.{add_k_proj,add_q_proj,add_v_proj,to_add_out,to_k,to_q,to_v}",
             "transformer_blocks.#.ff.{depth_conv,inverted_conv,point_conv}.conv",
-        ),
-        *bare(
-            "final_layer.scale_shift_table",
-            "lyric_encoder.encoders.#.self_attn.{pos_bias_u,pos_bias_v}",
             "transformer_blocks.#.scale_shift_table",
         ),
+    ),
+    bare=(
+        "final_layer.scale_shift_table",
+        "lyric_encoder.encoders.#.self_attn.{pos_bias_u,pos_bias_v}",
+        "transformer_blocks.#.scale_shift_table",
     ),
     host=HostModel(
         "ACEStep",

@@ -59,6 +59,7 @@ FAMILY = Family(
         ),
         Weight("modF.1", ("norm_out.linear",), swapped=True),
     ),
+    bare=("{positional_encoding,register_tokens}",),
     diffusers_prefix="transformer.",
     host=HostModel("AuraFlow", {"max_seq": 1024, "cond_seq_dim": 2048, "n_double_layers": 2, "n_layers": 4}),
 )

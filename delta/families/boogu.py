@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, bare, own
+from .record import Family, HostModel, own
 
 FAMILY = Family(
     "Boogu",
@@ -20,20 +20,18 @@ FAMILY = Family(
             "double_stream_layers.#.{img_instruct_attn,img_self_attn}.to_out.0",
             "double_stream_layers.#.{img_norm1,img_norm2,img_norm3,instruct_norm1,instruct_norm2}.{linear,norm}",
             "double_stream_layers.#.img_self_attn.{norm_k,norm_q,to_k,to_q,to_v}",
+            "{image_index_embedding,ref_image_patch_embedder,x_embedder}",
             "noise_refiner.#.attn.to_out.0",
             "{noise_refiner,ref_image_refiner,single_stream_layers}.#.{ffn_norm1,ffn_norm2,norm2}",
             "{noise_refiner,ref_image_refiner,single_stream_layers}.#.norm1.{linear,norm}",
             "norm_out.{linear_1,linear_2}",
-            "{ref_image_patch_embedder,x_embedder}",
             "ref_image_refiner.#.attn.to_out.0",
             "single_stream_layers.#.attn.to_out.0",
             "time_caption_embed.caption_embedder.{0,1}",
             "time_caption_embed.timestep_embedder.{linear_1,linear_2}",
         ),
-        *bare(
-            "image_index_embedding",
-        ),
     ),
+    bare=("image_index_embedding",),
     host=HostModel(
         "Boogu", {"image_model": "boogu", "hidden_size": 3360, "num_layers": 4, "num_double_stream_layers": 2}
     ),

@@ -7,6 +7,12 @@ from .record import Family, HostModel, own, pairs
 FAMILY = Family(
     "CogVideoX",
     marks=("blocks.0.q.weight", "blocks.0.ff_proj.weight"),
+    foreign=(
+        "patch_embed.text_proj.weight",
+        "time_embedding.linear_1.weight",
+        "transformer_blocks.0.attn1.to_q.weight",
+        "norm_final.weight",
+    ),
     weights=(
         *pairs(
             "blocks.#",
@@ -59,4 +65,5 @@ FAMILY = Family(
             "use_rotary_positional_embeddings": True,
         },
     ),
+    variants=(HostModel("CogVideoX_I2V", {"in_channels": 32, "patch_size_t": 2, "ofs_embed_dim": 512}),),
 )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, bare, own
+from .record import Family, HostModel, own
 
 FAMILY = Family(
     "Cosmos 1",
     marks=("affline_norm.weight", "final_layer.adaLN_modulation.2.weight"),
+    foreign=(
+        "time_embed.t_embedder.linear_1.weight",
+        "transformer_blocks.0.norm3.linear_1.weight",
+        "patch_embed.proj.weight",
+    ),
     weights=(
         *own(
             "affline_norm",
@@ -18,15 +23,14 @@ FAMILY = Family(
             "blocks.block1.blocks.#.block.attn.{to_k,to_q}.{0,1}",
             "blocks.block1.blocks.#.block.attn.{to_out,to_v}.0",
             "blocks.block1.blocks.#.block.{layer1,layer2}",
+            "extra_pos_embedder.{pos_emb_h,pos_emb_t,pos_emb_w}",
             "final_layer.adaLN_modulation.{1,2}",
             "final_layer.linear",
             "t_embedder.1.{linear_1,linear_2}",
             "x_embedder.proj.1",
         ),
-        *bare(
-            "extra_pos_embedder.{pos_emb_h,pos_emb_t,pos_emb_w}",
-        ),
     ),
+    bare=("extra_pos_embedder.{pos_emb_h,pos_emb_t,pos_emb_w}",),
     host=HostModel(
         "CosmosT2V",
         {

@@ -8,6 +8,11 @@ FAMILY = Family(
     "Cosmos Predict 2",
     marks=("blocks.0.adaln_modulation_self_attn.1.weight", "x_embedder.proj.1.weight"),
     lacks=("llm_adapter.out_proj.weight",),
+    foreign=(
+        "time_embed.t_embedder.linear_1.weight",
+        "transformer_blocks.0.norm3.linear_1.weight",
+        "patch_embed.proj.weight",
+    ),
     weights=(
         *pairs(
             "blocks.#",

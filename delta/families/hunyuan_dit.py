@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, Weight, bare, fused, own, pairs
+from .record import Family, HostModel, Weight, fused, own, pairs
 
 FAMILY = Family(
     "HunyuanDiT",
     marks=("mlp_t5.0.weight", "pooler.q_proj.weight"),
+    foreign=(
+        "time_extra_emb.timestep_embedder.linear_1.weight",
+        "text_embedder.linear_1.weight",
+        "blocks.0.attn1.to_q.weight",
+    ),
     weights=(
         fused("blocks.#.attn1.Wqkv", "", ("blocks.#.attn1.to_q", "blocks.#.attn1.to_k", "blocks.#.attn1.to_v")),
         fused("blocks.#.attn2.kv_proj", "", ("blocks.#.attn2.to_k", "blocks.#.attn2.to_v")),
@@ -51,12 +56,14 @@ FAMILY = Family(
             },
         ),
         *own(
-            "style_embedder",
-        ),
-        *bare(
             "pooler.positional_embedding",
-            "text_embedding_padding",
+            "{style_embedder,text_embedding_padding}",
         ),
     ),
+    bare=(
+        "pooler.positional_embedding",
+        "text_embedding_padding",
+    ),
     host=HostModel("HunyuanDiT", {"image_model": "hydit", "depth": 4, "hidden_size": 1408, "mlp_ratio": 4.3637}),
+    variants=(HostModel("HunyuanDiT1", {"image_model": "hydit1", "size_cond": True, "use_style_cond": True}),),
 )

@@ -9,6 +9,11 @@ FAMILY = Family(
     "HunyuanImage 2.1",
     marks=("txt_in.individual_token_refiner.blocks.0.norm1.weight", "double_blocks.0.img_mod.lin.weight"),
     lacks=("vector_in.in_layer.weight", "vision_in.proj.0.weight"),
+    foreign=(
+        "context_embedder.token_refiner.refiner_blocks.0.norm1.weight",
+        "time_guidance_embed.timestep_embedder.linear_1.weight",
+        "single_transformer_blocks.0.proj_mlp.weight",
+    ),
     weights=(
         Weight("final_layer.adaLN_modulation.1", ("norm_out.linear",), swapped=True),
         fused(
@@ -135,4 +140,5 @@ FAMILY = Family(
             "meanflow_sum": False,
         },
     ),
+    variants=(HostModel("HunyuanImage21", {"guidance_embed": True, "meanflow": True}),),
 )

@@ -24,6 +24,16 @@ DIFFUSION_PIPE = (
         "txt_in.individual_token_refiner.blocks.#.self_attn_{qkv,proj}",
     ),
 )
+# The rest of the names in Tencent's files, which ComfyUI renames as it loads them.
+TENCENT = (
+    *_renamed(
+        "double_blocks.#.{img,txt}_attn.norm.{query_norm,key_norm}", "double_blocks.#.{img,txt}_attn_{q_norm,k_norm}"
+    ),
+    *_renamed("single_blocks.#.norm.{query_norm,key_norm}", "single_blocks.#.{q_norm,k_norm}"),
+    *_renamed("txt_in.t_embedder.{in_layer,out_layer}", "txt_in.t_embedder.mlp.{0,2}"),
+    *_renamed("txt_in.c_embedder.{in_layer,out_layer}", "txt_in.c_embedder.{linear_1,linear_2}"),
+    *_renamed("{time_in,guidance_in}.{in_layer,out_layer}", "{time_in,guidance_in}.mlp.{0,2}"),
+)
 # musubi-tuner's HunyuanVideo 1.5 has query, key and value apart.
 MUSUBI = tuple(
     Weight(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from .hunyuan_names import DIFFUSION_PIPE
+from .hunyuan_names import DIFFUSION_PIPE, TENCENT
 from .record import Family, HostModel, Weight, fused, pairs
 
 FAMILY = Family(
     "HunyuanVideo",
     marks=("vector_in.in_layer.weight", "txt_in.individual_token_refiner.blocks.0.norm1.weight"),
+    foreign=(
+        "context_embedder.token_refiner.refiner_blocks.0.norm1.weight",
+        "time_text_embed.text_embedder.linear_1.weight",
+        "x_embedder.proj.weight",
+    ),
     weights=(
         Weight("final_layer.adaLN_modulation.1", ("norm_out.linear",), swapped=True),
         fused(
@@ -104,7 +109,7 @@ FAMILY = Family(
             },
         ),
     ),
-    aliases=DIFFUSION_PIPE,
+    aliases=(*DIFFUSION_PIPE, *TENCENT),
     host=HostModel(
         "HunyuanVideo",
         {

@@ -8,6 +8,10 @@ from .record import Family, HostModel, Weight, fused, pairs
 FAMILY = Family(
     "HunyuanVideo 1.5",
     marks=("vision_in.proj.0.weight", "cond_type_embedding.weight"),
+    foreign=(
+        "context_embedder.token_refiner.refiner_blocks.0.norm1.weight",
+        "cond_type_embed.weight",
+    ),
     weights=(
         Weight("final_layer.adaLN_modulation.1", ("norm_out.linear",), swapped=True),
         fused(

@@ -10,6 +10,11 @@ SPLIT = (fused("layers.#.attention.qkv", "layers.#.attention", ("to_q", "to_k", 
 FAMILY = Family(
     "Ideogram 4",
     marks=("adaln_proj.weight", "llm_cond_proj.weight"),
+    foreign=(
+        "layers.0.attention.to_q.weight",
+        "adaln_proj.weight",
+        "llm_cond_proj.weight",
+    ),
     weights=(
         *own(
             "{adaln_proj,embed_image_indicator,input_proj,llm_cond_norm,llm_cond_proj}",

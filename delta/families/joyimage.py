@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, bare, own
+from .record import Family, HostModel, own
 
 FAMILY = Family(
     "JoyImage",
@@ -14,12 +14,11 @@ FAMILY = Family(
             "double_blocks.#.attn.{img_attn_k_norm,img_attn_proj,img_attn_q_norm,img_attn_qkv,txt_attn_k_norm,txt_attn_proj,txt_attn_q_norm,txt_attn_qkv}",
             "double_blocks.#.{img_mlp,txt_mlp}.net.0.proj",
             "double_blocks.#.{img_mlp,txt_mlp}.net.2",
+            "double_blocks.#.{img_mod,txt_mod}.modulate_table",
             "{img_in,proj_out}",
         ),
-        *bare(
-            "double_blocks.#.{img_mod,txt_mod}.modulate_table",
-        ),
     ),
+    bare=("double_blocks.#.{img_mod,txt_mod}.modulate_table",),
     host=HostModel(
         "JoyImage",
         {

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, bare, pairs
+from .record import Family, HostModel, own, pairs
 
 FAMILY = Family(
     "Krea 2",
     marks=("tmlp.2.weight", "txtfusion.projector.weight"),
+    foreign=(
+        "text_fusion.projector.weight",
+        "time_mod_proj.weight",
+    ),
     weights=(
         *pairs(
             "blocks.#",
@@ -64,7 +68,7 @@ FAMILY = Family(
                 "last.linear": "final_layer.linear",
             },
         ),
-        *bare(
+        *own(
             "blocks.#.attn.qknorm.{knorm,qnorm}.scale",
             "blocks.#.mod.lin",
             "blocks.#.{postnorm,prenorm}.scale",
@@ -75,6 +79,17 @@ FAMILY = Family(
             "txtfusion.refiner_blocks.#.attn.qknorm.{knorm,qnorm}.scale",
             "txtmlp.0.scale",
         ),
+    ),
+    bare=(
+        "blocks.#.attn.qknorm.{knorm,qnorm}.scale",
+        "blocks.#.mod.lin",
+        "blocks.#.{postnorm,prenorm}.scale",
+        "last.modulation.lin",
+        "last.norm.scale",
+        "txtfusion.layerwise_blocks.#.attn.qknorm.{knorm,qnorm}.scale",
+        "txtfusion.{layerwise_blocks,refiner_blocks}.#.{postnorm,prenorm}.scale",
+        "txtfusion.refiner_blocks.#.attn.qknorm.{knorm,qnorm}.scale",
+        "txtmlp.0.scale",
     ),
     diffusers_prefix="transformer.",
     behind_own=True,

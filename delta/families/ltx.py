@@ -8,6 +8,12 @@ FAMILY = Family(
     "LTX-Video",
     marks=("adaln_single.linear.weight", "patchify_proj.weight", "transformer_blocks.0.attn2.to_q.weight"),
     lacks=("audio_proj_out.weight", "lyric_proj.weight"),
+    foreign=(
+        "proj_in.weight",
+        "time_embed.emb.timestep_embedder.linear_1.weight",
+        "caption_projection.linear_1.weight",
+        "transformer_blocks.0.attn1.norm_q.weight",
+    ),
     weights=(
         *pairs(
             "",
@@ -44,6 +50,10 @@ FAMILY = Family(
                 "attn2.to_out.0": "attn2.to_out.0",
             },
         ),
+    ),
+    bare=(
+        "scale_shift_table",
+        "transformer_blocks.#.scale_shift_table",
     ),
     host=HostModel(
         "LTXV", {"image_model": "ltxv", "num_layers": 2, "attention_head_dim": 64, "cross_attention_dim": 2048}

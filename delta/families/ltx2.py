@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, bare, own, pairs
+from .record import Family, HostModel, own, pairs
 
 FAMILY = Family(
     "LTX-2",
     marks=("audio_patchify_proj.weight", "transformer_blocks.0.audio_attn1.to_q.weight"),
+    foreign=(
+        "proj_in.weight",
+        "time_embed.emb.timestep_embedder.linear_1.weight",
+        "caption_projection.linear_1.weight",
+        "transformer_blocks.0.attn1.norm_q.weight",
+        "audio_proj_in.weight",
+    ),
     weights=(
         *pairs(
             "",
@@ -106,6 +113,7 @@ FAMILY = Family(
         ),
         *own(
             "{audio_caption_projection,caption_projection}.linear_2",
+            "{audio_embeddings_connector,video_embeddings_connector}.learnable_registers",
             "audio_embeddings_connector.transformer_1d_blocks.#.attn1.{k_norm,q_norm,to_gate_logits,to_k,to_q,to_v}",
             "audio_embeddings_connector.transformer_1d_blocks.#.attn1.to_out.0",
             "audio_embeddings_connector.transformer_1d_blocks.#.ff.net.0.proj",
@@ -115,11 +123,25 @@ FAMILY = Family(
             "video_embeddings_connector.transformer_1d_blocks.#.ff.net.0.proj",
             "video_embeddings_connector.transformer_1d_blocks.#.ff.net.2",
         ),
-        *bare(
-            "{audio_embeddings_connector,video_embeddings_connector}.learnable_registers",
-        ),
+    ),
+    bare=(
+        "{audio_embeddings_connector,video_embeddings_connector}.learnable_registers",
+        "{audio_scale_shift_table,scale_shift_table}",
+        "transformer_blocks.#.{audio_prompt_scale_shift_table,audio_scale_shift_table,prompt_scale_shift_table,scale_shift_table,scale_shift_table_a2v_ca_audio,scale_shift_table_a2v_ca_video}",
     ),
     host=HostModel(
         "LTXAV", {"image_model": "ltxav", "num_layers": 2, "attention_head_dim": 128, "cross_attention_dim": 4096}
+    ),
+    variants=(
+        HostModel(
+            "LTXAV",
+            {
+                "connector_apply_gated_attention": True,
+                "apply_gated_attention": True,
+                "cross_attention_adaln": True,
+                "caption_proj_before_connector": True,
+                "caption_projection_first_linear": False,
+            },
+        ),
     ),
 )

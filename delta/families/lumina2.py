@@ -9,6 +9,11 @@ from .record import Family, HostModel, fused, own, pairs
 FAMILY = Family(
     "Lumina 2",
     marks=("layers.0.adaLN_modulation.1.weight", "layers.0.attention_norm1.weight"),
+    foreign=(
+        "time_caption_embed.timestep_embedder.linear_1.weight",
+        "layers.0.attn.to_q.weight",
+        "layers.0.norm2.weight",
+    ),
     weights=(
         fused(
             "layers.#.attention.qkv", "", ("layers.#.attn.to_q", "layers.#.attn.to_k", "layers.#.attn.to_v"), (3, 1, 1)
@@ -115,4 +120,5 @@ FAMILY = Family(
             "ffn_dim_multiplier": 4.0,
         },
     ),
+    variants=(HostModel("Lumina2", {"clip_text_dim": 1024}),),
 )

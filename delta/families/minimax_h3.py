@@ -7,6 +7,10 @@ from .record import Family, HostModel, own
 FAMILY = Family(
     "MiniMax-H3",
     marks=("video_patch_proj.weight", "condition_proj.weight"),
+    foreign=(
+        "token_refiner.refiner_blocks.0.attn.to_q.weight",
+        "transformer_blocks.0.adaln_proj.linear.weight",
+    ),
     weights=(
         *own(
             "{audio_patch_proj,condition_proj,video_patch_proj}",

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, bare, own
+from .record import Family, HostModel, own
 
 FAMILY = Family(
     "Mochi",
     marks=("t5_yproj.weight", "blocks.0.mod_x.weight"),
+    foreign=(
+        "time_embed.pooler.to_kv.weight",
+        "time_embed.caption_proj.weight",
+    ),
     weights=(
         *own(
             "blocks.#.attn.{k_norm_x,k_norm_y,proj_x,proj_y,q_norm_x,q_norm_y,qkv_x,qkv_y}",
             "blocks.#.{mlp_x,mlp_y}.{w1,w2}",
             "blocks.#.{mod_x,mod_y}",
             "final_layer.{linear,mod}",
+            "{pos_frequencies,t5_yproj}",
             "t5_y_embedder.{to_kv,to_out,to_q}",
-            "t5_yproj",
             "t_embedder.mlp.{0,2}",
             "x_embedder.proj",
         ),
-        *bare(
-            "pos_frequencies",
-        ),
     ),
+    bare=("pos_frequencies",),
     host=HostModel(
         "GenmoMochi",
         {

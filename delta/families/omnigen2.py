@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, bare, same
+from .record import Family, HostModel, same
 
 FAMILY = Family(
     "OmniGen2",
@@ -10,6 +10,7 @@ FAMILY = Family(
         "layers.0.norm2.weight",
         "layers.0.attn.to_q.weight",
         "time_caption_embed.timestep_embedder.linear_1.weight",
+        "image_index_embedding",
     ),
     lacks=("single_stream_layers.0.norm2.weight",),
     weights=(
@@ -18,20 +19,18 @@ FAMILY = Family(
             "context_refiner.#.attn.to_out.0",
             "{context_refiner,layers,noise_refiner,ref_image_refiner}.#.feed_forward.{linear_1,linear_2,linear_3}",
             "context_refiner.#.{ffn_norm1,ffn_norm2,norm1,norm2}",
+            "{image_index_embedding,ref_image_patch_embedder,x_embedder}",
             "layers.#.attn.to_out.0",
             "{layers,noise_refiner,ref_image_refiner}.#.{ffn_norm1,ffn_norm2,norm2}",
             "{layers,noise_refiner,ref_image_refiner}.#.norm1.{linear,norm}",
             "noise_refiner.#.attn.to_out.0",
             "norm_out.{linear_1,linear_2}",
-            "{ref_image_patch_embedder,x_embedder}",
             "ref_image_refiner.#.attn.to_out.0",
             "time_caption_embed.caption_embedder.{0,1}",
             "time_caption_embed.timestep_embedder.{linear_1,linear_2}",
         ),
-        *bare(
-            "image_index_embedding",
-        ),
     ),
+    bare=("image_index_embedding",),
     host=HostModel(
         "Omnigen2",
         {

@@ -22,6 +22,10 @@ FAMILY = Family(
     "Ovis-Image",
     marks=("double_blocks.0.img_mod.lin.weight", "single_blocks.0.modulation.lin.weight", "txt_norm.weight"),
     lacks=("txt_in.individual_token_refiner.blocks.0.norm1.weight",),
+    foreign=(
+        "context_embedder_norm.weight",
+        "timestep_embedder.linear_1.weight",
+    ),
     weights=(
         *DOUBLE_QKV,
         *pairs(*DOUBLE_BLOCK, ATTENTION_AND_MODULATION | QK_NORMS),

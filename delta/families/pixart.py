@@ -6,7 +6,7 @@ from .record import Family, HostModel, fused, pairs
 
 FAMILY = Family(
     "PixArt",
-    marks=("blocks.0.cross_attn.kv_linear.weight", "y_embedder.y_proj.fc1.weight"),
+    marks=("blocks.0.cross_attn.kv_linear.weight", "y_embedder.y_proj.fc1.weight", "blocks.0.mlp.fc1.weight"),
     weights=(
         fused("blocks.#.attn.qkv", "transformer_blocks.#.attn1", ("to_q", "to_k", "to_v")),
         fused("blocks.#.cross_attn.kv_linear", "transformer_blocks.#.attn2", ("to_k", "to_v")),
@@ -41,6 +41,10 @@ FAMILY = Family(
                 "final_layer.scale_shift_table": "scale_shift_table",
             },
         ),
+    ),
+    bare=(
+        "blocks.#.scale_shift_table",
+        "final_layer.scale_shift_table",
     ),
     diffusers_prefix="transformer.",
     host=HostModel(

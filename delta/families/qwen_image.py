@@ -23,4 +23,5 @@ FAMILY = Family(
     ),
     diffusers_prefix="transformer.",
     host=HostModel("QwenImage", {"image_model": "qwen_image", "in_channels": 64, "num_layers": 2}),
+    variants=(HostModel("QwenImage", {"use_additional_t_cond": True, "default_ref_method": "negative_index"}),),
 )

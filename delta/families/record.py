@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from itertools import product
 from typing import Any, NamedTuple
 
 # ComfyUI calls the weight of these norms `weight` or `scale`, which differs from version to version.
@@ -26,14 +27,13 @@ class Weight(NamedTuple):
 
     comfy: its path in ComfyUI; parts: the diffusers modules that hold its rows, in order; shares: how many rows each
     part has, in units that they have in common; swapped: whether diffusers stores the two halves of the rows the other
-    way round; bare: whether the parameter is called by its path, without `.weight`.
+    way round.
     """
 
     comfy: str
     parts: tuple[str, ...] = ()
     shares: tuple[int, ...] = (1,)
     swapped: bool = False
-    bare: bool = False
 
     def of_block(self, numbers: Sequence[str]) -> Weight:
         """The weight of the blocks of these numbers."""
@@ -61,18 +61,22 @@ class HostModel(NamedTuple):
 class Family:
     """A family of models, known by one name.
 
-    marks: weights that all of its models have; lacks: weights that none of them has; weights: every layer that a LoRA may
-    change; aliases: names of weights that other programs use, behind any beginning; diffusers_prefix: how diffusers names
-    begin that ComfyUI reads, None where it reads none; whole_diffusers: whether ComfyUI and diffusers share the rows behind
-    `lora_unet_` too; behind_own: whether names of diffusers stand behind `diffusion_model.` too;
-    proportions: rows by columns of whole weights, where that tells families of the same names apart; norms: by tier, what the
-    names of norm parameters match from beginning to end, where the rules for all models are not right; host: see HostModel.
+    marks: weights that all of its models have; lacks: weights that none of them has; foreign: weights that its
+    files for diffusers have, where no rows say what all of those are; weights: every layer that a LoRA may change; bare: paths of those that are no `.weight` of a layer but a table or a token of their own; aliases: names of
+    weights that other programs use, behind any beginning; diffusers_prefix: how diffusers names begin that ComfyUI reads,
+    None where it reads none; whole_diffusers: whether ComfyUI and diffusers share the rows behind `lora_unet_` too;
+    behind_own: whether names of diffusers stand behind `diffusion_model.` too; proportions: rows by columns of whole
+    weights, where that tells families of the same names apart; norms: by tier, what the names
+    of norm parameters match from beginning to end, where the rules for all models are not right; host: see HostModel; variants: of the host's
+    model, which have other weights too, with what differs in their settings.
     """
 
     name: str
     marks: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
     weights: tuple[Weight, ...] = ()
+    bare: tuple[str, ...] = ()
     aliases: tuple[Weight, ...] = ()
     diffusers_prefix: str | None = None
     whole_diffusers: bool = False
@@ -80,6 +84,7 @@ class Family:
     proportions: Mapping[str, Fraction | int] = field(default_factory=dict)
     norms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     host: HostModel | None = None
+    variants: tuple[HostModel, ...] = ()
 
     def place(self, body: str, own_only: bool = False) -> Place | None:
         """What a layer's name without its beginning stands for, with dots or underscores; None where it is no weight.
@@ -93,13 +98,13 @@ class Family:
         numbers = NUMBER.findall(flat(body))
         return Place(row.weight.of_block([number for slot, number in zip(slots, numbers) if slot is None]), part)
 
-    def in_block(self, body: str, number: str) -> str:
-        """A layer's name with this number for those of its blocks; the name itself where it is no weight of the family."""
+    def in_blocks(self, body: str, numbers: Sequence[str]) -> list[str]:
+        """A layer's name in every block of these numbers; the name itself alone where it is no weight of the family."""
         found = self._match(body, False)
         if found is None:
-            return body
-        wild = iter(slot is None for slot in found[2])
-        return NUMBER.sub(lambda digits: number if next(wild, False) else digits[0], body)
+            return [body]
+        wild = [slot is None for slot in found[2]]
+        return [_renumbered(body, wild, chosen) for chosen in product(numbers, repeat=sum(wild))]
 
     def _match(self, body: str, own_only: bool) -> tuple[_Row, int | None, tuple[str | None, ...]] | None:
         name = body.replace(".processor.to_", ".to_")
@@ -115,9 +120,23 @@ class Family:
                 return row, part, slots
         return None
 
+    def is_bare(self, path: str) -> bool:
+        """Whether the parameter of this path is called so, without `.weight`."""
+        return any(bare.fullmatch(path) for bare in self._bare)
+
+    @cached_property
+    def _bare(self) -> list[re.Pattern]:
+        return [_pattern(path) for given in self.bare for path in alternatives(given)]
+
     def ratio(self, place: Place) -> Fraction | int | None:
         """Rows by columns of the weight that a name stands for as a whole, where the record tells them."""
-        return None if place.part is not None else self.proportions.get(NUMBER.sub("#", place.weight.comfy))
+        if place.part is not None:
+            return None
+        return next((ratio for path, ratio in self._proportions if path.fullmatch(place.weight.comfy)), None)
+
+    @cached_property
+    def _proportions(self) -> list[tuple[re.Pattern, Fraction | int]]:
+        return [(_pattern(path), ratio) for path, ratio in self.proportions.items()]
 
     @cached_property
     def _rows(self) -> dict[str, list[tuple[_Row, int | None, tuple[str | None, ...]]]]:
@@ -158,11 +177,6 @@ def own(*paths: str) -> tuple[Weight, ...]:
     return tuple(Weight(path) for given in paths for path in alternatives(given))
 
 
-def bare(*paths: str) -> tuple[Weight, ...]:
-    """Rows of parameters that are no `.weight` of a layer: tables and tokens."""
-    return tuple(weight._replace(bare=True) for weight in own(*paths))
-
-
 def same(*paths: str) -> tuple[Weight, ...]:
     """Rows of weights that diffusers calls as ComfyUI does."""
     return tuple(Weight(path, (path,)) for given in paths for path in alternatives(given))
@@ -189,6 +203,16 @@ def alternatives(path: str) -> Iterable[str]:
 
 def _join(block: str, layer: str) -> str:
     return f"{block}.{layer}" if block else layer
+
+
+def _pattern(path: str) -> re.Pattern:
+    return re.compile(re.escape(path).replace(r"\#", r"\d+"))
+
+
+def _renumbered(name: str, wild: Sequence[bool], numbers: Sequence[str]) -> str:
+    """The name with these numbers in place of those that are wild."""
+    flags, rest = iter(wild), iter(numbers)
+    return NUMBER.sub(lambda digits: next(rest) if next(flags, False) else digits[0], name)
 
 
 def _template(path: str) -> str:

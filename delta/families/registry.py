@@ -72,6 +72,13 @@ def family_of(weights: Iterable[str]) -> Family | None:
     return found[0] if len(found) == 1 else None
 
 
+def foreign_families(weights: Iterable[str]) -> list[Family]:
+    """The families whose files for diffusers have these names; without those of which another one has more signs."""
+    names = set(weights)
+    found = [family for family in families() if family.foreign and names.issuperset(family.foreign)]
+    return [family for family in found if not any(set(family.foreign) < set(other.foreign) for other in found)]
+
+
 def place_of(name: str, family: Family) -> Place | None:
     """What a layer's name in a LoRA file stands for in a family; None where it is no weight of it."""
     beginning, body, own_only = spelling(name)

@@ -73,4 +73,9 @@ FAMILY = Family(
             "x_block_self_attn_layers": [0, 1],
         },
     ),
+    variants=(
+        HostModel(
+            "SD3", {"num_patches": 147456, "pos_embed_max_size": 384, "x_block_self_attn_layers": [0], "qk_norm": "rms"}
+        ),
+    ),
 )

@@ -109,6 +109,8 @@ OUTER, SECOND, LAST = (
     "input_blocks.4.1.norm.weight",
     "input_blocks.11.0.in_layers.0.weight",
 )
+# KOALA has one ResNet a level.
+SECOND_RESNET = "input_blocks.2.0.in_layers.0.weight"
 SD = _family(
     "Stable Diffusion 1 or 2",
     (True, True, True, False),
@@ -149,7 +151,7 @@ SDXL = _family(
             "adm_in_channels": 2816,
         },
     ),
-    (FIRST, SECOND),
+    (FIRST, SECOND, SECOND_RESNET),
     (OUTER, LAST, "input_blocks.4.0.op.weight"),
 )
 REFINER = _family(

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, bare, own, pairs
+from .record import Family, HostModel, own, pairs
 
 FAMILY = Family(
     "Wan",
     marks=("blocks.0.ffn.0.weight", "blocks.0.cross_attn.q.weight", "head.head.weight"),
+    foreign=(
+        "condition_embedder.time_embedder.linear_1.weight",
+        "condition_embedder.text_embedder.linear_1.weight",
+        "blocks.0.attn1.to_q.weight",
+        "blocks.0.attn2.to_q.weight",
+    ),
     weights=(
         *pairs(
             "blocks.#",
@@ -88,13 +94,16 @@ FAMILY = Family(
             "blocks.#.audio_cross_attn_wrapper.audio_cross_attn.{k,norm_k,norm_q,o,q,v}",
             "blocks.#.audio_cross_attn_wrapper.norm1_audio",
             "casual_audio_encoder.encoder.{conv1_global,conv1_local,conv2,conv3}.conv",
-            "casual_audio_encoder.encoder.final_linear",
+            "casual_audio_encoder.encoder.{final_linear,padding_tokens}",
+            "casual_audio_encoder.weights",
             "{cond_encoder,music_projection,patch_embedding_global,patch_embedding_mask,patch_embedding_pose,ref_conv,trainable_cond_mask}",
             "control_adapter.conv",
             "control_adapter.residual_blocks.0.{conv1,conv2}",
             "face_adapter.fuser_blocks.#.{k_norm,linear1_kv,linear1_q,linear2,q_norm}",
+            "face_encoder.padding_tokens",
             "frame_packer.{proj,proj_2x,proj_4x}",
-            "head_global.head",
+            "head_global.{head,modulation}",
+            "img_emb.emb_pos",
             "img_emb_refimage.proj.{0,1,3,4}",
             "motion_encoder.dec.direction",
             "motion_encoder.enc.fc.{0,1,2,3,4}",
@@ -106,13 +115,14 @@ FAMILY = Family(
             "music_encoder.#.{linear1,linear2,norm1,norm2}",
             "music_encoder.#.self_attn.{k_proj,out_proj,q_proj,v_proj}",
         ),
-        *bare(
-            "casual_audio_encoder.encoder.padding_tokens",
-            "casual_audio_encoder.weights",
-            "face_encoder.padding_tokens",
-            "head_global.modulation",
-            "img_emb.emb_pos",
-        ),
+    ),
+    bare=(
+        "{blocks,vace_blocks}.#.modulation",
+        "casual_audio_encoder.encoder.padding_tokens",
+        "casual_audio_encoder.weights",
+        "face_encoder.padding_tokens",
+        "{head,head_global}.modulation",
+        "img_emb.emb_pos",
     ),
     host=HostModel(
         "WAN21_T2V",
@@ -132,5 +142,39 @@ FAMILY = Family(
             "eps": 1e-06,
             "in_dim": 16,
         },
+    ),
+    variants=(
+        HostModel(
+            "WAN22_Animate",
+            {"model_type": "animate", "dim": 5120, "num_heads": 40, "ffn_dim": 13824, "num_layers": 10, "in_dim": 36},
+        ),
+        HostModel("WAN22_S2V", {"model_type": "s2v", "dim": 5120, "num_heads": 40, "ffn_dim": 13824}),
+        HostModel(
+            "WAN22_WanDancer",
+            {"model_type": "wandancer", "dim": 5120, "num_heads": 40, "ffn_dim": 13824, "num_layers": 5, "in_dim": 36},
+        ),
+        HostModel("WAN21_Vace", {"model_type": "vace", "vace_in_dim": 96, "vace_layers": 1}),
+        HostModel("WAN21_HuMo", {"model_type": "humo", "dim": 5120, "num_heads": 40, "ffn_dim": 13824, "in_dim": 36}),
+        HostModel(
+            "WAN21_Camera", {"model_type": "camera", "dim": 5120, "num_heads": 40, "ffn_dim": 13824, "in_dim": 32}
+        ),
+        HostModel(
+            "WAN21_SCAIL2", {"model_type": "scail2", "dim": 5120, "num_heads": 40, "ffn_dim": 13824, "in_dim": 20}
+        ),
+        HostModel(
+            "WAN21_I2V",
+            {
+                "model_type": "i2v",
+                "dim": 5120,
+                "num_heads": 40,
+                "ffn_dim": 13824,
+                "in_dim": 36,
+                "flf_pos_embed_token_number": 514,
+            },
+        ),
+        HostModel(
+            "WAN21_FunControl2V",
+            {"model_type": "i2v", "dim": 5120, "num_heads": 40, "ffn_dim": 13824, "in_dim": 48, "in_dim_ref_conv": 16},
+        ),
     ),
 )

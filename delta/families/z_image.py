@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, bare, fused, pairs, same
+from .record import Family, HostModel, fused, pairs, same
 
 # musubi-tuner names them so behind `lora_unet_` too, where ComfyUI does not read them.
 SPLIT = (
@@ -64,6 +64,7 @@ FAMILY = Family(
         ),
         *same(
             "{cap_embedder,siglip_embedder}.{0,1}",
+            "{cap_pad_token,norm_final,siglip_pad_token,x_pad_token}",
             "{context_refiner,layers,noise_refiner,siglip_refiner}.#.{attention_norm1,attention_norm2,ffn_norm1,ffn_norm2}",
             "{context_refiner,layers,noise_refiner,siglip_refiner}.#.feed_forward.{w1,w2,w3}",
             "dec_net.cond_embed",
@@ -73,13 +74,10 @@ FAMILY = Family(
             "dec_net.res_blocks.#.in_ln",
             "dec_net.res_blocks.#.mlp.{0,2}",
             "{layers,noise_refiner}.#.adaLN_modulation.0",
-            "norm_final",
             "t_embedder.mlp.{0,2}",
         ),
-        *bare(
-            "{cap_pad_token,siglip_pad_token,x_pad_token}",
-        ),
     ),
+    bare=("{cap_pad_token,siglip_pad_token,x_pad_token}",),
     aliases=SPLIT,
     diffusers_prefix="diffusion_model.",
     behind_own=True,
@@ -106,5 +104,20 @@ FAMILY = Family(
             "time_scale": 1000.0,
             "pad_tokens_multiple": 32,
         },
+    ),
+    variants=(
+        HostModel("ZImage", {"siglip_feat_dim": 1152}),
+        HostModel(
+            "ZImagePixelSpace",
+            {
+                "image_model": "zimage_pixel",
+                "patch_size": 32,
+                "in_channels": 3,
+                "decoder_in_channels": 3072,
+                "decoder_hidden_size": 3840,
+                "decoder_num_res_blocks": 2,
+                "decoder_max_freqs": 8,
+            },
+        ),
     ),
 )

@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..families.registry import families_of_layers
 
 ADAPTER_MARKS = (
     ".lora_up.",
     ".lora_down.",
     ".lora_A",
     ".lora_B",
+    ".lora_magnitude_vector",
     "_lora.up.",
+    "_lora.down.",
     ".lora.up.",
+    ".lora.down.",
     ".lora_linear_layer.",
-    ".hada_w1_a",
+    ".hada_w1_",
+    ".hada_w2_",
     ".lokr_w",
     ".oft_blocks",
     ".oft_diag",
+    ".oft_R",
+    ".boft_R",
+    ".boft_s",
+    ".hra_u",
+    ".vera_lambda_",
     ".a1.weight",
 )
 ADAPTER_ENDINGS = (".diff", ".diff_b", ".w_norm", ".b_norm", ".set_weight")
+# What stands beside them.
+SIDE_ENDINGS = (".alpha", ".dora_scale", ".rescale", ".a2.weight", ".b1.weight", ".b2.weight", ".reshape_weight")
 TEXT_ENCODER_PREFIXES = ("lora_te", "text_encoder", "te1.", "te2.", "lora_prior_te")
-
-# (a part of a name that only this architecture has, the architecture), most telling first.
-ARCHITECTURE_MARKS = (
-    ("single_transformer_blocks", "Flux"),
-    ("double_blocks", "Flux or HunyuanVideo"),
-    ("single_blocks", "Flux or HunyuanVideo"),
-    ("joint_blocks", "Stable Diffusion 3"),
-    ("noise_refiner", "Lumina 2 or Z-Image"),
-    ("context_refiner", "Lumina 2 or Z-Image"),
-    ("cross_attn_k_img", "Wan image-to-video"),
-    ("blocks_0_self_attn", "Wan"),
-    ("blocks.0.self_attn", "Wan"),
-    ("lora_te2_", "SDXL"),
-    ("text_encoder_2", "SDXL"),
-    ("input_blocks_8_1_transformer_blocks_9", "SDXL"),
-    ("down_blocks_2_attentions_1_transformer_blocks_9", "SDXL"),
-    ("down_blocks.2.attentions.1.transformer_blocks.9", "SDXL"),
-    ("input_blocks", "SDXL or Stable Diffusion 1.5/2"),
-    ("down_blocks", "Stable Diffusion 1.5/2 or SDXL"),
-    ("transformer_blocks", "Qwen-Image, LTX or another transformer"),
-    ("img_mod", "Qwen-Image"),
-)
+# Of more families than these, only the first are listed.
+MOST_FAMILIES = 6
+OUTPUT_MARKS, INPUT_MARKS = (".lora_up.", ".lora_B."), (".lora_down.", ".lora_A.")
 
 
 def is_adapter(names: Iterable[str]) -> bool:
@@ -54,9 +50,12 @@ def is_text_encoder_name(name: str) -> bool:
     return name.startswith(TEXT_ENCODER_PREFIXES)
 
 
-def naming(names: Iterable[str]) -> str:
-    """The naming convention of an adapter file, and the architecture that its names point to."""
-    names = list(names)
+def naming(tensors: Iterable[str] | Mapping[str, Any]) -> str:
+    """The naming convention of an adapter file, and the families of models that have the layers that it names.
+
+    tensors: their names, or the tensors by name, whose sizes may tell families of the same names apart.
+    """
+    names = list(tensors)
     if any(name.startswith("lora_unet_") for name in names):
         convention = "kohya names (lora_unet_...)"
     elif any(name.startswith("lycoris_") for name in names):
@@ -67,7 +66,34 @@ def naming(names: Iterable[str]) -> str:
         convention = "diffusers/PEFT names (....lora_A)"
     else:
         convention = f"names such as {names[0]}" if names else "no tensors"
-    # The second text encoder tells SDXL; the other names of text encoders tell nothing.
-    telling = [name for name in names if not is_text_encoder_name(name) or "te2_" in name or "encoder_2" in name]
-    architecture = next((label for mark, label in ARCHITECTURE_MARKS if any(mark in name for name in telling)), None)
-    return f"{convention}, as for {architecture}" if architecture else convention
+    # Text encoders are shared by many families.
+    layers = {layer for name in names if not is_text_encoder_name(name) and (layer := _layer_of(name))}
+    sizes = _sizes(tensors) if isinstance(tensors, Mapping) else {}
+    return f"{convention}, as for {_families_in_words(layers, sizes)}" if layers else convention
+
+
+def _layer_of(name: str) -> str | None:
+    """The layer that an adapter's tensor is for; None for another tensor."""
+    ends = [name.find(mark) for mark in (*ADAPTER_MARKS, *SIDE_ENDINGS) if mark in name]
+    ends += [len(name) - len(ending) for ending in ADAPTER_ENDINGS if name.endswith(ending)]
+    return name[: min(ends)] if ends else None
+
+
+def _sizes(tensors: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Rows and columns of the layers of which both factors are there."""
+    rows, columns = {}, {}
+    for name, tensor in tensors.items():
+        if any(mark in name for mark in OUTPUT_MARKS) and tensor.ndim > 1:
+            rows[_layer_of(name)] = tensor.shape[0]
+        elif any(mark in name for mark in INPUT_MARKS) and tensor.ndim > 1:
+            columns[_layer_of(name)] = math.prod(tensor.shape[1:])
+    return {layer: (rows[layer], columns[layer]) for layer in rows.keys() & columns.keys()}
+
+
+def _families_in_words(layers: Iterable[str], sizes: Mapping[str, tuple[int, int]]) -> str:
+    names = [family.name for family in families_of_layers(layers, sizes)]
+    if not names:
+        return "an unknown family"
+    if len(names) > MOST_FAMILIES:
+        names = [*names[: MOST_FAMILIES - 1], f"{len(names) - MOST_FAMILIES + 1} others"]
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]

@@ -14,14 +14,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..families.registry import DENOISER, family_of
 from ..progress import Step
 from .adapter_names import is_adapter
 from .file_kinds import kind_of
 from .headers import StoredTensor, files_by_component, read_header, sha256
-from .layouts import DENOISER, Target, architecture_of, targets_of, transpose
+from .layouts import layout_of
 from .stored_weight import Piece, StoredWeight, beside, is_weight, read_piece, scale_of, stands_beside
+from .targets import Target
 
 CHOOSE = "Choose a checkpoint, a diffusion model, a text encoder, or a folder of diffusers."
+UNKNOWN_FAMILY = "{} is of no family that is known here: its weights keep the names that they have in the file"
 # Below this share of common weights two models have nothing to do with each other.
 NEARLY_NOTHING = 0.1
 
@@ -44,9 +47,8 @@ class _Source(NamedTuple):
     @property
     def shape(self) -> tuple[int, ...]:
         shapes = [piece.shape for piece in self.pieces]
-        if self.change is transpose:
-            return shapes[0][::-1]
-        return shapes[0] if len(shapes) == 1 else (sum(shape[0] for shape in shapes), *shapes[0][1:])
+        shape = shapes[0] if len(shapes) == 1 else (sum(each[0] for each in shapes), *shapes[0][1:])
+        return shape if self.change is None else tuple(self.change(torch.empty(shape, device="meta")).shape)
 
 
 class Checkpoint:
@@ -54,7 +56,7 @@ class Checkpoint:
 
     name: of the file or folder; shapes: of every weight by its name in ComfyUI, `diffusion_model.…` or
     `text_encoders.…`; left_out: names of the tensors that are no weight of a diffusion model or text encoder, such as
-    those of a VAE or of an EMA copy.
+    those of a VAE or of an EMA copy; notes: lines about what is not known of the model.
     """
 
     def __init__(self, path: str | Path):
@@ -66,6 +68,7 @@ class Checkpoint:
         path = Path(path)
         self.name = path.name
         self.left_out: list[str] = []
+        self.notes: list[str] = []
         components = files_by_component(path)
         self._files = [file for files in components for file in files]
         headers = [
@@ -75,9 +78,10 @@ class Checkpoint:
         self._refuse_other_files(names)
         self._sources: dict[str, _Source] = {}
         for header in headers:
-            sources, left_out = _sources(header)
-            self._sources |= sources
-            self.left_out += left_out
+            found = _read_layout(header)
+            self._sources |= found.sources
+            self.left_out += found.left_out
+            self.notes += [UNKNOWN_FAMILY.format(self.name)] if found.is_unknown else []
         self._refuse_nothing(names)
         self.shapes: Mapping[str, tuple[int, ...]] = {name: source.shape for name, source in self._sources.items()}
 
@@ -98,13 +102,13 @@ class Checkpoint:
 
     @property
     def architecture(self) -> str | None:
-        """The family of the diffusion model, None where there is none or it is not known."""
-        found = architecture_of([name.removeprefix(DENOISER) for name in _denoiser_names(self.shapes)])
+        """The name of the diffusion model's family, None where there is none or it is not known."""
+        found = family_of(_denoiser_names(self.shapes))
         return found.name if found else None
 
     def _refuse_other_files(self, names: list[str]) -> None:
         kind = kind_of(names)
-        if kind.is_control or is_adapter(names):
+        if kind.is_addition or is_adapter(names):
             raise ValueError(f"{self.name} is no model but {kind}. {CHOOSE}")
 
     def _refuse_nothing(self, names: list[str]) -> None:
@@ -154,10 +158,17 @@ def _denoiser_names(names: Iterable[str]) -> list[str]:
     return [name for name in names if name.startswith(DENOISER)]
 
 
-def _sources(tensors: Mapping[str, StoredTensor]) -> tuple[dict[str, _Source], list[str]]:
-    """Where each weight of a component is found, and the names of the tensors that belong to none."""
+class _Component(NamedTuple):
+    """sources: where each weight is found; left_out: the tensors that belong to none; is_unknown: see layouts.Layout."""
+
+    sources: dict[str, _Source]
+    left_out: list[str]
+    is_unknown: bool
+
+
+def _read_layout(tensors: Mapping[str, StoredTensor]) -> _Component:
     weights = {name: tensor for name, tensor in tensors.items() if not stands_beside(name)}
-    targets = targets_of(weights)
+    targets, is_unknown = layout_of(weights)
     found: dict[str, dict[int, tuple[Target, Piece]]] = {}
     left_out = []
     for name, tensor in weights.items():
@@ -168,7 +179,8 @@ def _sources(tensors: Mapping[str, StoredTensor]) -> tuple[dict[str, _Source], l
         for target in targets[name]:
             piece = Piece(tensor, target.third, scale, tensors.get(beside(name, "comfy_quant")))
             found.setdefault(target.name, {})[target.part] = target, piece
-    return {name: _assembled(name, parts) for name, parts in found.items()}, left_out
+    sources = {name: _assembled(name, parts) for name, parts in found.items()}
+    return _Component(sources, left_out, is_unknown)
 
 
 def _assembled(name: str, parts: Mapping[int, tuple[Target, Piece]]) -> _Source:

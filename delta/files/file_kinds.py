@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from .adapter_names import is_adapter, naming
+from .prefixes import family_in_file
 
 LOAD_CONTROL = "load it with Load ControlNet Model"
 LOAD_PATCH = (
@@ -14,26 +15,29 @@ LOAD_PATCH = (
 
 
 class FileKind(NamedTuple):
-    """what: a file of this kind in a few words; use: what to do with it; is_control: whether it gives a CONTROL_NET."""
+    """what: a file of this kind in a few words; use: what to do with it; is_control: whether it gives a CONTROL_NET;
+    is_addition: whether it belongs to a model and is none itself."""
 
     what: str
     use: str = ""
     is_control: bool = False
+    is_addition: bool = False
 
     def __str__(self) -> str:
         return f"{self.what} ({self.use})" if self.use else self.what
 
 
 class _Mark(NamedTuple):
-    """Names that only files of one kind have: whole ones, beginnings, and parts."""
+    """Names that only files of one kind have: any of whole ones, beginnings and parts, or all of `together`."""
 
     kind: FileKind
     names: tuple[str, ...] = ()
     starts: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
 
-    def is_in(self, names: list[str]) -> bool:
-        return any(
+    def is_in(self, names: Sequence[str]) -> bool:
+        return (bool(self.together) and set(self.together).issubset(names)) or any(
             name in self.names
             or (self.starts and name.startswith(self.starts))
             or any(part in name for part in self.parts)
@@ -41,89 +45,137 @@ class _Mark(NamedTuple):
         )
 
 
+def _patch(what: str) -> FileKind:
+    return FileKind(f"{what}, which is a model patch", LOAD_PATCH, is_addition=True)
+
+
+def _control(what: str, use: str = LOAD_CONTROL) -> FileKind:
+    return FileKind(what, use, is_control=True, is_addition=True)
+
+
+def _of_other_packs(what: str, pack: str) -> FileKind:
+    return FileKind(what, f"it needs {pack}", is_addition=True)
+
+
+DIFFUSION_MODEL = FileKind("a diffusion model", "load it with Load Diffusion Model")
+
+
 # Most telling first: model patches have names of ControlNets, and those have names of diffusion models.
 BEFORE_ADAPTERS = (
+    _Mark(_patch("an Anima LLLite"), starts=("lllite_conditioning1.", "lllite_dit_")),
     _Mark(
-        FileKind("an Anima LLLite, which is a model patch", LOAD_PATCH), starts=("lllite_conditioning1.", "lllite_dit_")
+        _of_other_packs("a ControlNet-LLLite", "the node pack ControlNet-LLLite-ComfyUI by kohya"), starts=("lllite_",)
     ),
-    _Mark(
-        FileKind("a ControlNet-LLLite", "it needs the node pack ControlNet-LLLite-ComfyUI by kohya"),
-        starts=("lllite_",),
-    ),
-    _Mark(FileKind("a Control-LoRA", LOAD_CONTROL, True), names=("lora_controlnet",)),
+    _Mark(_control("a Control-LoRA"), names=("lora_controlnet",)),
     # Those for faces hold LoRAs too.
     _Mark(
-        FileKind("an IP-Adapter", "it needs a node pack for IP-Adapters"),
+        _of_other_packs("an IP-Adapter", "a node pack for IP-Adapters"),
         names=("ip_adapter", "image_proj"),
         starts=("ip_adapter.", "image_proj.", "ip_adapter_proj_model."),
     ),
 )
-MARKS = (
+ADDITIONS = (
+    _Mark(_patch("a Qwen-Image DiffSynth ControlNet"), names=("controlnet_blocks.0.y_rms.weight",)),
+    _Mark(_patch("a Qwen-Image 2.1 Fun ControlNet"), names=("control_blocks.0.img_mlp.out.weight",)),
     _Mark(
-        FileKind("a Qwen-Image DiffSynth ControlNet, which is a model patch", LOAD_PATCH),
-        names=("controlnet_blocks.0.y_rms.weight",),
+        _patch("a MiniMax-H3 Fun ControlNet"), together=("control_proj_in.weight", "control_blocks.0.after_proj.weight")
     ),
+    _Mark(_patch("a Z-Image Fun ControlNet"), names=("control_all_x_embedder.2-1.weight",)),
+    _Mark(_patch("a Wan Uni3C ControlNet"), names=("controlnet_patch_embedding.weight",)),
     _Mark(
-        FileKind("a Z-Image Fun ControlNet, which is a model patch", LOAD_PATCH),
-        names=("control_all_x_embedder.2-1.weight",),
+        _patch("a Wan MultiTalk audio model"),
+        together=("audio_proj.proj1.weight", "blocks.0.audio_cross_attn.proj.weight"),
     ),
-    _Mark(
-        FileKind("a Wan Uni3C ControlNet, which is a model patch", LOAD_PATCH),
-        names=("controlnet_patch_embedding.weight",),
-    ),
-    _Mark(FileKind("a USO style projector, which is a model patch", LOAD_PATCH), starts=("feature_embedder.",)),
-    _Mark(FileKind("a SUPIR model, which is a model patch", LOAD_PATCH), parts=("project_modules.",)),
+    _Mark(_patch("an LTX duration head"), parts=("attention_pooler.query_tokens",)),
+    _Mark(_patch("a USO style projector"), starts=("feature_embedder.",)),
+    _Mark(_patch("a SUPIR model"), parts=("project_modules.",)),
     _Mark(
         FileKind(
             "the difference of a ControlNet from its base model",
             "load it with DiffControlNetLoader, Load ControlNet Model (diff), and connect the base model",
+            is_addition=True,
         ),
         names=("difference",),
     ),
     _Mark(
-        FileKind("a SparseCtrl for AnimateDiff", "it needs the node pack Advanced-ControlNet"),
+        _of_other_packs("a SparseCtrl for AnimateDiff", "the node pack Advanced-ControlNet"),
         parts=("motion_modules.",),
     ),
     _Mark(
-        FileKind("a ControlNet for Stable Video Diffusion", "it needs the node pack Advanced-ControlNet"),
-        parts=(".spatial_res_block.", ".temporal_res_block."),
+        _of_other_packs("a ControlNet for Stable Video Diffusion", "the node pack Advanced-ControlNet"),
+        together=("controlnet_cond_embedding.conv_in.weight", "mid_block.resnets.0.spatial_res_block.conv1.weight"),
     ),
     _Mark(
-        FileKind("a union ControlNet", f"{LOAD_CONTROL}, then choose its type with Union Type", True),
+        _control("a union ControlNet", f"{LOAD_CONTROL}, then choose its type with Union Type"),
         names=("task_embedding", "controlnet_mode_embedder.weight"),
         starts=("control_add_embedding.",),
     ),
     _Mark(
-        FileKind("a ControlNet", LOAD_CONTROL, True),
+        _control("a ControlNet"),
         names=("after_proj_list.18.bias", "control_img_in.weight"),
         starts=("control_model.", "zero_convs.", "input_hint_block.", "controlnet_"),
     ),
     _Mark(
-        FileKind("a T2I-Adapter", LOAD_CONTROL, True),
+        _control("a T2I-Adapter"),
         names=("body.0.in_conv.weight", "body.0.block2.weight", "adapter.body.0.resnets.0.block1.weight"),
     ),
+    _Mark(_control("a Stable Cascade ControlNet"), names=("backbone.0.0.weight", "backbone.10.blocks.0.weight")),
+)
+CHECKPOINT = _Mark(FileKind("a full checkpoint", "load it with Load Checkpoint"), starts=("model.diffusion_model.",))
+MODELS = (
     _Mark(
-        FileKind("a Stable Cascade ControlNet", LOAD_CONTROL, True),
-        names=("backbone.0.0.weight", "backbone.10.blocks.0.weight"),
+        FileKind("a VAE", "load it with Load VAE"),
+        names=("decoder.conv_in.weight", "decoder.conv_in.conv.weight", "decoder.conv1.weight"),
+        starts=(
+            "encoder.down.",
+            "decoder.up.",
+            "first_stage_model.",
+            "taesd_",
+            "encoder.down_blocks.",
+            "decoder.up_blocks.",
+        ),
     ),
-    _Mark(FileKind("a full checkpoint", "load it with Load Checkpoint"), starts=("model.diffusion_model.",)),
-    _Mark(FileKind("a VAE", "load it with Load VAE"), starts=("encoder.down.", "decoder.up.", "first_stage_model.")),
     _Mark(FileKind("an image encoder", "load it with Load CLIP Vision"), starts=("vision_model.", "visual.")),
-    _Mark(FileKind("a text encoder", "load it with Load CLIP"), starts=("text_model.", "shared.", "encoder.block.")),
-    _Mark(FileKind("a diffusion model", "load it with Load Diffusion Model"), parts=(".attn", "_blocks.")),
+    _Mark(
+        FileKind("a text encoder", "load it with Load CLIP"),
+        names=("model.embed_tokens.weight", "embed_tokens.weight", "model.language_model.embed_tokens.weight"),
+        starts=("text_model.", "shared.", "encoder.block."),
+    ),
+    _Mark(
+        DIFFUSION_MODEL,
+        starts=(
+            *(
+                "input_blocks.",
+                "middle_block.",
+                "output_blocks.",
+                "blocks.",
+                "layers.",
+                "double_layers.",
+                "single_layers.",
+            ),
+        ),
+        parts=(".attn", "_blocks."),
+    ),
 )
 
 
 def kind_of(names: Iterable[str]) -> FileKind:
     """What kind of file has tensors of these names."""
     names = list(names)
-    if mark := next((mark for mark in BEFORE_ADAPTERS if mark.is_in(names)), None):
-        return mark.kind
+    if kind := _marked(BEFORE_ADAPTERS, names):
+        return kind
     if is_adapter(names):
-        return FileKind(f"a LoRA with {naming(names)}")
-    if mark := next((mark for mark in MARKS if mark.is_in(names)), None):
-        return mark.kind
-    return FileKind(f"a file of {len(names)} tensors such as {', '.join(sorted(names)[:2])}")
+        return FileKind(f"a LoRA with {naming(names)}", is_addition=True)
+    if kind := _marked((*ADDITIONS, CHECKPOINT), names):
+        return kind
+    # Its names may be those of other models too.
+    if family_in_file(names):
+        return DIFFUSION_MODEL
+    return _marked(MODELS, names) or FileKind(f"a file of {len(names)} tensors such as {', '.join(sorted(names)[:2])}")
+
+
+def _marked(marks: Iterable[_Mark], names: Sequence[str]) -> FileKind | None:
+    return next((mark.kind for mark in marks if mark.is_in(names)), None)
 
 
 def check_control_file(name: str, names: Iterable[str]) -> FileKind:

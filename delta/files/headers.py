@@ -18,7 +18,7 @@ COMPONENT_FILES = (
     *("{}.safetensors", "{}.safetensors.index.json", "{}.*.safetensors", "{}.safetensors.index.*.json"),
     "{}-*-of-*.safetensors",
 )
-SHARD = re.compile(r"(.+)-\d+-of-(\d+)\.safetensors")
+SHARD = re.compile(r"(.+)-\d+-of-(\d+)(\.safetensors)", re.IGNORECASE)
 
 AS_MODEL = "Load it in ComfyUI and extract from the MODEL, which ComfyUI dequantises."
 CONVERT = (
@@ -81,9 +81,9 @@ def _component_file(folder: Path) -> Path:
 def shards(path: Path) -> list[Path]:
     """All files of a model, of which one shard or the index may be given."""
     if match := SHARD.fullmatch(path.name):
-        stem, total = match.groups()
-        files = [path.with_name(f"{stem}-{n:0{len(total)}}-of-{total}.safetensors") for n in range(1, int(total) + 1)]
-    elif path.suffix == ".json" and path.is_file():
+        stem, total, ending = match.groups()
+        files = [path.with_name(f"{stem}-{n:0{len(total)}}-of-{total}{ending}") for n in range(1, int(total) + 1)]
+    elif path.suffix.lower() == ".json" and path.is_file():
         files = [path.with_name(name) for name in _shard_names(path)]
     else:
         files = [path]

@@ -28,6 +28,8 @@ DTYPES = {
 }
 INDEX_DTYPES = ("I64", "I32", "I16", "BOOL")
 SCALE_DTYPES = ("F32", "F16", "BF16")
+# MXFP8 has a scale for every 32 numbers, which is a power of two.
+EXPONENTS = ("U8", "F8_E8M0")
 SCALES = ("scale_weight", "weight_scale")
 # What stands beside a quantised weight.
 SIDE_ENDINGS = (".scale_weight", ".weight_scale", ".weight_scale_2", ".scale_input", ".input_scale", ".comfy_quant")
@@ -108,6 +110,11 @@ def is_weight(tensor: StoredTensor, tensors: Mapping[str, StoredTensor]) -> bool
         if not tensor.name.endswith("weight"):
             return False
         raise ValueError(f"{tensor.file.name}: {tensor.name} is packed ({tensor.dtype}). {AS_MODEL}")
+    scale = scale_of(tensor.name, tensors)
+    if scale is not None and scale.dtype in EXPONENTS:
+        raise ValueError(
+            f"{tensor.file.name}: {tensor.name} is quantised in blocks and padded to whole ones (mxfp8). {AS_MODEL}"
+        )
     return True
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+SAFETENSORS = (".safetensors", ".sft")
+
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata of a safetensors file, or of a pickle read by `torch.load(weights_only=True)`.
@@ -23,7 +25,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist. Check the name, or download the file again.")
-    tensors, metadata = _read_safetensors(path) if path.suffix in (".safetensors", ".sft") else (_read_pickle(path), {})
+    tensors, metadata = _read_safetensors(path) if path.suffix.lower() in SAFETENSORS else (_read_pickle(path), {})
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not _all_finite(tensor):
             raise ValueError(
@@ -38,7 +40,7 @@ def tensor_names(path: str | Path) -> list[str]:
     Some pickles hold their state dict under a name, or among other things.
     """
     path = Path(path)
-    if path.suffix in (".safetensors", ".sft"):
+    if path.suffix.lower() in SAFETENSORS:
         with _opened(path) as file:
             return list(file.keys())
     content = _load_pickle(path)

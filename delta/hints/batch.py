@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..pictures import check_image
 from ..progress import Step
 from .resize import resize_lines
 
@@ -33,7 +34,7 @@ def draw_hints(
     called with (done, total) after every picture. Raises ValueError for other shapes, an empty batch, NaN and infinite
     numbers, and a resolution that makes the longer side longer than 16384 pixels.
     """
-    check_images(images, "The picture")
+    check_image(images, "The picture")
     height, width = images.shape[1:3]
     working_size = _working_size(height, width, resolution)
     hints = []
@@ -46,19 +47,6 @@ def draw_hints(
         hints.append(torch.from_numpy(np.ascontiguousarray(hint, dtype=np.float32)))
         on_step(index + 1, len(images))
     return torch.stack(hints).to(images.device)
-
-
-def check_images(images: Tensor, what: str) -> None:
-    """Raise ValueError unless images is a non-empty batch [B, H, W, 1, 3 or 4] of finite numbers."""
-    if images.dim() != 4 or images.shape[-1] not in (1, 3, 4):
-        raise ValueError(
-            f"{what} has the shape {tuple(images.shape)}. A batch [batch, height, width, channels] with 1, 3 or 4 "
-            "channels is needed."
-        )
-    if not images.numel():
-        raise ValueError(f"{what} is empty: its shape is {tuple(images.shape)}. Give one that holds something.")
-    if not torch.isfinite(images).all():
-        raise ValueError(f"{what} holds NaN or infinite values. Look at the node before it, often a VAE in half.")
 
 
 def _as_colours(image: Tensor) -> Tensor:

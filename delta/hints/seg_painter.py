@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..pictures import check_image, read_mask
 from ..progress import Step
 from .ade20k import ADE20K_COLOURS
-from .batch import check_images
 
 UNLABELLED = "unlabelled (black)"
 
@@ -28,11 +28,7 @@ def paint_class(
     background, of width x height, 0 for those of the mask. One of the two batches may be 1. on_step is called with
     (done, total) after every map. Raises ValueError for unknown classes, batches that do not fit, wrong shapes, NaN.
     """
-    mask = mask.reshape(-1, *mask.shape[-2:])
-    if not mask.numel():
-        raise ValueError(f"The mask is empty: its shape is {tuple(mask.shape)}. Give one that holds something.")
-    if not torch.isfinite(mask).all():
-        raise ValueError("The mask holds NaN or infinite values. Look at the node before it.")
+    mask = read_mask(mask)
     colour, canvas = _colour(class_name), _canvas(mask, previous, width, height, background)
     if len(mask) != len(canvas) and 1 not in (len(mask), len(canvas)):
         raise ValueError(
@@ -43,7 +39,7 @@ def paint_class(
     for index in range(count):
         # Mode "nearest" takes the corner of each cell; "nearest-exact" takes its centre.
         fitted = torch.nn.functional.interpolate(
-            mask[index % len(mask)][None, None].float(), result.shape[1:3], mode="nearest-exact"
+            mask[index % len(mask)][None, None], result.shape[1:3], mode="nearest-exact"
         )
         result[index, fitted[0, 0].to(result.device) > 0.5] = colour.to(result.device)
         on_step(index + 1, count)
@@ -55,7 +51,7 @@ def _canvas(mask: Tensor, previous: Tensor | None, width: int, height: int, back
     if previous is None:
         size = (height or mask.shape[1], width or mask.shape[2])
         return _colour(background).expand(1, *size, 3)
-    check_images(previous, "The previous map")
+    check_image(previous, "The previous map")
     return previous[..., :3].float().expand(-1, -1, -1, 3)
 
 

@@ -64,8 +64,10 @@ def _sample(values: Tensor) -> Tensor:
 def stored_variance(stored: Tensor, weight: Tensor) -> float:
     """The mean variance of the rounding of a dequantised weight, from the numbers that are stored for it.
 
-    Numbers of the weight's shape count as the weight over one scale, any others as NVFP4.
+    Numbers of the weight's shape, padded or not, count as the weight over one scale, any others as NVFP4.
     """
+    # MXFP8 pads both sides to multiples of 32.
+    stored = stored[tuple(map(slice, weight.shape))] if stored.ndim == weight.ndim else stored
     if stored.shape != weight.shape:
         return block_rounding_variance(weight)
     norm = float(torch.linalg.vector_norm(stored.float()))
@@ -80,14 +82,19 @@ def arithmetic_variance(values: Tensor) -> float:
 
 def block_rounding_variance(values: Tensor) -> float:
     """The mean variance of the rounding of a weight that was stored as NVFP4: blocks of 16 numbers of a row, each with
-    the scale that takes its largest to 6. values: [..., n], dequantised, n a multiple of 16."""
-    blocks = values.float().reshape(-1, NVFP4_BLOCK)
+    the scale that takes its largest to 6. values: [..., n], dequantised; the last block of a row may be short."""
+    padding = -values.shape[-1] % NVFP4_BLOCK
+    padded = torch.nn.functional.pad(values.float(), (0, padding), value=math.nan)
+    blocks = padded.reshape(-1, NVFP4_BLOCK)
+    within = ~blocks.isnan()
+    blocks = torch.where(within, blocks, 0.0)
     scales = (blocks.abs().amax(1, keepdim=True) / NVFP4_LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
     # Stored numbers are multiples of 1/2; dividing by the scale can leave them just below a power of two.
     errors = _squared_errors((2 * blocks / scales).round() / 2, NVFP4)
     # The largest number of a block is what its scale was made from.
-    errors = (errors.sum(1) - errors.amax(1)) / NVFP4_BLOCK
-    return float((errors * scales[:, 0].double().square()).mean())
+    errors = torch.where(within, errors, 0.0)
+    errors = errors.sum(1) - errors.amax(1)
+    return float((errors * scales[:, 0].double().square()).sum()) / values.numel()
 
 
 def _squared_errors(values: Tensor, kind: Format) -> Tensor:

@@ -8,7 +8,8 @@ those by which ComfyUI applies the same tensors. LoRA (arXiv 2106.09685); LoCon,
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -20,14 +21,17 @@ from ..linear_algebra.factors import LowRank
 LORA_NAMES = (
     ("lora_up.weight", "lora_down.weight", "lora_mid.weight"),
     ("lora_B.weight", "lora_A.weight", None),
-    ("lora_B.default.weight", "lora_A.default.weight", None),
     ("lora.up.weight", "lora.down.weight", None),
     ("lora_linear_layer.up.weight", "lora_linear_layer.down.weight", None),
     ("lora_B", "lora_A", None),
     ("_lora.up.weight", "_lora.down.weight", None),
 )
+# PEFT's names with that of the adapter, which may hold dots: `layer.lora_A.default_0.default.weight`.
+NAMED_ADAPTER = re.compile(r"(?P<layer>.+)\.lora_(?P<half>[AB])\.(?P<adapter>.+)\.weight")
 LOHA_NAMES = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2")
 LOKR_NAMES = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
+# The first row of a fused LoKr that this layer takes: ComfyUI's splitting of Krea 2's `to_qkv` leaves the factors whole.
+ROW_OFFSET = "row_offset"
 # Adapters whose update depends on the weight that they are applied to.
 BASE_DEPENDENT = {
     "dora_scale": "DoRA",
@@ -35,20 +39,27 @@ BASE_DEPENDENT = {
     "oft_blocks": "OFT or BOFT",
     "oft_diag": "OFT",
 }
+# PEFT's OFT, version 2. ComfyUI 0.3.75 and 0.33 have no adapter that reads it.
+OFT_V2 = "oft_R.weight"
 GLORA_NAMES = ("a1.weight", "a2.weight", "b1.weight", "b2.weight")
+BIASES = ("diff_b", "b_norm")
 PLAIN = ("diff", "diff_b", "w_norm", "b_norm", "set_weight")
-OTHER = ("alpha", "reshape_weight", "dora_scale", "oft_blocks", "oft_diag", "rescale")
+OTHER = ("alpha", "reshape_weight", "dora_scale", "oft_blocks", "oft_diag", "rescale", OFT_V2)
 ENDINGS = tuple(
     sorted(
         {name for names in LORA_NAMES for name in names if name}
-        | {*LOHA_NAMES, *LOKR_NAMES, *GLORA_NAMES, *PLAIN, *OTHER},
+        | {*LOHA_NAMES, *LOKR_NAMES, ROW_OFFSET, *GLORA_NAMES, *PLAIN, *OTHER},
         key=len,
         reverse=True,
     )
 )
 
 
-class NeedsBaseError(ValueError):
+class NotServedError(ValueError):
+    """The adapter of a layer cannot be turned into an update; others of the same file may."""
+
+
+class NeedsBaseError(NotServedError):
     """The adapter can only be turned into an update with the weight that it is applied to."""
 
 
@@ -81,12 +92,21 @@ def join_name(layer: str, ending: str) -> str:
 
 
 def split_name(name: str) -> tuple[str, str] | None:
-    """(layer, ending) of a tensor name, or None for a name that no adapter has."""
+    """(layer, ending) of a tensor name, or None for a name that no adapter has. PEFT's name of an adapter is dropped."""
+    named = NAMED_ADAPTER.fullmatch(name)
+    if named is not None:
+        return named["layer"], f"lora_{named['half']}.weight"
     for ending in ENDINGS:
         joint = join_name("", ending)
         if name.endswith(joint) and len(name) > len(joint):
             return _of_weight(name.removesuffix(joint), ending)
     return None
+
+
+def adapter_of(name: str) -> str | None:
+    """What a tensor's name calls its adapter, as PEFT's may; None where it does not."""
+    named = NAMED_ADAPTER.fullmatch(name)
+    return None if named is None else named["adapter"]
 
 
 def _of_weight(layer: str, ending: str) -> tuple[str, str]:
@@ -96,26 +116,35 @@ def _of_weight(layer: str, ending: str) -> tuple[str, str]:
     return layer, ending
 
 
-def why_base(name: str, endings: Container[str]) -> str | None:
-    """A sentence on why a layer with these endings can only be read with its weight; None for one that needs no weight."""
-    kind = next((kind for ending, kind in BASE_DEPENDENT.items() if ending in endings), None)
-    if kind is None:
-        return None
-    return (
-        f"{name} is {kind}: its update depends on the weight it is applied to. "
-        "Merge LoRAs bakes it in when the model is connected."
-    )
+def why_not_served(name: str, tensors: Mapping[str, Tensor]) -> NotServedError | None:
+    """Why a layer cannot be read from its tensors alone; None for one that can be."""
+    if OFT_V2 in tensors:
+        return NotServedError(
+            f"{name} is OFTv2 ({OFT_V2}), which ComfyUI cannot apply either. Convert it to a LoRA with PEFT first."
+        )
+    kind = next((kind for ending, kind in BASE_DEPENDENT.items() if ending in tensors), None)
+    if kind is not None:
+        return NeedsBaseError(
+            f"{name} is {kind}: its update depends on the weight it is applied to. "
+            "Merge LoRAs bakes it in when the model is connected."
+        )
+    if ROW_OFFSET in tensors and _fused_rows(name, tensors) is None:
+        return NeedsBaseError(
+            f"{name} is some rows of a fused LoKr, and only the weight it is applied to tells how many. "
+            "Merge LoRAs bakes it in when the model is connected."
+        )
+    return None
 
 
 def read_layer(name: str, tensors: Mapping[str, Tensor]) -> Layer:
     """The update that the tensors of one layer stand for, computed in float32. `Layer.used` holds every ending used.
 
-    Raises NeedsBaseError for DoRA, GLoRA, OFT and BOFT, and ValueError for tensors that lack their other half or whose
-    shapes disagree.
+    Raises NotServedError as `why_not_served` tells, NeedsBaseError for DoRA, GLoRA, OFT and BOFT among them, and
+    ValueError for tensors that lack their other half or whose shapes disagree.
     """
-    sentence = why_base(name, tensors)
-    if sentence is not None:
-        raise NeedsBaseError(sentence)
+    reason = why_not_served(name, tensors)
+    if reason is not None:
+        raise reason
     layer = Layer()
     readers = (_read_lora, _read_loha, _read_lokr)
     parts = [part for reader in readers if (part := reader(name, tensors, layer.used)) is not None]
@@ -131,6 +160,11 @@ def read_layer(name: str, tensors: Mapping[str, Tensor]) -> Layer:
             setattr(layer, attribute, value if present is None else present + value)
             layer.used.add(ending)
     if "set_weight" in tensors:
+        if layer.low_rank is not None or layer.full is not None:
+            raise ValueError(
+                f"{name} has set_weight beside {', '.join(sorted(layer.used))}; only one of them can count. "
+                "Remove the duplicate from the file."
+            )
         layer.new_weight = tensors["set_weight"].float()
         layer.used.add("set_weight")
     if "reshape_weight" in tensors:
@@ -208,12 +242,12 @@ def _read_loha(name: str, tensors: Mapping[str, Tensor], used: set[str]) -> LowR
     _require(name, tensors, LOHA_NAMES[:4])
     w1a, w1b, w2a, w2b = (tensors[part].float() for part in LOHA_NAMES[:4])
     used |= set(LOHA_NAMES) & tensors.keys()
-    scale = _scale(tensors, w1b.shape[0])
     try:
+        scale = _scale(tensors, w1b.shape[0])
         if "hada_t1" not in tensors:
             return loha((w1a, w1b), (w2a, w2b), (w1a.shape[0], w1b.shape[1]), scale)
         halves = [
-            (a.T, torch.einsum("ijkl,jr->irkl", tensors[core].float(), b))
+            (a.T, torch.einsum("ij...,jr->ir...", tensors[core].float(), b))
             for core, a, b in (("hada_t1", w1a, w1b), ("hada_t2", w2a, w2b))
         ]
         shape = (w1a.shape[1], *halves[0][1].shape[1:])
@@ -225,7 +259,7 @@ def _read_loha(name: str, tensors: Mapping[str, Tensor], used: set[str]) -> LowR
 def _read_lokr(name: str, tensors: Mapping[str, Tensor], used: set[str]) -> LowRank | None:
     if not any(part in tensors for part in LOKR_NAMES):
         return None
-    used |= set(LOKR_NAMES) & tensors.keys()
+    used |= {*LOKR_NAMES, ROW_OFFSET} & tensors.keys()
     rank = None
     if "lokr_w1" not in tensors:
         _require(name, tensors, ("lokr_w1_a", "lokr_w1_b"))
@@ -237,7 +271,8 @@ def _read_lokr(name: str, tensors: Mapping[str, Tensor], used: set[str]) -> LowR
         first = tensors["lokr_w1"].float() if "lokr_w1" in tensors else _product(tensors, "lokr_w1")
         second = tensors["lokr_w2"].float() if "lokr_w2" in tensors else _product(tensors, "lokr_w2")
         # As the host does: alpha counts only where one of the two is itself factored.
-        return lokr(first, second, _scale(tensors, rank))
+        whole = lokr(first, second, _scale(tensors, rank))
+        return whole if ROW_OFFSET not in tensors else _rows(whole, _fused_rows(name, tensors))
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"The shapes of {name} disagree: {error}. The file is damaged; use another copy.") from error
 
@@ -245,8 +280,44 @@ def _read_lokr(name: str, tensors: Mapping[str, Tensor], used: set[str]) -> LowR
 def _product(tensors: Mapping[str, Tensor], name: str) -> Tensor:
     a, b = tensors[f"{name}_a"].float(), tensors[f"{name}_b"].float()
     if name == "lokr_w2" and "lokr_t2" in tensors:
-        return torch.einsum("ijkl,jr,ip->prkl", tensors["lokr_t2"].float(), b, a)
+        return torch.einsum("ij...,jr,ip->pr...", tensors["lokr_t2"].float(), b, a)
     return a @ b
+
+
+def _fused_rows(name: str, tensors: Mapping[str, Tensor]) -> slice | None:
+    """The rows that a part of a fused LoKr takes, None where they cannot be told.
+
+    By the rule of `convert_fused_qkv_lora` in ComfyUI 0.38, which writes the offset: the query is as high as the input is
+    wide, and key and value share the rest.
+    """
+    rows, columns = kronecker_size(name, tensors)
+    start = int(tensors[ROW_OFFSET])
+    rest = (rows - columns) // 2
+    heights = {0: columns, columns: rest, columns + rest: rest}
+    if rest <= 0 or columns + 2 * rest != rows or start not in heights:
+        return None
+    return slice(start, start + heights[start])
+
+
+def kronecker_size(name: str, tensors: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Rows and columns, a kernel's counted in, of a LoKr's product. Raises ValueError for one that lacks a factor."""
+    rows = columns = 1
+    for factor in ("lokr_w1", "lokr_w2"):
+        if factor in tensors:
+            rows, columns = rows * len(tensors[factor]), columns * tensors[factor][0].numel()
+            continue
+        _require(name, tensors, (f"{factor}_a", f"{factor}_b"))
+        a, b = tensors[f"{factor}_a"], tensors[f"{factor}_b"]
+        if factor == "lokr_w2" and "lokr_t2" in tensors:
+            rows, columns = rows * a.shape[1], columns * b.shape[1] * tensors["lokr_t2"][0, 0].numel()
+        else:
+            rows, columns = rows * a.shape[0], columns * b.shape[1]
+    return rows, columns
+
+
+def _rows(update: LowRank, rows: slice) -> LowRank:
+    up = update.up[rows]
+    return LowRank(up, update.down, (len(up), *update.shape[1:]))
 
 
 def _require(name: str, tensors: Mapping[str, Tensor], endings: tuple[str, ...]) -> None:

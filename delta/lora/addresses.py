@@ -63,7 +63,8 @@ class ModelNames:
     @cached_property
     def weights(self) -> set[str]:
         """The names of all weights."""
-        return set(self.shapes) | {_key_name(key) for key in self.key_map.values()}
+        # The host maps names of other variants of a family too, to weights that this model does not have.
+        return set(self.shapes) or {_key_name(key) for key in self.key_map.values()}
 
     @cached_property
     def _ends(self) -> dict[str, int]:
@@ -157,6 +158,11 @@ def locate(files: Sequence[Mapping[str, Layer]], model: ModelNames | None = None
         candidates = families_of_layers(denoiser, sizes)
     addresses = {name: _address(name, layers[name], model, family) for name in layers}
     return Located(addresses, family, candidates)
+
+
+def is_gain(name: str, address: Address) -> bool:
+    """Whether a name calls the weight of a norm `scale`, as some versions of the host do and others do not."""
+    return name.endswith((".scale", "_scale")) and not address.weight.endswith("scale")
 
 
 def is_text(name: str) -> bool:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..linear_algebra.factors import LowRank
 from . import adapters
-from .adapters import Layer, NeedsBaseError
+from .adapters import Layer, NeedsBaseError, NotServedError
 
 # bake(layer name, its tensors by ending) -> what the adapter adds to its weight at strength 1, float32.
 Bake = Callable[[str, Mapping[str, Tensor]], Tensor]
@@ -49,22 +50,52 @@ class LoraLayers:
 
 
 def group(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
-    """Tensors by layer and ending, and the names that no adapter has."""
+    """Tensors by layer and ending, and the names that no adapter has.
+
+    Raises ValueError for a file of several PEFT adapters, and for two tensors that mean the same.
+    """
     layers: dict[str, dict[str, Tensor]] = {}
+    origins: dict[tuple[str, str], str] = {}
     foreign = []
     for name, tensor in tensors.items():
         parts = adapters.split_name(name)
         if parts is None:
             foreign.append(name)
-        else:
-            layers.setdefault(parts[0], {})[parts[1]] = tensor
+            continue
+        if parts in origins:
+            raise ValueError(
+                f"{_name_of(tensors)} has {origins[parts]} beside {name}; only one of them can count. "
+                "Remove the duplicate from the file."
+            )
+        origins[parts] = name
+        layers.setdefault(parts[0], {})[parts[1]] = tensor
+    named = dict.fromkeys(filter(None, map(adapters.adapter_of, tensors)))
+    if len(named) > 1:
+        raise ValueError(
+            f"{_name_of(tensors)} holds {len(named)} adapters: {', '.join(named)}. Use a file with one of them."
+        )
     return layers, foreign
 
 
+def _name_of(tensors: Mapping[str, Tensor]) -> str:
+    return getattr(tensors, "name", "The LoRA")
+
+
+def _refuse_infinite(tensors: Mapping[str, Tensor]) -> None:
+    """Files are checked when they are read; other nodes may hand over anything."""
+    for name, tensor in tensors.items():
+        # Not all operations exist for numbers of one byte.
+        values = tensor.float() if tensor.element_size() == 1 else tensor
+        if not torch.isfinite(values).all():
+            raise ValueError(
+                f"{_name_of(tensors)}: the tensor {name} holds NaN or infinite values. Use another copy of the LoRA."
+            )
+
+
 def needs_base(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """What `read_layers` says of the layers that it leaves out without `bake`, told from the names alone."""
-    sentences = {name: adapters.why_base(name, parts) for name, parts in group(tensors)[0].items()}
-    return {name: sentence for name, sentence in sentences.items() if sentence is not None}
+    """What `read_layers` says of the layers that it leaves out without `bake`, without reading the others."""
+    reasons = {name: adapters.why_not_served(name, parts) for name, parts in group(tensors)[0].items()}
+    return {name: str(reason) for name, reason in reasons.items() if reason is not None}
 
 
 def left_out(tensors: Mapping[str, Tensor]) -> list[str]:
@@ -76,21 +107,22 @@ def read_layers(tensors: Mapping[str, Tensor], bake: Bake | None = None) -> Lora
     """Every layer of a LoRA state dict as an update. `bake` computes the updates that depend on the base weight; without
     it, or where it raises NeedsBaseError, such layers are in `needs_base` and the others are served.
 
-    Raises NeedsBaseError when no layer can be served for that reason, and ValueError for a file of which nothing is
-    read, for damaged layers and for tensors of a layer that nothing uses, such as a second set of factors under another
-    naming.
+    Raises NotServedError when no layer can be served, NeedsBaseError where the base would help, and ValueError for a file
+    of which nothing is read, for NaN and infinite values, for damaged layers and for tensors of a layer that nothing uses,
+    such as a second set of factors under another naming.
     """
+    _refuse_infinite(tensors)
     grouped, foreign = group(tensors)
     result = LoraLayers(foreign=foreign)
+    reasons: list[NotServedError] = []
     for name, parts in grouped.items():
         try:
             result.layers[name] = _read_or_bake(name, parts, bake)
-        except NeedsBaseError as error:
+        except NotServedError as error:
+            reasons.append(error)
             result.needs_base[name] = str(error)
     if not result.layers:
-        if result.needs_base:
-            raise NeedsBaseError(next(iter(result.needs_base.values())))
-        raise ValueError(_nothing_read(tensors))
+        raise reasons[0] if reasons else ValueError(_nothing_read(tensors))
     return result
 
 
@@ -100,7 +132,11 @@ def _read_or_bake(name: str, parts: Mapping[str, Tensor], bake: Bake | None) -> 
     except NeedsBaseError:
         if bake is None:
             raise
-        return Layer(full=bake(name, parts))
+        # Hosts add the update of a bias by itself, whatever the adapter of the weight is.
+        biases = {ending: parts[ending] for ending in adapters.BIASES if ending in parts}
+        layer = adapters.read_layer(name, biases)
+        layer.full = bake(name, {ending: tensor for ending, tensor in parts.items() if ending not in biases})
+        layer.used |= parts.keys() - {*adapters.PLAIN}
     unused = parts.keys() - layer.used - {"alpha"}
     if unused:
         raise ValueError(
@@ -112,18 +148,17 @@ def _read_or_bake(name: str, parts: Mapping[str, Tensor], bake: Bake | None) -> 
 
 def _nothing_read(tensors: Mapping[str, Tensor]) -> str:
     """What a file holds of which no tensor is one of an adapter."""
-    name = getattr(tensors, "name", "The LoRA")
     if not tensors:
-        return f"{name} holds no LoRA tensors: it is empty. Choose another LoRA."
+        return f"{_name_of(tensors)} holds no LoRA tensors: it is empty. Choose another LoRA."
     named = ", ".join(list(tensors)[:NAMED_TENSORS])
-    return f"{name} holds no LoRA tensors but {len(tensors)} others, such as {named}. Choose another LoRA."
+    return f"{_name_of(tensors)} holds no LoRA tensors but {len(tensors)} others, such as {named}. Choose another LoRA."
 
 
 def write_layers(layers: Mapping[str, Layer], dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
     """A state dict of LoRA tensors for layers by name.
 
     Where names have an alpha it is the same for all layers, the highest rank, because diffusers takes one alpha for many;
-    see `endings`.
+    see `endings`. The factors of a layer are balanced, so that neither is too small or too large for `dtype`.
 
     A low-rank and a dense update of one weight become one dense update. Raises ValueError when a value does not fit
     `dtype`.
@@ -140,7 +175,7 @@ def write_layers(layers: Mapping[str, Layer], dtype: torch.dtype = torch.float16
             low_rank, full = None, layer.dense()
         if low_rank is not None and low_rank.rank:
             up_ending, down_ending, has_alpha = endings(name)
-            up, down = low_rank.up, low_rank.down
+            up, down = _balanced(low_rank)
             if has_alpha and low_rank.rank != alpha:
                 share = math.sqrt(low_rank.rank / alpha)
                 up, down = up * share, down * share
@@ -158,6 +193,18 @@ def write_layers(layers: Mapping[str, Layer], dtype: torch.dtype = torch.float16
         if layer.new_shape is not None:
             tensors[f"{name}.reshape_weight"] = torch.tensor(layer.new_shape)
     return tensors
+
+
+def _balanced(update: LowRank) -> tuple[Tensor, Tensor]:
+    """up and down, with equal norms of each column of the one and row of the other to within a factor of 2.
+
+    A file with an alpha far below its rank would otherwise have an `up` too small for float16. Powers of two are exact in
+    every type, and leave balanced factors as they are.
+    """
+    norms = [torch.linalg.vector_norm(part.double(), dim=dim) for part, dim in ((update.up, 0), (update.down, 1))]
+    share = (norms[1] / norms[0]).log2().div(2).round()
+    share = torch.where(share.isfinite(), share, 0).exp2()
+    return (update.up * share).to(update.up.dtype), (update.down / share[:, None]).to(update.down.dtype)
 
 
 def endings(name: str) -> tuple[str, str, bool]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from torch import Tensor
+from torch.nn import functional
 
 from ..linear_algebra.factors import LowRank, RankPolicy, concat, small_problems
 from ..linear_algebra.rank import RankChoice, Spectrum
@@ -46,8 +47,9 @@ def merge_loras(
 ) -> Merged:
     """Merge LoRAs by a method of `delta.merging`; biases, norms and dense updates are added up with their strengths.
 
-    on_step(done, total) is called after each layer and may raise to cancel. Raises ValueError when the sources disagree
-    about a weight, or hold replacing weights that cannot be merged.
+    Weights that are replaced or padded come out as stacking in the order of the sources does it. on_step(done, total) is
+    called after each layer and may raise to cancel. Raises ValueError when the sources disagree about a weight, or one
+    replaces what another changes and the method is not linear.
     """
     identities = list(dict.fromkeys(identity for source in sources for identity in source))
     merged = Merged()
@@ -58,7 +60,12 @@ def merge_loras(
             rows = [source.get(identity) for source in sources]
             found = [row for row in rows if row is not None]
             name = found[0].name
-            merged.layers[name] = _sum_of_the_rest(found)
+            if any(row.layer.new_weight is not None and row.strength for row in found):
+                merged.layers[name] = _replaced(found, method)
+                on_step(done, total)
+                continue
+            rows = _padded(rows)
+            merged.layers[name] = _sum_of_the_rest([row for row in rows if row is not None])
             exact, result, lost = _merge_low_rank(rows, method, parameters, choice, seed)
             if exact is not None:
                 policy = choice.per_layer()
@@ -136,19 +143,72 @@ def _truncate(
 
 def _sum_of_the_rest(found: Sequence[SourceLayer]) -> Layer:
     """Biases, norms and dense updates of one layer, added up with their strengths."""
-    layer = Layer()
-    for row in found:
-        for attribute in ("full", "bias"):
-            value = getattr(row.layer, attribute)
-            if value is not None:
-                total = getattr(layer, attribute)
-                setattr(layer, attribute, value * row.strength if total is None else total + value * row.strength)
-        if row.layer.new_weight is not None:
-            if len(found) > 1 or row.strength != 1:
-                raise ValueError(
-                    f"{row.name} replaces a weight instead of changing it; that cannot be merged or scaled. "
-                    "Remove it from the file, or merge the models instead."
-                )
-            layer.new_weight = row.layer.new_weight
-        layer.new_shape = layer.new_shape or row.layer.new_shape
-    return layer
+    given = [row.layer for row in found]
+    return Layer(
+        full=_weighted_sum(found, [layer.full for layer in given]),
+        bias=_weighted_sum(found, [layer.bias for layer in given]),
+        new_shape=next((layer.new_shape for layer in given if layer.new_shape is not None), None),
+    )
+
+
+def _weighted_sum(rows: Sequence[SourceLayer], values: Sequence[Tensor | None]) -> Tensor | None:
+    """The sum of the values with the strengths of the rows. Raises ValueError for values of different shapes."""
+    total = None
+    for row, value in zip(rows, values):
+        if value is None:
+            continue
+        if total is not None and total.shape != value.shape:
+            raise ValueError(
+                f"{row.name} is {tuple(total.shape)} in one LoRA and {tuple(value.shape)} in another: they are for "
+                "different models. Choose LoRAs of one kind of model."
+            )
+        total = value * row.strength if total is None else total + value * row.strength
+    return total
+
+
+def _replaced(found: Sequence[SourceLayer], method: str) -> Layer:
+    """A layer that some source replaces: as stacking in this order does it.
+
+    The host sets the weight whatever the strength is, other than 0, so that only what later sources add to it remains.
+    Raises ValueError where several sources have the layer and the method is not that of stacking.
+    """
+    if len(found) > 1 and method != "linear":
+        raise ValueError(
+            f"{found[0].name} is replaced by one LoRA instead of changed, which only the method linear can merge with what "
+            "another LoRA does to it. Choose linear."
+        )
+    last = max(index for index, row in enumerate(found) if row.layer.new_weight is not None and row.strength)
+    later = found[last + 1 :]
+    base = SourceLayer(found[last].name, found[last].path, found[last].layer, 1.0)
+    updates = [row.layer.dense() for row in later]
+    weight = _weighted_sum([base, *later], [base.layer.new_weight, *updates])
+    return Layer(new_weight=weight, bias=_weighted_sum(found, [row.layer.bias for row in found]))
+
+
+def _padded(rows: Sequence[SourceLayer | None]) -> list[SourceLayer | None]:
+    """The rows of one layer, those for the weight as it was padded with zeros where another source pads it."""
+    shape = next((row.layer.new_shape for row in rows if row is not None and row.layer.new_shape is not None), None)
+    if shape is None:
+        return list(rows)
+    return [row if row is None else row._replace(layer=_pad_layer(row.layer, shape)) for row in rows]
+
+
+def _pad_layer(layer: Layer, shape: tuple[int, ...]) -> Layer:
+    """The layer on the padded weight. What is larger than that, or of other dimensions, is left for the merge to refuse."""
+    low_rank, full = layer.low_rank, layer.full
+    if low_rank is not None and _can_grow(low_rank.shape, shape):
+        up = functional.pad(low_rank.up, (0, 0, 0, shape[0] - len(low_rank.up)))
+        down = _grown(low_rank.down.reshape(-1, *low_rank.shape[1:]), (low_rank.rank, *shape[1:])).flatten(1)
+        low_rank = LowRank(up, down, shape)
+    if full is not None and _can_grow(tuple(full.shape), shape):
+        full = _grown(full, shape)
+    return replace(layer, low_rank=low_rank, full=full)
+
+
+def _can_grow(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
+    return len(old) == len(new) and all(one <= other for one, other in zip(old, new))
+
+
+def _grown(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    pads = [(0, new - old) for old, new in zip(tensor.shape, shape)]
+    return functional.pad(tensor, [pad for pair in reversed(pads) for pad in pair])

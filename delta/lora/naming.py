@@ -15,7 +15,7 @@ from ..families.record import SCALE_NORMS, Family, Weight
 from ..families.registry import DENOISER, family_of
 from ..families.stable_diffusion import SD
 from .adapters import Layer
-from .addresses import Address, Located, ModelNames, as_whole, is_text, locate
+from .addresses import Address, Located, ModelNames, as_whole, is_gain, is_text, locate
 from .fused import add, split, swap_halves
 
 
@@ -70,8 +70,12 @@ def rename(layers: Mapping[str, Layer], naming: str, model: ModelNames | None = 
     if naming not in CONVENTIONS:
         raise ValueError(f"There is no naming {naming}. Choose one of: {', '.join(CONVENTIONS)}.")
     located = locate([layers], model)
+    if CONVENTIONS[naming].diffusers and naming_of(layers) == naming and len(located.candidates) != 1:
+        # The names are the wanted ones already, whichever family they are of.
+        return dict(layers)
     renamed: dict[str, Layer] = {}
     weights: dict[str, dict[Address, Layer]] = {}
+    gains: set[str] = set()
     for name, layer in layers.items():
         address = located.addresses[name]
         if address is None:
@@ -82,9 +86,10 @@ def rename(layers: Mapping[str, Layer], naming: str, model: ModelNames | None = 
             _add_to(renamed, _text_name(name, address.weight, naming, located.family), layer)
         else:
             _add_to(weights.setdefault(address.weight, {}), address, layer)
+            gains |= {address.weight} if is_gain(name, address) else set()
     for weight, given in weights.items():
         try:
-            new = _renamed(weight, given, naming, located, model)
+            new = _renamed(weight, given, naming, located, model, weight in gains)
         except ValueError as error:
             raise ValueError(f"{weight} cannot be renamed: {error}.") from error
         for name, layer in new.items():
@@ -92,10 +97,13 @@ def rename(layers: Mapping[str, Layer], naming: str, model: ModelNames | None = 
     return renamed
 
 
-def whole_name(weight: str, naming: str, families: Sequence[Family], model: ModelNames | None = None) -> str:
+def whole_name(
+    weight: str, naming: str, families: Sequence[Family], model: ModelNames | None = None, gain: bool = False
+) -> str:
     """The name of a whole weight of a diffusion model, kohya's or ComfyUI's.
 
-    weight: as in `Address`; families: those that the model may be of, which agree about its weights.
+    weight: as in `Address`; families: those that the model may be of, which agree about its weights; gain: whether it is the
+    weight of a norm that the host calls `scale`, where no model tells.
     """
     path = weight.removeprefix(DENOISER)
     rows = [place.weight if (place := family.place(path, own_only=True)) else None for family in families]
@@ -106,7 +114,9 @@ def whole_name(weight: str, naming: str, families: Sequence[Family], model: Mode
     if path.removesuffix(".scale").endswith(SCALE_NORMS) and len(gains) == 1 and None not in gains:
         # The diffusers name is the only one that every version of ComfyUI reads.
         return gains.pop()
-    is_weight = f"{weight}.weight" in model.weights if model else not (rows and rows[0] and rows[0].bare)
+    if gain and model is None:
+        return f"{weight}.scale"
+    is_weight = f"{weight}.weight" in model.weights if model else not any(family.is_bare(path) for family in families)
     if naming != KOHYA or not is_weight:
         return model.own_name(weight) if model else weight
     parts = rows[0].parts if rows and rows[0] and families[0].whole_diffusers else ()
@@ -134,12 +144,12 @@ def usual_names(layers: Mapping[str, Layer], weights: Iterable[str]) -> Mapping[
 
 
 def _renamed(
-    weight: str, given: Mapping[Address, Layer], naming: str, located: Located, model: ModelNames | None
+    weight: str, given: Mapping[Address, Layer], naming: str, located: Located, model: ModelNames | None, gain: bool
 ) -> dict[str, Layer]:
     """The layers of one weight under their new names."""
     convention, family = CONVENTIONS[naming], located.family
     if not convention.diffusers:
-        return {whole_name(weight, naming, located.candidates, model): _whole(given)}
+        return {whole_name(weight, naming, located.candidates, model, gain): _whole(given)}
     path = weight.removeprefix(DENOISER)
     rows = {
         (each.diffusers_prefix, place and place.weight)

@@ -17,7 +17,7 @@ from .layer_names import layer_id, layer_path
 
 STRONGEST = 5
 # Endings of tensors that say how to read the others.
-SETTINGS = ("alpha", "reshape_weight")
+SETTINGS = ("alpha", "reshape_weight", "row_offset")
 
 
 def spectra_of(model: LoraModel) -> dict[tuple[str, ...], Tensor]:

@@ -59,7 +59,8 @@ def save_lora(
     """
     if dtype not in DTYPES:
         raise ValueError(f"There is no dtype {dtype}. Choose one of: {', '.join(DTYPES)}.")
-    kept = {name: tensors for name, tensors in group(model)[0].items() if name in needs_base(model)}
+    dependent = needs_base(model)
+    kept = {name: tensors for name, tensors in group(model)[0].items() if name in dependent}
     source = _read(model, kept)
     if naming == AS_IT_IS:
         layers, notes = _without_twins(source.layers, names)

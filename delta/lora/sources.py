@@ -15,7 +15,7 @@ from ..blocks.rules import parse_block_weights
 from ..families import text_encoders
 from ..linear_algebra.factors import LowRank, zeros
 from .adapters import Layer, same_weight
-from .addresses import Address, Located, ModelNames, as_whole, beginnings, is_text, locate, overlapping
+from .addresses import Address, Located, ModelNames, as_whole, beginnings, is_gain, is_text, locate, overlapping
 from .file import RECIPE, Bake, LoraModel, read_layers
 from .fused import add
 from .layer_names import layer_id, layer_path
@@ -120,7 +120,8 @@ def _result_names(
         own = located.addresses[name] is not None and not is_text(name)
         unread = model is not None and own and name not in model.key_map
         if own and (mixed or unread or identity != located.addresses[name]):
-            names.setdefault(identity, whole_name(identity.weight, convention, located.candidates, model))
+            gain = is_gain(name, identity)
+            names.setdefault(identity, whole_name(identity.weight, convention, located.candidates, model, gain))
         else:
             names.setdefault(identity, name)
     return names

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..pictures import COLOURS, check_image, check_latent, read_mask
 from ..progress import Step
 from .colour import oklab_to_srgb, srgb_to_oklab
 
@@ -29,8 +30,8 @@ def transfer_latent(
     white, and the result is laid over the content by it. One mask, one per latent, or for a video any number over its
     frames. Raises ValueError for other shapes, other channels, another batch, NaN and infinite numbers.
     """
-    for latent, what in ((content, "latent"), (reference, "reference latent")):
-        _check_latent(latent, what)
+    for latent, what in ((content, "The latent"), (reference, "The reference latent")):
+        check_latent(latent, what)
     if content.shape[1] != reference.shape[1]:
         raise ValueError(
             f"The latent has {content.shape[1]} channels and the reference latent {reference.shape[1]}. "
@@ -58,8 +59,8 @@ def transfer_colours(
     mask as in `transfer_latent`, with one mask or one per picture; where their product is 0, pixels stay bit for bit.
     Raises ValueError for other shapes, another batch, NaN and infinite numbers.
     """
-    for pictures, what in ((content, "picture"), (reference, "reference picture")):
-        _check_pictures(pictures, what)
+    for pictures, what in ((content, "The picture"), (reference, "The reference picture")):
+        check_image(pictures, what, COLOURS)
     _check_batch(len(content), len(reference), "pictures")
     reference = reference.to(content.device)
     mask = None if mask is None else _fit_mask(mask, content[:, None, None, :, :, 0])
@@ -72,32 +73,6 @@ def transfer_colours(
         output[index, ..., :3] = torch.where(share[0, 0, 0, ..., None] == 0, picture[..., :3], rgb)
         on_step(index + 1, len(content))
     return output
-
-
-def _check_latent(latent: Tensor, what: str) -> None:
-    if not isinstance(latent, Tensor) or latent.is_nested:
-        raise ValueError(f"The {what} packs several tensors. Separate them first and give one of them.")
-    if latent.dim() not in (4, 5):
-        raise ValueError(
-            f"The {what} has the shape {tuple(latent.shape)}. A picture [batch, channels, height, width] or a video "
-            "[batch, channels, frames, height, width] is needed."
-        )
-    _check_numbers(latent, what)
-
-
-def _check_pictures(pictures: Tensor, what: str) -> None:
-    if pictures.dim() != 4 or pictures.shape[-1] < 3:
-        raise ValueError(
-            f"The {what} has the shape {tuple(pictures.shape)}. Colours [batch, height, width, 3 or more] are needed."
-        )
-    _check_numbers(pictures, what)
-
-
-def _check_numbers(values: Tensor, what: str) -> None:
-    if not values.numel():
-        raise ValueError(f"The {what} is empty: its shape is {tuple(values.shape)}. Give one that holds something.")
-    if not torch.isfinite(values).all():
-        raise ValueError(f"The {what} holds NaN or infinite values. Look at the node before it, often a VAE in half.")
 
 
 def _check_batch(count: int, references: int, what: str) -> None:
@@ -119,8 +94,7 @@ def _oklab_clip(picture: Tensor) -> Tensor:
 
 def _fit_mask(mask: Tensor, clip: Tensor) -> Tensor:
     """[masks, height, width] -> [1 or B, 1, 1 or T, H, W] in 0..1, float32, resized to a clip [B, C, T, H, W]."""
-    mask = mask.reshape(-1, 1, *mask.shape[-2:]).to(clip.device, torch.float32).clamp(0, 1)
-    _check_numbers(mask, "mask")
+    mask = read_mask(mask)[:, None].to(clip.device)
     batch, _, frames, *size = clip.shape
     count = len(mask)
     if mask.shape[-2:] != clip.shape[-2:]:

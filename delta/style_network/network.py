@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..pictures import check_image, read_mask
 from ..progress import Step
 from .params import StyleComponent, StyleParams, check_network, interpolate
 from .predictor import StylePredictor
@@ -168,20 +169,12 @@ def checked_planes(image: Tensor, min_side: int, what: str) -> Tensor:
     Grey is repeated and alpha is dropped. Raises ValueError for a picture that is too small, has another shape, or
     holds NaN or infinite values.
     """
-    if image.dim() != 4 or image.shape[-1] not in (1, 3, 4) or not len(image):
-        raise ValueError(
-            f"{what} has shape {list(image.shape)}; expected [batch, height, width, 1, 3 or 4]. Connect an IMAGE."
-        )
+    check_image(image, what)
     height, width = image.shape[1:3]
     if min(height, width) < min_side:
         raise ValueError(
             f"{what} is {width}x{height} pixels; the style network needs at least {min_side} on each side. "
             "Upscale the picture first."
-        )
-    if not torch.isfinite(image).all():
-        raise ValueError(
-            f"{what} holds NaN or infinite values, so the node before it failed. "
-            "Check that node; a VAE in half precision is the usual cause."
         )
     planes = image[..., :3].movedim(-1, 1).float()
     return planes.expand(-1, 3, -1, -1) if planes.shape[1] == 1 else planes
@@ -238,9 +231,7 @@ def _scaled(on_step: Step, index: int, count: int) -> Step:
 
 def _fit_mask(mask: Tensor, planes: Tensor) -> Tensor:
     """The mask at the size of the picture, [masks, height, width] in 0..1."""
-    mask = mask.reshape(-1, *mask.shape[-2:]).float()
-    if not torch.isfinite(mask).all():
-        raise ValueError("The mask holds NaN or infinite values. Check the node that makes it.")
+    mask = read_mask(mask)
     if len(mask) not in (1, len(planes)):
         raise ValueError(f"There are {len(mask)} masks for {len(planes)} pictures. Give one mask, or one per picture.")
     if mask.shape[-2:] != planes.shape[-2:]:

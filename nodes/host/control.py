@@ -10,10 +10,11 @@ import comfy.controlnet
 import torch
 
 from ...delta.control.hint import fit_hint
-from ...delta.control.mask import FITS, EffectMask, crop_box, read_mask
+from ...delta.control.mask import FITS, EffectMask, crop_box
 from ...delta.control.output import scale_control, slot_factors
 from ...delta.control.schedule import ControlSchedule, progress_at
 from ...delta.control.weights import ControlWeights
+from ...delta.pictures import read_mask
 from .control_fit import check_fits
 from .control_nets import layout_of
 

@@ -11,8 +11,8 @@ import torch
 
 from ...delta.control.hint import read_hint
 from ...delta.control.schedule import progress_at
+from .control_files import LOAD_ERRORS, in_short
 from .control_fit import UNET, architecture_of_model, check_fits
-from .control_nets import LOAD_ERRORS, in_short
 from .sampling import samples_of
 
 # Noise levels at which nets are compared, from noise to picture.

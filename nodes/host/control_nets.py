@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,44 +25,10 @@ from ...delta.control.weights import (
     names_in_short,
 )
 from ...delta.control_lora.format import ControlLora, parse_control_lora
-from ...delta.files.file_kinds import check_control_file
-from ...delta.files.tensor_files import tensor_names
-from . import folders
 from .control_fit import Adapters, QwenFun, architecture_of_net, unet_name, width_of_text
 
 Cascade = comfy.ldm.cascade.controlnet.ControlNet
 KNOWN = "ControlNets of SD 1.x, SD 2.x, SDXL, SD3, SD3.5, Flux, Qwen-Image and HunyuanDiT, Control-LoRAs, T2I-Adapters, Cascade"
-OTHER_NETS = "Try a newer ComfyUI; nets of other projects, such as ControlNet-XS, need their own node pack."
-# What the host's loaders raise for a net that they do not know.
-LOAD_ERRORS = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)
-
-
-def load_net(name: str) -> tuple[Any, str]:
-    """A file in models/controlnet as a CONTROL_NET, and what it is in words.
-
-    Raises FileNotFoundError, or ValueError that says what the file is, and which node wants it, when it is no ControlNet.
-    """
-    return load_net_file(folders.file_path(folders.CONTROL_NETS, name), name)
-
-
-def load_net_file(path: str, name: str = "") -> tuple[Any, str]:
-    """The same of a file anywhere; name: what to call it."""
-    name = name or os.path.basename(path)
-    kind = check_control_file(name, tensor_names(path))
-    try:
-        net = comfy.controlnet.load_controlnet(path)
-    except LOAD_ERRORS as error:
-        raise ValueError(
-            f"{name} looks like {kind.what}, but ComfyUI cannot load it: {in_short(error)}. {OTHER_NETS}"
-        ) from error
-    if net is None:
-        raise ValueError(f"{name} looks like {kind.what}, but ComfyUI cannot load it. {OTHER_NETS}")
-    return net, describe_net(net)
-
-
-def in_short(error: Exception) -> str:
-    """The beginning of what a loader says: torch lists every tensor of a net that does not fit."""
-    return " ".join(line.strip() for line in str(error).splitlines()[:2])
 
 
 def control_lora_of(net: Any) -> ControlLora:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import comfy.lora
@@ -13,7 +16,8 @@ import torch
 
 from ...delta.blocks.rules import parse_block_weights
 from ...delta.files import adapter_names, file_kinds, tensor_files
-from ...delta.lora.adapters import join_name
+from ...delta.lora.adapter_sizes import misfit
+from ...delta.lora.adapters import ROW_OFFSET, NeedsBaseError, join_name, kronecker_size
 from ...delta.lora.file import Bake, LoraModel
 from ...delta.lora.stack import EntryReport, StackEntry, read_stack
 from .folders import file_path
@@ -22,6 +26,25 @@ from .patches import add_weighted_patches
 from .weights import PatchKey, base_weight, model_weights
 
 CACHED_BYTES = 2_000_000_000
+# What the host's adapters of each kind hold, in its order, by the endings of files.
+ADAPTER_ENDINGS = {
+    "lora": ("lora_up.weight", "lora_down.weight", "alpha", "lora_mid.weight", "dora_scale", "reshape_weight"),
+    "loha": ("hada_w1_a", "hada_w1_b", "alpha", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2", "dora_scale"),
+    "lokr": (
+        "lokr_w1",
+        "lokr_w2",
+        "alpha",
+        "lokr_w1_a",
+        "lokr_w1_b",
+        "lokr_w2_a",
+        "lokr_w2_b",
+        "lokr_t2",
+        "dora_scale",
+    ),
+    "glora": ("a1.weight", "a2.weight", "b1.weight", "b2.weight", "alpha", "dora_scale"),
+    "oft": ("oft_blocks", "rescale", "alpha", "dora_scale"),
+    "boft": ("oft_blocks", "rescale", "alpha", "dora_scale"),
+}
 
 
 class _FileCache:
@@ -97,48 +120,117 @@ def plain_changes(lora: dict[str, torch.Tensor], model: Any) -> PlainChanges:
 
 
 def first_misfit(patches: dict[PatchKey, Any], weights: dict[str, torch.Tensor]) -> str | None:
-    """A sentence about the first patch whose shape is not that of its weight, or None.
+    """A sentence about the first patch that the host would not apply to its weight, or None.
 
     The host would only log it and go on. Weights stored in a packed form are left to the host.
     """
     for key, patch in patches.items():
         name = key if isinstance(key, str) else key[0]
         weight = weights.get(name)
-        if weight is None or not weight.is_floating_point() or not isinstance(key, str):
+        if weight is None or not weight.is_floating_point():
             continue
-        size = _patch_size(patch)
-        if size is not None and size != (weight.shape[0], weight[0].numel()):
-            return f"{name} is {tuple(weight.shape)} in the model, but the LoRA's change is {size[0]} x {size[1]}"
+        problem, shape = _misfit(patch, key, tuple(weight.shape))
+        if problem is not None:
+            return f"{name} is {shape} in the model, but {problem}"
     return None
 
 
-def _patch_size(patch: Any) -> tuple[int, int] | None:
-    """Rows and columns of what a patch changes, where they can be told without computing it."""
-    if isinstance(patch, comfy.weight_adapter.LoRAAdapter):
-        up, down, _, mid, _, reshape = patch.weights
-        if mid is None and reshape is None:
-            return up.shape[0], down[0].numel()
-    elif isinstance(patch, tuple) and patch[0] in ("diff", "set"):
-        return len(patch[1][0]), patch[1][0][0].numel()
+def _misfit(patch: Any, key: PatchKey, shape: tuple[int, ...]) -> tuple[str | None, tuple[int, ...]]:
+    """Why the host would not apply a patch to a weight of this shape, if so; and the shape of the part that it is for."""
+    offset = _offset(key)
+    if offset is not None:
+        dim, start, length = offset
+        if start + length > shape[dim]:
+            return f"the LoRA is for its rows {start} to {start + length}", shape
+        shape = (*shape[:dim], length, *shape[dim + 1 :])
+    if isinstance(patch, comfy.weight_adapter.WeightAdapterBase):
+        tensors = _by_endings(patch, key, shape)
+        return (None if tensors is None else misfit(tensors, shape) or _failure(patch, tensors, shape)), shape
+    if isinstance(patch, tuple) and patch[0] in ("diff", "set") and len(patch[1]) == 1 and patch[1][0].shape != shape:
+        return f"the LoRA's change is {' x '.join(map(str, patch[1][0].shape))}", shape
+    return None, shape
+
+
+def _offset(key: PatchKey) -> tuple[int, int, int] | None:
+    """(dim, start, length) of the part of a fused weight that a patch is for; None for the whole weight."""
+    return None if isinstance(key, str) else key[1]
+
+
+def _by_endings(patch: Any, key: PatchKey, shape: tuple[int, ...]) -> dict[str, torch.Tensor] | None:
+    """The tensors of a host's adapter by their endings in files; None for a kind of adapter that is not known."""
+    endings = ADAPTER_ENDINGS.get(patch.name)
+    if endings is None or len(patch.weights) != len(endings):
+        return None
+    tensors = {ending: torch.as_tensor(part) for ending, part in zip(endings, patch.weights) if part is not None}
+    if patch.name == "lokr":
+        offset = _row_offset(patch, key, kronecker_size("The LoRA", tensors), shape)
+        tensors |= {} if offset is None else {ROW_OFFSET: torch.tensor(offset)}
+    return tensors
+
+
+def _row_offset(patch: Any, key: PatchKey, size: tuple[int, int], shape: tuple[int, ...]) -> int | None:
+    """Where the rows of a part of a fused LoKr begin. Hosts before 0.38 know no parts."""
+    given = getattr(patch, "row_offset", None)
+    host_rule = getattr(comfy.weight_adapter.lokr, "fused_qkv_row_offset", None)
+    if given is not None or host_rule is None or size[0] == shape[0]:
+        return given
+    by_weight = host_rule(*size, key if isinstance(key, str) else key[0], shape[0])
+    return host_rule(*size, patch.key or "") if by_weight is None else by_weight
+
+
+def _failure(patch: Any, tensors: dict[str, torch.Tensor], shape: tuple[int, ...]) -> str | None:
+    """What the host says of an adapter that fits but cannot be computed, in the two cases where that was seen: a LoKr with
+    a Tucker core, and a BOFT without an alpha."""
+    if (patch.name == "lokr" and "lokr_t2" in tensors) or (patch.name == "boft" and "alpha" not in tensors):
+        with _errors_logged() as errors:
+            patch.calculate_weight(torch.zeros(shape), "weight", 1.0, 1.0, None, lambda update: update)
+        if errors:
+            return f"ComfyUI cannot apply the LoRA's {patch.name} to it ({errors[0]}); Resize LoRA makes it one that it can"
     return None
 
 
 def baker(model: Any | None, clip: Any | None, key_map: dict[str, PatchKey]) -> Bake | None:
     """A function that computes, by the host's own adapter, what an adapter adds to the base weight; None without a model.
 
-    It raises ValueError for a layer that the model does not have.
+    Of a part of a fused weight it is what is added to that part, as a file that names the part holds it. It raises
+    NeedsBaseError for a layer that the model does not have, and ValueError where the host fails.
     """
     if model is None:
         return None
 
     def bake(name: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         key = key_map.get(name)
-        if not isinstance(key, str):
-            raise ValueError(f"{name} is not a layer of the connected model, so its adapter cannot be baked in.")
-        weight = base_weight(model if key.startswith("diffusion_model.") else clip, key)
-        return _apply_layer(name, tensors, key, weight.clone()) - weight
+        if key is None:
+            raise NeedsBaseError(f"{name} is not a layer of the connected model, so its adapter cannot be baked in.")
+        whole, offset, function = _parts(key)
+        weight = base_weight(model if whole.startswith("diffusion_model.") else clip, whole)
+        part = weight if offset is None else weight.narrow(*offset)
+        changed = _apply_layer(name, tensors, whole, part.clone(), function)
+        if changed.shape != part.shape:
+            raise ValueError(
+                f"{name} pads its weight, so its adapter cannot be baked in. Apply the LoRA with Apply LoRA."
+            )
+        update = changed - part
+        return update if function is None else _undone(name, update, function)
 
     return bake
+
+
+def _parts(key: PatchKey) -> tuple[str, tuple[int, int, int] | None, Callable | None]:
+    """A key as the host's `add_patches` reads it: the weight, the part of it, what turns an update to its order."""
+    if isinstance(key, str):
+        return key, None, None
+    return key[0], key[1], key[2] if len(key) > 2 else None
+
+
+def _undone(name: str, update: torch.Tensor, function: Callable) -> torch.Tensor:
+    """The update that the host's function turns into this one. Those seen swap two halves, and undo themselves."""
+    before = function(update)
+    if not torch.equal(function(before), update):
+        raise ValueError(
+            f"{name} is stored in another order than its weight, which cannot be undone, so not be baked in."
+        )
+    return before
 
 
 def apply_written(name: str, tensors: dict[str, torch.Tensor], shape: tuple[int, ...]) -> torch.Tensor:
@@ -146,11 +238,44 @@ def apply_written(name: str, tensors: dict[str, torch.Tensor], shape: tuple[int,
     return _apply_layer(name, tensors, "weight", torch.zeros(shape))
 
 
-def _apply_layer(name: str, tensors: dict[str, torch.Tensor], key: str, weight: torch.Tensor) -> torch.Tensor:
-    """The weight after the host has applied the tensors of one layer, given by their endings, at strength 1."""
+def _apply_layer(
+    name: str, tensors: dict[str, torch.Tensor], key: str, weight: torch.Tensor, function: Callable | None = None
+) -> torch.Tensor:
+    """The weight after the host has applied the tensors of one layer, given by their endings, at strength 1.
+
+    Raises ValueError where the host makes nothing of them, or fails, which it only logs.
+    """
     named = {join_name(name, ending): tensor for ending, tensor in tensors.items()}
-    patch = comfy.lora.load_lora(named, {name: key}, log_missing=False)[key]
-    return comfy.lora.calculate_weight([(1.0, patch, 1.0, None, None)], weight, key)
+    patch = comfy.lora.load_lora(named, {name: key}, log_missing=False).get(key)
+    if patch is None:
+        raise ValueError(f"{name} has {', '.join(tensors)}, of which ComfyUI makes no update. Use another copy.")
+    with _errors_logged() as errors:
+        changed = comfy.lora.calculate_weight([(1.0, patch, 1.0, None, function)], weight, key)
+    if errors:
+        raise ValueError(f"{name} cannot be applied by ComfyUI: {errors[0]}")
+    return changed
+
+
+class _Errors(logging.Handler):
+    """Remembers what is logged as an error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@contextmanager
+def _errors_logged() -> Iterator[list[str]]:
+    """What the host logs as errors meanwhile."""
+    handler = _Errors()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield handler.messages
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 class Target:

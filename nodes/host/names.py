@@ -13,7 +13,7 @@ import comfy.supported_models
 import torch
 
 from ...delta.families import norm_sites, text_encoders
-from ...delta.families.record import Family
+from ...delta.families.record import Family, HostModel
 from ...delta.families.registry import families_of_layers, family_named, spelling
 from ...delta.lora.addresses import ModelNames, is_text
 from ...delta.lora.costs import Job
@@ -155,7 +155,7 @@ def _unread_by(family: Family, names: list[str]) -> list[str] | None:
 def _in_blocks(family: Family, name: str) -> list[str]:
     """A layer's name as the blocks of a small model have it."""
     beginning = spelling(name).beginning
-    return [beginning + family.in_block(name.removeprefix(beginning), number) for number in BLOCKS]
+    return [beginning + body for body in family.in_blocks(name.removeprefix(beginning), BLOCKS)]
 
 
 def _is_known_text(name: str) -> bool:
@@ -168,10 +168,19 @@ def _is_known_text(name: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _family_key_map(name: str) -> dict[str, PatchKey] | None:
-    """The key map of a small model of a family, without memory for its weights."""
-    model = family_named(name).host
-    kind = model and getattr(comfy.supported_models, model.kind, None)
-    if not kind:
+    """The key map of the small models of a family, without memory for their weights."""
+    family = family_named(name)
+    if family.host is None:
+        return None
+    variants = [variant._replace(config={**family.host.config, **variant.config}) for variant in family.variants]
+    maps = [found for model in (family.host, *variants) if (found := _key_map(model)) is not None]
+    return {known: key for found in maps for known, key in found.items()} if maps else None
+
+
+def _key_map(model: HostModel) -> dict[str, PatchKey] | None:
+    """The key map of one model; None where this host has none of its kind."""
+    kind = getattr(comfy.supported_models, model.kind, None)
+    if kind is None:
         return None
     config = dict(model.config)
     while True:
@@ -180,8 +189,9 @@ def _family_key_map(name: str) -> dict[str, PatchKey] | None:
         except TypeError as error:
             # Older hosts lack some settings of newer ones.
             match = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-            if match is None or match[1] not in OPTIONAL or config.pop(match[1], None) is None:
+            if match is None or match[1] not in config or (config[match[1]] and match[1] not in OPTIONAL):
                 return None
+            del config[match[1]]
         except (RuntimeError, KeyError, AttributeError, NotImplementedError):
             return None
 
@@ -190,5 +200,4 @@ def _on_meta(kind: type, config: dict[str, Any]) -> Any:
     """The host's model of this kind, without memory for its weights."""
     described = kind(dict(config))
     described.set_inference_dtype(torch.float32, None)
-    with torch.device("meta"):
-        return described.get_model({}, device=torch.device("meta"))
+    return described.get_model({}, device=torch.device("meta"))

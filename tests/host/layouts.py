@@ -207,8 +207,8 @@ COSMOS_PREDICT2 = COSMOS | {
     "rope_enable_fps_modulation": False,
 }
 LUMINA = {
-    "image_model": "lumina2", "patch_size": 2, "in_channels": 16, "dim": 48, "cap_feat_dim": CONTEXT_DIM,
-    "n_layers": 2, "n_heads": 2, "n_kv_heads": 1, "qk_norm": True, "axes_dims": [8, 8, 8],
+    "image_model": "lumina2", "patch_size": 2, "in_channels": 16, "dim": 72, "cap_feat_dim": CONTEXT_DIM,
+    "n_layers": 2, "n_heads": 3, "n_kv_heads": 1, "qk_norm": True, "axes_dims": [8, 8, 8],
     "axes_lens": [300, 512, 512],
 }
 # The modulation of Z-Image is 256 wide, so its width cannot be less.

@@ -91,13 +91,73 @@ def test_the_update_is_what_the_host_applies(delta, make, shape, alpha):
     assert layer.used == tensors.keys()
 
 
-def test_a_lokr_with_a_tucker_core(delta):
-    """The host drops this layer with an error in its log (its kron gets a non-contiguous kernel); ours is the formula."""
-    tensors = lokr_tucker(CONV2D) | {"alpha": torch.tensor(1.0)}
-    kernel = torch.einsum("ijkl,jr,ip->prkl", *(tensors[f"lokr_{name}"] for name in ("t2", "w2_b", "w2_a")))
-    expected = torch.kron(tensors["lokr_w1"][:, :, None, None], kernel.contiguous()) / 2
-    ours = delta("lora.adapters").read_layer("layer", tensors).low_rank.to_dense()
-    assert (ours - expected).abs().max() <= 2e-6 * expected.abs().max()
+def kernel_of(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
+    """LyCORIS's product of Kronecker of a matrix and a kernel."""
+    return torch.kron(one.reshape(*one.shape, *(1 for _ in two.shape[2:])), two.contiguous())
+
+
+def core_of(tensors, core, one, two):
+    """A kernel in the decomposition of Tucker, as LyCORIS rebuilds it."""
+    return torch.einsum("ij...,jr,ip->pr...", *(tensors[name] for name in (core, two, one)))
+
+
+def expected_lokr(tensors):
+    return kernel_of(tensors["lokr_w1"], tensors["lokr_w2"])
+
+
+def expected_lokr_tucker(tensors):
+    return kernel_of(tensors["lokr_w1"], core_of(tensors, "lokr_t2", "lokr_w2_a", "lokr_w2_b"))
+
+
+def expected_loha_tucker(tensors):
+    one, two = (core_of(tensors, f"hada_t{i}", f"hada_w{i}_a", f"hada_w{i}_b") for i in (1, 2))
+    return one * two
+
+
+def expected_tucker(tensors):
+    up, down = (tensors[f"lora_{half}.weight"].flatten(1) for half in ("up", "down"))
+    return torch.einsum("or,rs...,si->oi...", up, tensors["lora_mid.weight"], down)
+
+
+# Adapters that the host drops, with an error in its log or aloud, or multiplies wrongly.
+MISREAD = [
+    (lokr, expected_lokr, CONV1D),
+    (lokr, expected_lokr, CONV3D),
+    (lokr_tucker, expected_lokr_tucker, CONV2D),
+    (lokr_tucker, expected_lokr_tucker, CONV3D),
+    (loha_tucker, expected_loha_tucker, CONV1D),
+    (loha_tucker, expected_loha_tucker, CONV3D),
+    (tucker, expected_tucker, CONV1D),
+    (tucker, expected_tucker, CONV3D),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "formula", "shape"), MISREAD, ids=lambda value: getattr(value, "__name__", str(value))
+)
+def test_what_the_host_misreads_is_read_by_its_formula_and_written_as_the_host_reads_it(delta, make, formula, shape):
+    tensors = make(shape)
+    expected = formula(tensors)
+    assert not same_as_host(tensors, expected)
+    layer = delta("lora.adapters").read_layer("layer", tensors)
+    assert (layer.dense() - expected).abs().max() <= 2e-6 * expected.abs().max()
+    written = delta("lora.file").write_layers({"layer": layer}, torch.float32)
+    assert same_as_host({name.removeprefix("layer."): tensor for name, tensor in written.items()}, expected)
+
+
+def same_as_host(tensors, expected) -> bool:
+    """Whether the host's loader makes this update of the tensors of a layer."""
+    import comfy.lora
+
+    patch = comfy.lora.load_lora(
+        {f"layer.{ending}": tensor for ending, tensor in tensors.items()}, {"layer": "layer.weight"}
+    )
+    zero = torch.zeros(expected.shape)
+    try:
+        applied = comfy.lora.calculate_weight([(1.0, patch["layer.weight"], 1.0, None, None)], zero, "layer.weight")
+    except (IndexError, RuntimeError):
+        return False
+    return bool((applied - expected).abs().max() <= 2e-6 * expected.abs().max())
 
 
 @pytest.mark.parametrize(("make", "shape"), CASES, ids=lambda value: getattr(value, "__name__", str(value)))

@@ -89,17 +89,23 @@ def host_maps() -> dict[str, dict]:
     return {
         "sdxl": comfy.utils.unet_to_diffusers(sdxl),
         "flux": comfy.utils.flux_to_diffusers({"depth": 19, "depth_single_blocks": 38, "hidden_size": ROWS_APART}),
+        "auraflow": comfy.utils.auraflow_to_diffusers({"n_double_layers": 4, "n_layers": 36}),
+        "pixart": comfy.utils.pixart_to_diffusers({"depth": 28, "hidden_size": ROWS_APART}),
         "sd3": comfy.utils.mmdit_to_diffusers({"depth": ROWS_APART // 64, "num_blocks": ROWS_APART // 64}),
         "z_image": comfy.utils.z_image_to_diffusers({"n_layers": 30, "dim": ROWS_APART}),
     }
 
 
 ROWS_APART = 1536
-# Rows of the host's maps that no model of diffusers has: of a ControlNet, or of resamplers at the end of a U-Net.
-UNUSED = ("controlnet_", "class_embedding.", "down_blocks.2.downsamplers.", "up_blocks.2.upsamplers.")
+# Rows of the host's maps that no model of diffusers has: of a ControlNet, of resamplers at the end of a U-Net, of refiners of
+# Z-Image that are not modulated.
+UNUSED = (
+    *("controlnet_", "class_embedding.", "down_blocks.2.downsamplers.", "up_blocks.2.upsamplers."),
+    *("context_refiner.0.adaLN_modulation.", "context_refiner.1.adaLN_modulation."),
+)
 
 
-@pytest.mark.parametrize("kind", ["sdxl", "flux", "sd3", "z_image"])
+@pytest.mark.parametrize("kind", ["sdxl", "flux", "sd3", "z_image", "auraflow", "pixart"])
 def test_diffusers_names_are_converted_as_the_host_does(module, host, tmp_path, kind):
     rows = {
         name: row for name, row in host_maps()[kind].items() if not name.startswith(UNUSED) and not is_of_flux2(name)

@@ -112,6 +112,14 @@ def test_a_control_lora_and_a_pickle_load(host, control_folder):
         (["lora_unet_a.lora_up.weight", "lora_unet_a.lora_down.weight"], "a LoRA .* models/loras"),
         (["lllite_unet_input_blocks_4.down.0.weight"], "ControlNet-LLLite.* by kohya"),
         (["controlnet_blocks.0.y_rms.weight"], "DiffSynth ControlNet, which is a model patch.*models/model_patches"),
+        (
+            ["control_blocks.0.img_mlp.out.weight", "control_img_in.weight"],
+            "a Qwen-Image 2.1 Fun ControlNet, which is a model patch.*models/model_patches",
+        ),
+        (
+            ["control_proj_in.weight", "control_blocks.0.after_proj.weight"],
+            "a MiniMax-H3 Fun ControlNet, which is a model patch.*models/model_patches",
+        ),
         (["model.diffusion_model.out.0.weight"], "a full checkpoint.*Load Checkpoint"),
     ],
 )
@@ -136,6 +144,21 @@ def test_a_net_that_the_host_cannot_load_says_so(host, control_folder):
     save_file({"controlnet_cond_embedding.conv_in.weight": torch.zeros(1)}, control_folder / "odd.safetensors")
     with pytest.raises(ValueError, match="odd.safetensors looks like a ControlNet, but ComfyUI cannot load it"):
         load(host, "odd.safetensors")
+
+
+def test_a_net_that_lacks_weights_is_refused(host, control_folder):
+    """The host writes "missing controlnet keys" to its log, and takes what is in the memory for them."""
+    import comfy.utils
+    import folder_paths
+
+    weights = comfy.utils.load_torch_file(folder_paths.get_full_path_or_raise("controlnet", DEMO_NET), safe_load=True)
+    for name in ("zero_convs.1.0.weight", "middle_block_out.0.bias"):
+        del weights[next(key for key in weights if key.endswith(name))]
+    save_file(weights, control_folder / "lacks.safetensors")
+    with pytest.raises(
+        ValueError, match="lacks.safetensors looks like a ControlNet, but 2 weights .* zero_convs.1.0.weight"
+    ):
+        load(host, "lacks.safetensors")
 
 
 def test_a_union_file_in_the_lora_loader_is_named(host, tmp_path, monkeypatch):
@@ -480,7 +503,7 @@ def test_a_clone_for_another_gpu_is_whole(host):
         ({"start": 0.5, "end": 0.5}, "runs from 0.5 to 0.5"),
         ({"fit": "squeeze"}, "no fit `squeeze`. Choose one of: crop, pad, stretch"),
         ({"image": torch.full((1, 8, 8, 3), torch.nan)}, "The hint holds NaN"),
-        ({"image": torch.zeros(8, 8, 3)}, r"The hint is \[8, 8, 3\]"),
+        ({"image": torch.zeros(8, 8, 3)}, r"The hint has the shape \(8, 8, 3\)"),
         ({"mask": torch.full((1, 8, 8), torch.inf)}, "The mask holds NaN or infinite"),
     ],
 )

@@ -75,11 +75,14 @@ def test_a_lora_of_another_model_is_refused_when_the_model_tells(host, checkpoin
         compare(host, lora_1=load(host, KOHYA), lora_2=load(host, OTHER), model=checkpoint[0])
 
 
-@pytest.mark.parametrize("tensors", [{}, {"lora_unet_conv_in.diff": torch.ones(8, 4, 3, 3)}])
-def test_loras_without_low_rank_layers_are_refused(host, tensors):
-    with pytest.raises(ValueError, match="has no low-rank layer"):
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [({}, "holds no LoRA tensors"), ({"lora_unet_conv_in.diff": torch.ones(8, 4, 3, 3)}, "has no low-rank layer")],
+)
+def test_loras_without_low_rank_layers_are_refused(host, tensors, message):
+    with pytest.raises(ValueError, match=message):
         compare(host, lora_1=load(host, KOHYA), lora_2=tensors)
-    with pytest.raises(ValueError, match="has no low-rank layer"):
+    with pytest.raises(ValueError, match=message):
         preview(host, tensors)
 
 

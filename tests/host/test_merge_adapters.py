@@ -118,6 +118,38 @@ def test_a_linear_merge_equals_stacking_for_every_adapter(host, strengths):
         assert (value - expected).norm() <= 1e-6 * expected.norm(), key
 
 
+STACKS = {
+    "set": [({"norm.set_weight": rand(90, 12)}, 0.3)],
+    "set, then changed": [({"norm.set_weight": rand(90, 12)}, 0.3), ({"norm.w_norm": rand(91, 12)}, -0.6)],
+    "changed, then set": [({"norm.w_norm": rand(91, 12)}, -0.6), ({"norm.set_weight": rand(90, 12)}, 2.0)],
+    "set twice": [({"norm.set_weight": rand(90, 12)}, 0.3), ({"norm.set_weight": rand(92, 12)}, -1.0)],
+    "padded": [(named("linear", lora((14, 11), 93, 2, 1.0)) | {"linear.reshape_weight": torch.tensor([14, 11])}, 0.3)],
+    "changed, then padded": [
+        (named("linear", lora((12, 8), 95, 2, None)), -0.6),
+        (named("linear", lora((14, 11), 93, 2, 1.0)) | {"linear.reshape_weight": torch.tensor([14, 11])}, 0.3),
+    ],
+}
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_weights_that_are_replaced_or_padded_are_merged_as_they_are_stacked(host, stack):
+    import comfy.lora
+
+    inputs = {}
+    for number, (tensors, strength) in enumerate(STACKS[stack], start=1):
+        inputs |= {f"lora_{number}": tensors, f"strength_{number}": strength}
+    merged = host.node("StyleDeltaMergeLoras").execute("linear", "", 0, 0, **inputs)[0]
+    results = []
+    for files in (STACKS[stack], [(merged, 1.0)]):
+        layer = next(iter(files[0][0])).split(".")[0]
+        weight = rand(96, *SHAPES[layer])
+        for tensors, strength in files:
+            patch = comfy.lora.load_lora(tensors, {layer: f"{layer}.weight"})[f"{layer}.weight"]
+            weight = comfy.lora.calculate_weight([(strength, patch, 1.0, None, None)], weight, f"{layer}.weight")
+        results.append(weight)
+    assert (results[1] - results[0]).norm() <= 1e-6 * results[0].norm()
+
+
 @pytest.mark.parametrize("choice", [("fixed", 3.0, 0.0), ("energy", 0.87654321, 0.0), ("size", 0.003, 0.0)])
 def test_the_recipe_rebuilds_the_file(host, choice):
     one, two = files()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from delta.control.mask import EffectMask, crop_box, pad_box, read_mask, resize_mask
+from delta.control.mask import EffectMask, crop_box, pad_box, resize_mask
 
 HALVES = torch.cat([torch.ones(1, 64, 32), torch.zeros(1, 64, 32)], dim=2)
 
@@ -88,11 +88,6 @@ def test_other_outputs_and_other_masks_are_refused():
         effect(HALVES).like(torch.zeros(1, 15, 2), 1, 1)
     with pytest.raises(ValueError, match="cannot be laid over"):
         effect(HALVES).like(torch.zeros(1, 15), 1, 1)
-    with pytest.raises(ValueError, match="NaN"):
-        read_mask(torch.full((1, 4, 4), torch.nan))
-    with pytest.raises(ValueError, match=r"The mask is \[1, 2, 3, 4\]"):
-        read_mask(torch.zeros(1, 2, 3, 4))
-    assert read_mask(torch.tensor([[2.0, -1.0]])).tolist() == [[[1, 0]]]
 
 
 def test_boxes():

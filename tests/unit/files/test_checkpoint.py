@@ -6,14 +6,23 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from delta.families.architectures import ARCHITECTURES, UNETS, Architecture
+from delta.extraction.pair import compare
+from delta.families.record import Family
+from delta.families.registry import families
+from delta.families.stable_diffusion import SD, SDXL
 from delta.files.checkpoint import Checkpoint, common
 from delta.linear_algebra.noise import rounding_variance
 
-BY_NAME = {architecture.name: architecture for architecture in ARCHITECTURES}
+BY_NAME = {family.name: family for family in families()}
+# Families of which whole files of diffusers are read.
 IN_DIFFUSERS = [
-    BY_NAME[name] for name in ("Stable Diffusion 1.5 or 2", "SDXL", "Flux", "Stable Diffusion 3", "Z-Image")
+    BY_NAME[name]
+    for name in (
+        *("Stable Diffusion 1 or 2", "SDXL", "SDXL refiner", "Flux.1", "FLUX.2", "Chroma"),
+        *("Stable Diffusion 3", "AuraFlow", "PixArt", "Z-Image"),
+    )
 ]
+BLOCKS = "01"
 CLIP_LAYER = "encoder.layers.0.self_attn.q_proj.weight"
 
 
@@ -37,23 +46,34 @@ def opened(tmp_path):
     )
 
 
-def whole(architecture: Architecture, limit: int = 10**6) -> dict[str, torch.Tensor]:
-    """Every weight of the table under ComfyUI's path, three numbers a row."""
-    rows = {place.weight.comfy: 2 * sum(place.weight.shares) for place in architecture.places.values()}
-    return {f"{path}.weight": numbers(path, count, 3) for path, count in list(rows.items())[:limit]}
+def rows_of(family: Family) -> list:
+    """Every row of the record, for two blocks of each kind."""
+    rows = []
+    for row in family.weights:
+        count = max(path.count("#") for path in (row.comfy, *row.parts))
+        rows += [row.of_block([number] * count) for number in (BLOCKS if count else "0")]
+    return list(dict.fromkeys(rows))
 
 
-def in_diffusers(architecture: Architecture) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def whole(family: Family) -> dict[str, torch.Tensor]:
+    """Every weight of the record under ComfyUI's path, three numbers a row, and its marks."""
+    rows = {f"{row.comfy}.weight": 2 * sum(row.shares) for row in rows_of(family)} | dict.fromkeys(family.marks, 2)
+    return {name: numbers(name, count, 3) for name, count in rows.items() if name not in family.lacks}
+
+
+def in_diffusers(family: Family) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """(tensors by diffusers' names, the weights that they are by ComfyUI's)."""
     theirs, ours = {}, {}
-    for weight in {place.weight for place in architecture.places.values()}:
+    last_context = f"joint_blocks.{BLOCKS[-1]}.context_block.adaLN_modulation.1"
+    for weight in rows_of(family):
         for ending, width in (("weight", (3,)), ("bias", ())):
-            parts = [numbers(f"{part}.{ending}", 2 * n, *width) for part, n in zip(weight.parts, weight.shares)]
-            theirs |= {f"{part}.{ending}": value for part, value in zip(weight.parts, parts)}
+            names = weight.parts or (weight.comfy,)
+            parts = [numbers(f"{part}.{ending}", 2 * n, *width) for part, n in zip(names, weight.shares)]
+            theirs |= {f"{part}.{ending}": value for part, value in zip(names, parts)}
             value = torch.cat(parts)
-            is_scale = ending == "weight" and weight.comfy.endswith(("query_norm", "key_norm"))
+            is_scale = weight.parts and ending == "weight" and weight.comfy.endswith(("query_norm", "key_norm"))
             name = f"diffusion_model.{weight.comfy}.{'scale' if is_scale else ending}"
-            ours[name] = value.flip(0) if weight.swapped else value
+            ours[name] = value.flip(0) if weight.swapped or weight.comfy == last_context else value
     return theirs, ours
 
 
@@ -65,31 +85,119 @@ def assert_read(checkpoint: Checkpoint, expected: dict[str, torch.Tensor]) -> No
         assert torch.equal(stored, value), name
 
 
-@pytest.mark.parametrize("prefix", ["model.diffusion_model.", "diffusion_model.", "model.model.", ""])
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda architecture: architecture.name)
-def test_comfyui_names_behind_any_prefix(opened, architecture, prefix):
-    weights = whole(architecture, limit=30)
-    checkpoint = opened({prefix + name: value for name, value in weights.items()})
-    assert_read(checkpoint, {f"diffusion_model.{name}": value for name, value in weights.items()})
+PREFIXES = ("model.diffusion_model.", "diffusion_model.", "model.model.", "net.", "model.", "")
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda architecture: architecture.name)
-def test_the_architecture_is_told(opened, architecture):
-    checkpoint = opened(whole(architecture))
-    assert checkpoint.architecture == architecture.name and not checkpoint.left_out
+@pytest.mark.parametrize("family", BY_NAME.values(), ids=lambda family: family.name)
+def test_every_family_is_told_behind_every_prefix_that_comfyui_takes_off(opened, family):
+    weights = whole(family)
+    expected = {f"diffusion_model.{name}" for name in weights}
+    for prefix in PREFIXES:
+        checkpoint = opened({prefix + name: value for name, value in weights.items()})
+        assert checkpoint.architecture == family.name and not checkpoint.left_out and not checkpoint.notes
+        assert checkpoint.shapes.keys() == expected, prefix
+    name = next(iter(weights))
+    assert torch.equal(checkpoint.read(f"diffusion_model.{name}").value, weights[name])
 
 
-@pytest.mark.parametrize("architecture", IN_DIFFUSERS, ids=lambda architecture: architecture.name)
-def test_diffusers_names_are_mapped_and_parts_are_fused(opened, architecture):
-    theirs, ours = in_diffusers(architecture)
+@pytest.mark.parametrize("family", IN_DIFFUSERS, ids=lambda family: family.name)
+def test_diffusers_names_are_mapped_and_parts_are_fused(opened, family):
+    theirs, ours = in_diffusers(family)
     checkpoint = opened(theirs)
-    assert checkpoint.architecture == architecture.name and not checkpoint.left_out
+    assert checkpoint.architecture == family.name and not checkpoint.left_out and not checkpoint.notes
     assert_read(checkpoint, ours)
 
 
+@pytest.mark.parametrize("family", IN_DIFFUSERS, ids=lambda family: family.name)
+def test_one_strange_name_among_those_of_diffusers_is_enough_to_refuse_a_file(opened, family):
+    theirs = in_diffusers(family)[0] | {"transformer_blocks.0.mystery.weight": torch.ones(2)}
+    with pytest.raises(ValueError, match="names of (diffusers|another program).*Use the version for ComfyUI"):
+        opened(theirs)
+
+
+FOREIGN = [family for family in BY_NAME.values() if family.foreign]
+
+
+@pytest.mark.parametrize("family", FOREIGN, ids=lambda family: family.name)
+def test_diffusers_files_whose_names_are_not_translated_are_refused_by_their_family(opened, family):
+    with pytest.raises(ValueError, match=f"is .*{family.name}.* for diffusers, whose names are not ComfyUI's. Use"):
+        opened({name: torch.ones(2) for name in (*family.foreign, "mystery.weight")})
+
+
 def test_names_that_diffusers_and_comfyui_share_are_kept(opened):
-    weights = whole(BY_NAME["Qwen-Image"]) | {"transformer_blocks.0.attn.norm_q.weight": torch.ones(2)}
+    weights = whole(BY_NAME["Qwen-Image"])
     assert_read(opened(weights), {f"diffusion_model.{name}": value for name, value in weights.items()})
+
+
+def test_hunyuan_video_by_tencent_is_renamed_as_the_host_does(opened):
+    weights = whole(BY_NAME["HunyuanVideo"])
+    renamed = {
+        "double_blocks.0.img_attn_qkv": "double_blocks.0.img_attn.qkv",
+        "double_blocks.1.txt_attn_q_norm": "double_blocks.1.txt_attn.norm.query_norm",
+        "double_blocks.1.txt_mlp.fc2": "double_blocks.1.txt_mlp.2",
+        "single_blocks.0.k_norm": "single_blocks.0.norm.key_norm",
+        "single_blocks.0.modulation.linear": "single_blocks.0.modulation.lin",
+        "txt_in.t_embedder.mlp.2": "txt_in.t_embedder.out_layer",
+        "txt_in.c_embedder.linear_1": "txt_in.c_embedder.in_layer",
+        "guidance_in.mlp.0": "guidance_in.in_layer",
+    }
+    theirs = {name: value for name, value in weights.items() if name.removesuffix(".weight") not in renamed.values()}
+    theirs |= {f"{old}.weight": weights[f"{new}.weight"] for old, new in renamed.items()}
+    assert_read(opened(theirs), {f"diffusion_model.{name}": value for name, value in weights.items()})
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_model_of_an_unknown_family_keeps_its_names_and_a_note_says_so(opened, prefix):
+    names = ("blocks.0.attn.strange.weight", "blocks.1.attn.strange.weight", "time_in.weight")
+    checkpoint = opened({prefix + name: numbers(name, 2) for name in names})
+    assert_read(checkpoint, {f"diffusion_model.{name}": numbers(name, 2) for name in names})
+    assert checkpoint.architecture is None and not checkpoint.left_out
+    assert checkpoint.notes == [
+        "model.safetensors is of no family that is known here: its weights keep the names that they have in the file"
+    ]
+    assert UNKNOWN_NOTE in compare(checkpoint, checkpoint).notes[-1]
+
+
+UNKNOWN_NOTE = "is of no family that is known here"
+
+
+def test_fused_attention_of_a_released_stable_cascade_is_split(opened):
+    family = BY_NAME["Stable Cascade"]
+    weights = whole(family)
+    layer = next(name for name in weights if name.endswith("attention.attn.to_q.weight")).removesuffix("to_q.weight")
+    parts = [weights.pop(f"{layer}to_{part}.weight") for part in "qkv"]
+    checkpoint = opened(weights | {f"{layer}in_proj_weight": torch.cat(parts)})
+    for part, value in zip("qkv", parts):
+        assert torch.equal(checkpoint.read(f"diffusion_model.{layer}to_{part}.weight").value, value)
+    assert checkpoint.architecture == family.name and checkpoint.shapes.keys() == opened(whole(family)).shapes.keys()
+
+
+@pytest.mark.parametrize("prefix", ["core.", "net.", ""])
+def test_modulation_of_a_released_pixeldit_is_taken_apart(opened, prefix):
+    """For each pixel of a patch: shift, scale and gate of the attention, then those of the MLP."""
+    weights = whole(BY_NAME["PixelDiT"])
+    block = "pixel_blocks.0.adaLN_modulation"
+    for layer in ("msa", "mlp"):
+        del weights[f"{block}_{layer}.weight"]
+    pixels, width = 2, len(weights["pixel_embedder.proj.weight"])
+    fused = torch.arange(pixels * 6 * width * 3).reshape(-1, 3).float()
+    checkpoint = opened({prefix + name: value for name, value in (weights | {f"{block}.0.weight": fused}).items()})
+    half = 3 * width
+    expected = {
+        "msa": [*range(half), *range(2 * half, 3 * half)],
+        "mlp": [*range(half, 2 * half), *range(3 * half, 4 * half)],
+    }
+    for layer, rows in expected.items():
+        stored = checkpoint.read(f"diffusion_model.{block}_{layer}.weight").value
+        assert (
+            torch.equal(stored, fused[rows])
+            and stored.shape == checkpoint.shapes[f"diffusion_model.{block}_{layer}.weight"]
+        )
+
+
+@pytest.mark.parametrize("ending", ["SAFETENSORS", "Safetensors", "SFT"])
+def test_endings_in_capitals_are_read(opened, ending):
+    assert opened({"out.2.weight": torch.ones(2), "input_blocks.0.0.weight": torch.ones(2)}, f"X.{ending}").shapes
 
 
 # Weights of diffusers that carry no LoRA: not in the tables of architectures, but weights all the same.
@@ -100,19 +208,19 @@ SD3_NAMES = {
     "time_text_embed.timestep_embedder.linear_2.weight": "t_embedder.mlp.2.weight",
     "time_text_embed.text_embedder.linear_1.bias": "y_embedder.mlp.0.bias",
     "proj_out.weight": "final_layer.linear.weight",
-    "transformer_blocks.3.attn.norm_q.weight": "joint_blocks.3.x_block.attn.ln_q.weight",
-    "transformer_blocks.3.attn2.norm_k.weight": "joint_blocks.3.x_block.attn2.ln_k.weight",
-    "transformer_blocks.3.attn.norm_added_k.weight": "joint_blocks.3.context_block.attn.ln_k.weight",
-    "transformer_blocks.3.norm1_context.linear.bias": "joint_blocks.3.context_block.adaLN_modulation.1.bias",
+    "transformer_blocks.0.attn.norm_q.weight": "joint_blocks.0.x_block.attn.ln_q.weight",
+    "transformer_blocks.0.attn2.norm_k.weight": "joint_blocks.0.x_block.attn2.ln_k.weight",
+    "transformer_blocks.0.attn.norm_added_k.weight": "joint_blocks.0.context_block.attn.ln_k.weight",
+    "transformer_blocks.0.norm1_context.linear.bias": "joint_blocks.0.context_block.adaLN_modulation.1.bias",
 }
 SD3_SWAPPED = {
     "norm_out.linear.weight": "final_layer.adaLN_modulation.1.weight",
-    "transformer_blocks.37.norm1_context.linear.weight": "joint_blocks.37.context_block.adaLN_modulation.1.weight",
+    "transformer_blocks.1.norm1_context.linear.weight": "joint_blocks.1.context_block.adaLN_modulation.1.weight",
 }
 Z_IMAGE_NAMES = {
-    "layers.3.attention.norm_q.weight": "layers.3.attention.q_norm.weight",
+    "layers.0.attention.norm_q.weight": "layers.0.attention.q_norm.weight",
     "noise_refiner.1.attention_norm2.weight": "noise_refiner.1.attention_norm2.weight",
-    "layers.3.ffn_norm1.weight": "layers.3.ffn_norm1.weight",
+    "layers.0.ffn_norm1.weight": "layers.0.ffn_norm1.weight",
     "all_final_layer.2-1.linear.weight": "final_layer.linear.weight",
     "all_x_embedder.2-1.bias": "x_embedder.bias",
     "cap_embedder.1.weight": "cap_embedder.1.weight",
@@ -134,7 +242,7 @@ def test_scale_and_shift_of_the_last_norms_change_places(opened):
     sd3 = opened(in_diffusers(BY_NAME["Stable Diffusion 3"])[0] | {name: numbers(name, 4, 2) for name in SD3_SWAPPED})
     for old, new in SD3_SWAPPED.items():
         assert torch.equal(sd3.read(f"diffusion_model.{new}").value, numbers(old, 4, 2)[[2, 3, 0, 1]])
-    flux = opened(in_diffusers(BY_NAME["Flux"])[0] | {"norm_out.linear.weight": numbers("flux", 6, 2)})
+    flux = opened(in_diffusers(BY_NAME["Flux.1"])[0] | {"norm_out.linear.weight": numbers("flux", 6, 2)})
     stored = flux.read("diffusion_model.final_layer.adaLN_modulation.1.weight").value
     assert torch.equal(stored, numbers("flux", 6, 2)[[3, 4, 5, 0, 1, 2]])
 
@@ -284,7 +392,7 @@ def test_scaled_storage(opened, ending, dtype, shape):
 
 
 def test_the_variance_of_a_fused_weight_is_the_mean_of_its_parts(opened):
-    tensors, _ = in_diffusers(BY_NAME["Flux"])
+    tensors, _ = in_diffusers(BY_NAME["Flux.1"])
     names = [
         f"single_transformer_blocks.0.{part}.weight" for part in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
     ]
@@ -313,11 +421,10 @@ def test_comfyuis_own_plain_formats_are_read(opened):
     [
         {"weight_scale": torch.ones(4, 2)},
         {"weight_scale": torch.ones(1, 4)},
-        {"weight_scale": torch.ones(4, dtype=torch.uint8)},
         {"weight_scale": torch.ones(4, 1), "comfy_quant": settings(format="int8_tensorwise", convrot=True)},
         {"weight_scale": torch.ones(4, 1), "comfy_quant": settings(format="int8_of_tomorrow")},
     ],
-    ids=["blocks", "columns", "exponents", "rotated", "unknown"],
+    ids=["blocks", "columns", "rotated", "unknown"],
 )
 def test_other_scales_are_refused(opened, sides):
     tensors = {f"{LAYER}.{ending}": value for ending, value in sides.items()}
@@ -335,6 +442,18 @@ def test_packed_weights_are_refused_when_the_file_is_opened(opened, dtype, sides
     tensors = {f"{LAYER}.{ending}": torch.ones(1, dtype=torch.uint8) for ending in sides}
     with pytest.raises(ValueError, match=f"{LAYER}.weight is packed.*extract from the MODEL"):
         opened(tensors | {f"{LAYER}.weight": torch.ones(4, 4, dtype=dtype)})
+
+
+@pytest.mark.parametrize("exponents", [torch.uint8, torch.float8_e8m0fnu])
+def test_mxfp8_is_refused_before_its_padded_size_is_compared(opened, exponents):
+    """A weight of 20 x 40 is stored as 32 x 64, with a scale for every 32 numbers of a row."""
+    tensors = {
+        f"{LAYER}.weight": torch.zeros(32, 64).to(torch.float8_e4m3fn),
+        f"{LAYER}.weight_scale": torch.ones(128, 4, dtype=torch.uint8).view(exponents),
+        f"{LAYER}.comfy_quant": settings(format="mxfp8"),
+    }
+    with pytest.raises(ValueError, match=f"{LAYER}.weight is quantised in blocks and padded.*extract from the MODEL"):
+        opened(tensors)
 
 
 def test_weights_that_the_metadata_calls_rotated_are_refused(opened):
@@ -359,7 +478,7 @@ def test_a_value_is_a_copy(opened):
 
 
 def sd15_pipeline(folder, variant: str = "") -> dict[str, torch.Tensor]:
-    theirs, ours = in_diffusers(UNETS[0])
+    theirs, ours = in_diffusers(SD)
     write(folder / "unet" / f"diffusion_pytorch_model{variant}.safetensors", theirs)
     write(folder / "text_encoder" / f"model{variant}.safetensors", {f"text_model.{CLIP_LAYER}": torch.ones(2)})
     write(folder / "vae" / "diffusion_pytorch_model.safetensors", {"decoder.conv_in.weight": torch.ones(2)})
@@ -391,7 +510,7 @@ def test_full_precision_is_preferred(tmp_path):
 
 def write_shards(folder, index: bool = True) -> dict[str, torch.Tensor]:
     """Flux in three shards; the parts of fused weights lie in different ones."""
-    theirs, ours = in_diffusers(BY_NAME["Flux"])
+    theirs, ours = in_diffusers(BY_NAME["Flux.1"])
     files = [f"diffusion_pytorch_model-{n:05}-of-00003.safetensors" for n in (1, 2, 3)]
     weight_map = {name: files[n % 3] for n, name in enumerate(theirs)}
     for file in files:
@@ -448,10 +567,10 @@ def test_an_index_does_not_lead_out_of_its_folder(tmp_path):
 
 
 def test_a_fused_weight_without_a_part_is_refused(opened):
-    theirs, _ = in_diffusers(BY_NAME["Flux"])
-    del theirs["transformer_blocks.4.attn.to_k.weight"]
+    theirs, _ = in_diffusers(BY_NAME["Flux.1"])
+    del theirs["transformer_blocks.1.attn.to_k.weight"]
     with pytest.raises(
-        ValueError, match=r"holds only 2 of the 3 parts of diffusion_model.double_blocks.4.img_attn.qkv.weight"
+        ValueError, match=r"holds only 2 of the 3 parts of diffusion_model.double_blocks.1.img_attn.qkv.weight"
     ):
         opened(theirs)
 
@@ -525,7 +644,12 @@ def test_folders_that_are_not_of_diffusers_are_refused(tmp_path):
         (["encoder.down.0.block.0.conv1.weight"], "holds no model that is known here but a VAE"),
         (["mystery.weight"], "holds no model that is known here but a file of 1 tensors such as mystery.weight"),
         (["model_ema.diffusion_modelout0weight"], "holds only the EMA copy of a diffusion model.*pruned version"),
-        (["condition_embedder.proj.weight", "blocks.0.attn1.to_q.weight"], "is Wan for diffusers.*version for ComfyUI"),
+        (
+            ["model.layers.0.self_attn.q_proj.weight", "model.embed_tokens.weight"],
+            "holds no model .* but a text encoder",
+        ),
+        (["control_blocks.0.img_mlp.out.weight", "img_in.weight"], "is no model but a Qwen-Image 2.1 Fun ControlNet"),
+        (["blocks.0.self_attn.q.oft_R.weight"], "is no model but a LoRA"),
     ],
 )
 def test_what_is_no_model_is_called_by_its_name(opened, names, message):
@@ -552,7 +676,7 @@ def test_the_fingerprint_of_a_folder_covers_all_its_files(tmp_path):
 
 
 def test_common_weights_in_the_order_of_the_tuned_model(opened):
-    weights = whole(UNETS[0])
+    weights = whole(SD)
     names = list(weights)
     tuned = opened(
         {f"model.diffusion_model.{name}": value for name, value in weights.items()}
@@ -570,7 +694,7 @@ def test_common_weights_in_the_order_of_the_tuned_model(opened):
     assert not found.only_base and len(found.shared) == len(weights) - 1
 
 
-@pytest.mark.parametrize(("one", "other"), [("SDXL", "Flux"), ("Stable Diffusion 1.5 or 2", "SDXL")])
+@pytest.mark.parametrize(("one", "other"), [("SDXL", "Flux.1"), ("Stable Diffusion 1 or 2", "SDXL")])
 def test_different_architectures_are_named_though_they_share_a_text_encoder(opened, one, other):
     encoder = {f"text_encoders.clip_l.transformer.text_model.{CLIP_LAYER}": torch.ones(2)}
     paths = [
@@ -590,12 +714,12 @@ def test_models_of_one_architecture_and_other_sizes_are_refused(opened):
 
 def test_a_text_encoder_is_compared_with_that_of_a_checkpoint(opened):
     encoder = {f"text_encoders.clip_l.transformer.text_model.{CLIP_LAYER}": torch.ones(2)}
-    full = opened({f"diffusion_model.{name}": value for name, value in whole(UNETS[1]).items()} | encoder, "a.sft")
+    full = opened({f"diffusion_model.{name}": value for name, value in whole(SDXL).items()} | encoder, "a.sft")
     assert common(opened(encoder, "b.sft"), full).shared == list(encoder)
 
 
 def test_headers_of_a_large_file_are_read_at_once(tmp_path):
-    weights = {f"model.diffusion_model.{name}": value for name, value in whole(UNETS[1]).items()}
+    weights = {f"model.diffusion_model.{name}": value for name, value in whole(SDXL).items()}
     path = write(tmp_path / "large.safetensors", weights | {"first_stage_model.padding": torch.zeros(10**7)})
     start = time.perf_counter()
     checkpoint = Checkpoint(path)

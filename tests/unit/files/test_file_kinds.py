@@ -1,9 +1,13 @@
 """Files in the wrong place are named, with the node that wants them."""
 
 import pytest
+import torch
 
+from delta.families.registry import families
+from delta.files.adapter_names import is_adapter, naming
 from delta.files.file_kinds import check_control_file, kind_of
 
+DIFFUSION_MODEL = "a diffusion model (load it with Load Diffusion Model)"
 UNION = "load it with Load ControlNet Model, then choose its type with Union Type"
 
 
@@ -11,17 +15,28 @@ UNION = "load it with Load ControlNet Model, then choose its type with Union Typ
     ("names", "expected"),
     [
         (
-            ["lora_unet_single_blocks_0_linear1.lora_up.weight"],
-            "a LoRA with kohya names (lora_unet_...), as for Flux or HunyuanVideo",
+            ["lora_unet_double_blocks_0_img_mod_lin.lora_up.weight"],
+            "a LoRA with kohya names (lora_unet_...), as for Flux.1, HunyuanImage 2.1, HunyuanVideo, HunyuanVideo 1.5 or "
+            "Ovis-Image",
         ),
         (
             ["transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight"],
-            "a LoRA with diffusers/PEFT names (....lora_A), as for Flux",
+            "a LoRA with diffusers/PEFT names (....lora_A), as for AuraFlow, Chroma, Flux.1, HunyuanImage 2.1 or HunyuanVideo",
+        ),
+        (
+            ["diffusion_model.blocks.0.self_attn.q.oft_R.weight"],
+            "a LoRA with ComfyUI names (diffusion_model....), as for Wan",
+        ),
+        (
+            ["diffusion_model.mystery.lora_A.weight"],
+            "a LoRA with ComfyUI names (diffusion_model....), as for an unknown family",
         ),
         (["model.diffusion_model.x.weight", "cond_stage_model.y"], "a full checkpoint (load it with Load Checkpoint)"),
         (["control_model.input_blocks.0.weight"], "a ControlNet (load it with Load ControlNet Model)"),
         (["decoder.up.0.weight"], "a VAE (load it with Load VAE)"),
-        (["double_blocks.0.img_attn.qkv.weight"], "a diffusion model (load it with Load Diffusion Model)"),
+        (["net.llm_adapter.out_proj.weight", "net.x_embedder.proj.1.weight"], DIFFUSION_MODEL),
+        (["embed_tokens.weight", "layers.0.self_attn.q_proj.weight"], "a text encoder (load it with Load CLIP)"),
+        (["double_blocks.0.img_attn.qkv.weight"], DIFFUSION_MODEL),
         (["lora_controlnet", "input_blocks.1.0.in_layers.2.up"], "a Control-LoRA (load it with Load ControlNet Model)"),
         (["controlnet_blocks.0.weight", "controlnet_mode_embedder.weight"], f"a union ControlNet ({UNION})"),
         (["task_embedding", "controlnet_mid_block.bias"], f"a union ControlNet ({UNION})"),
@@ -56,6 +71,21 @@ def test_files_are_described(names, expected):
             "Uni3C",
             "models/model_patches",
         ),
+        # The names of one for Qwen-Image, which has no weights for its MLPs.
+        (
+            ["control_blocks.0.img_mlp.out.weight", "control_blocks.0.after_proj.weight", "control_img_in.weight"],
+            "Qwen-Image 2.1 Fun",
+            "models/model_patches",
+        ),
+        (["control_proj_in.weight", "control_blocks.0.after_proj.weight"], "MiniMax-H3 Fun", "models/model_patches"),
+        (
+            ["audio_proj.proj1.weight", "blocks.0.audio_cross_attn.proj.weight"],
+            "MultiTalk",
+            "models/model_patches",
+        ),
+        (["duration_head.attention_pooler.query_tokens"], "LTX duration head", "models/model_patches"),
+        (["feature_embedder.mid_layer_norm.bias"], "USO", "models/model_patches"),
+        (["control_model.input_hint_block.0.weight", "project_modules.0.x"], "SUPIR", "models/model_patches"),
         (["model.diffusion_model.x.weight"], "a full checkpoint", "Load Checkpoint"),
         (["decoder.up.0.weight"], "a VAE", "Load VAE"),
         (["a", "b"], "a file of 2 tensors", "Choose a ControlNet"),
@@ -72,7 +102,11 @@ def test_files_are_described(names, expected):
             "a SparseCtrl",
             "Advanced-ControlNet",
         ),
-        (["controlnet_cond_embedding.conv_in.weight", "mid_block.resnets.0.spatial_res_block.x"], "Video", "Advanced"),
+        (
+            ["controlnet_cond_embedding.conv_in.weight", "mid_block.resnets.0.spatial_res_block.conv1.weight"],
+            "Video",
+            "Advanced",
+        ),
     ],
 )
 def test_what_is_no_controlnet_is_refused_with_the_node_that_wants_it(names, what, remedy):
@@ -94,3 +128,26 @@ def test_what_is_no_controlnet_is_refused_with_the_node_that_wants_it(names, wha
 )
 def test_everything_that_gives_a_control_net_is_taken(names):
     assert check_control_file("right.safetensors", names).is_control
+
+
+def test_models_of_no_family_are_taken_for_something_else():
+    for family in families():
+        names = [f"{row.comfy}.weight" for row in family.weights]
+        names += [*family.marks]
+        assert not is_adapter(names), family.name
+        assert str(kind_of(names)) == DIFFUSION_MODEL, family.name
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"), [(7, "as for Chroma, Flux.1, HunyuanImage 2.1 or HunyuanVideo"), (9, "as for FLUX.2")]
+)
+def test_sizes_tell_families_of_the_same_names_apart(rows, expected):
+    """linear1 holds query, key, value and an MLP of four times, or of six times, the width."""
+    layer = "diffusion_model.single_blocks.0.linear1"
+    tensors = {f"{layer}.lora_A.weight": torch.ones(2, 8), f"{layer}.lora_B.weight": torch.ones(8 * rows, 2)}
+    assert expected in naming(tensors)
+
+
+@pytest.mark.parametrize("mark", ["oft_R.weight", "oft_blocks", "boft_R", "hra_u", "vera_lambda_d"])
+def test_adapters_of_peft_are_recognised(mark):
+    assert is_adapter([f"base_model.model.blocks.0.self_attn.q.{mark}"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from delta.files.tensor_files import read_tensors, write_tensors
+from delta.files.tensor_files import read_tensors, tensor_names, write_tensors
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -48,6 +48,13 @@ def test_what_is_written_is_read_with_its_metadata(tmp_path):
     write_tensors(tmp_path / "a.safetensors", {"a": torch.ones(2, 3).T}, {"key": "value"})
     tensors, metadata = read_tensors(tmp_path / "a.safetensors")
     assert torch.equal(tensors["a"], torch.ones(3, 2)) and metadata == {"key": "value"}
+
+
+@pytest.mark.parametrize("ending", ["SAFETENSORS", "Sft"])
+def test_endings_in_capitals_are_read(tmp_path, ending):
+    path = tmp_path / f"x.{ending}"
+    save_file({"a": torch.ones(3)}, path)
+    assert torch.equal(read_tensors(path)[0]["a"], torch.ones(3)) and tensor_names(path) == ["a"]
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_segments_enlarged_from_a_lower_resolution_have_no_new_colours():
     [
         (torch.full((1, 8, 8, 3), torch.nan), 0, "The picture holds NaN or infinite values"),
         (torch.rand(1, 8, 8, 3) / 0, 0, "The picture holds NaN or infinite values"),
-        (torch.rand(8, 8, 3), 0, r"The picture has the shape \(8, 8, 3\). A batch"),
+        (torch.rand(8, 8, 3), 0, r"The picture has the shape \(8, 8, 3\). Connect an IMAGE"),
         (torch.rand(1, 8, 8, 2), 0, r"shape \(1, 8, 8, 2\).*1, 3 or 4 channels"),
         (torch.rand(0, 8, 8, 3), 0, "The picture is empty"),
         (torch.rand(1, 1, 100, 3), 512, "100 x 1 pixels would be longer than 16384 pixels. Set resolution to 0"),

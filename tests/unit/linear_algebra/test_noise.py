@@ -70,6 +70,18 @@ def test_a_scale_of_stored_numbers_counts() -> None:
     assert stored_variance(stored, stored.float() / 8) == pytest.approx(expected)
 
 
+def test_the_padding_of_mxfp8_and_nvfp4_does_not_count() -> None:
+    stored = random(20, 40).to(torch.float8_e4m3fn)
+    padded = torch.zeros(32, 64).to(torch.float8_e4m3fn)
+    padded[:20, :40] = stored
+    weight = stored.float() / 8
+    assert stored_variance(padded, weight) == stored_variance(stored, weight)
+    # Half a block at the end of a row is no more uncertain than one that is whole.
+    halves = random(6, 24)
+    whole, half = block_rounding_variance(halves[:, :16].clone()), block_rounding_variance(halves[:, 16:].clone())
+    assert stored_variance(torch.zeros(16, 16, dtype=torch.uint8), halves) == pytest.approx((2 * whole + half) / 3)
+
+
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16], ids=str)
 def test_float32_that_holds_coarser_numbers_is_as_coarse(kind: torch.dtype) -> None:
     coarse = random(30, 20).to(kind)

@@ -71,12 +71,12 @@ def test_the_recipe_and_the_metadata_are_kept():
     assert (source["strength_model"], source["strength_clip"], source["block_weights"]) == (0.8, 0.3, "middle=0.5")
 
 
-def test_a_replaced_weight_can_be_switched_off_but_not_scaled():
+def test_a_replaced_weight_can_be_switched_off_and_is_else_as_it_is():
     model = LoraModel(MODEL | {"lora_unet_conv_in.set_weight": torch.ones(2, 2)}, name="brush")
     assert "lora_unet_conv_in.set_weight" in baked(model=model).model
     assert "lora_unet_conv_in.set_weight" not in baked("input.0=0", model=model).model
-    with pytest.raises(ValueError, match="replaces a weight"):
-        baked("input.0=0.5", model=model)
+    # Hosts set a weight whatever the strength is.
+    assert torch.equal(baked("input.0=0.5", model=model).model["lora_unet_conv_in.set_weight"], torch.ones(2, 2))
 
 
 def test_a_lora_without_low_rank_layers_is_baked_too():

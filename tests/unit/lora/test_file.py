@@ -21,7 +21,11 @@ def lora(name: str, rows: int = 4, columns: int = 6, rank: int = 2) -> dict[str,
     [
         ("lora_unet_mid_block_attentions_0_proj_in.lora_up.weight", ("lora_unet_mid_block_attentions_0_proj_in", "lora_up.weight")),
         ("unet.mid_block.proj_in.lora_A.weight", ("unet.mid_block.proj_in", "lora_A.weight")),
-        ("transformer.x.lora_B.default.weight", ("transformer.x", "lora_B.default.weight")),
+        ("transformer.x.lora_B.default.weight", ("transformer.x", "lora_B.weight")),
+        ("transformer.x.lora_A.style.weight", ("transformer.x", "lora_A.weight")),
+        ("transformer.x.lora_A.default_0.default.weight", ("transformer.x", "lora_A.weight")),
+        ("transformer.x.oft_R.weight", ("transformer.x", "oft_R.weight")),
+        ("diffusion_model.a.row_offset", ("diffusion_model.a", "row_offset")),
         ("text_encoder.q_proj.lora_linear_layer.up.weight", ("text_encoder.q_proj", "lora_linear_layer.up.weight")),
         ("unet.to_q_lora.up.weight", ("unet.to_q", "_lora.up.weight")),
         ("a.hada_t1", ("a", "hada_t1")),
@@ -187,13 +191,49 @@ def test_a_file_of_which_nothing_is_read_is_an_error_that_names_what_it_holds(te
 
 
 def test_values_that_do_not_fit_the_type_are_refused():
-    large = Layer(low_rank=LowRank(torch.full((2, 1), 1e5), torch.ones(1, 2), (2, 2)))
-    with pytest.raises(ValueError, match="a.lora_up.weight has values up to 1e.05, too large.*float32"):
+    large = Layer(low_rank=LowRank(torch.full((2, 1), 1e12), torch.ones(1, 2), (2, 2)))
+    with pytest.raises(ValueError, match="a.lora_up.weight has values up to 9.54e.05, too large.*float32"):
         write_layers({"a": large}, torch.float16)
     tiny = Layer(full=torch.full((2, 2), 1e-9))
     with pytest.raises(ValueError, match="a.diff has values too small.*bfloat16 or float32"):
         write_layers({"a": tiny}, torch.float16)
     assert write_layers({"a": tiny}, torch.float32)["a.diff"][0, 0] == 1e-9
+
+
+def test_an_alpha_far_below_the_rank_fits_float16():
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        "a.lora_up.weight": 1e-3 * torch.randn(64, 128, generator=generator),
+        "a.lora_down.weight": torch.randn(128, 32, generator=generator) / 32**0.5,
+        "a.alpha": torch.tensor(1.0),
+    }
+    expected = read_layers(tensors).layers["a"].dense()
+    written = write_layers(read_layers(tensors).layers, torch.float16)
+    applied = written["a.lora_up.weight"].float() @ written["a.lora_down.weight"].float()
+    assert written["a.alpha"] == 128
+    assert torch.linalg.vector_norm(applied - expected) <= 5e-4 * torch.linalg.vector_norm(expected)
+
+
+def test_balancing_is_exact_and_leaves_balanced_factors_alone():
+    generator = torch.Generator().manual_seed(0)
+    up, down = torch.randn(40, 3, generator=generator), torch.randn(3, 40, generator=generator)
+    balanced = {"a.b.lora_B.weight": up, "a.b.lora_A.weight": down}
+    same = write_layers(read_layers(balanced).layers, torch.float32)
+    assert all(torch.equal(same[name], tensor) for name, tensor in balanced.items())
+    share = torch.tensor([1e-6, 1.0, 3e4])
+    skewed = {"a.b.lora_B.weight": up * share, "a.b.lora_A.weight": down / share[:, None]}
+    written = write_layers(read_layers(skewed).layers, torch.float32)
+    for k in range(3):
+        one = torch.outer(skewed["a.b.lora_B.weight"][:, k], skewed["a.b.lora_A.weight"][k])
+        assert torch.equal(torch.outer(written["a.b.lora_B.weight"][:, k], written["a.b.lora_A.weight"][k]), one)
+        norms = written["a.b.lora_B.weight"][:, k].norm(), written["a.b.lora_A.weight"][k].norm()
+        assert 0.5 <= norms[0] / norms[1] <= 2
+
+
+def test_factors_of_nothing_are_written_as_they_are():
+    silent = Layer(low_rank=LowRank(torch.zeros(2, 1), torch.ones(1, 2), (2, 2)))
+    written = write_layers({"a": silent}, torch.float32)
+    assert not written["a.lora_up.weight"].any() and torch.equal(written["a.lora_down.weight"], torch.ones(1, 2))
 
 
 def test_alpha_is_float32_and_equals_the_rank():

@@ -32,6 +32,7 @@ FLUX = ModelNames(
         "diffusion_model.single_blocks.3.linear1.weight": (28, 4),
         "diffusion_model.final_layer.adaLN_modulation.1.weight": (4, 4),
         "diffusion_model.img_in.weight": (4, 4),
+        "diffusion_model.double_blocks.18.txt_mlp.2.weight": (28, 4),
     },
 )
 # One weight under the names of kohya, ComfyUI and diffusers.
@@ -87,7 +88,6 @@ ALIKE = [
 # Layers that tell the families apart whose names these weights fit too.
 TELLING = {
     "joint_blocks": "lora_unet_joint_blocks_37_x_block_attn_proj",
-    "double_blocks": "lora_transformer_single_transformer_blocks_0_norm_linear",
     "layers_": "lora_unet_layers_0_adaLN_modulation_0",
     "img_mlp_net": "lora_unet_transformer_blocks_0_img_mod_1",
 }
@@ -104,7 +104,8 @@ def telling(name: str) -> dict[str, Layer]:
 @pytest.mark.parametrize("target", range(3))
 def test_a_weight_has_one_name_in_each_convention(names, source, target):
     given = layers(names[source])
-    renamed = rename(given | telling(names[0]), NAMINGS[target])
+    model = FLUX if "double_blocks" in names[0] else None
+    renamed = rename(given | telling(names[0]), NAMINGS[target], model)
     assert names[target] in renamed
     assert torch.equal(renamed[names[target]].dense(), given[names[source]].dense())
 

@@ -53,5 +53,5 @@ def test_adapters_are_told_from_models():
     assert naming([]) == "no tensors"
     text = "lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight"
     sd = "lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight"
-    assert naming([text, sd]) == "kohya names (lora_unet_...), as for Stable Diffusion 1.5/2 or SDXL"
+    assert naming([text, sd]) == "kohya names (lora_unet_...), as for Stable Diffusion 1 or 2"
     assert naming(["diffusion_model.blocks.0.self_attn.q.lora_A.weight"]).endswith("as for Wan")

@@ -180,7 +180,7 @@ def test_the_saved_style_is_a_small_file(fit, student, tmp_path):
     [
         (torch.zeros(1, 127, 300, 3), r"A photo is 300x127 pixels.*at least 128.*Upscale"),
         (torch.full((1, 128, 128, 3), torch.nan), "A photo holds NaN"),
-        (torch.zeros(128, 128, 3), r"A photo has shape \[128, 128, 3\]"),
+        (torch.zeros(128, 128, 3), r"A photo has the shape \(128, 128, 3\)"),
     ],
 )
 def test_bad_photos_are_refused(table, student, picture, message):

@@ -196,8 +196,8 @@ def test_cancel_stops_the_work(table, small_photo):
     [
         (torch.zeros(1, 1, 1, 3), "1x1 pixels.*at least 8.*Upscale"),
         (torch.full((1, 32, 32, 3), float("nan")), "NaN"),
-        (torch.zeros(32, 32, 3), "expected .batch, height, width"),
-        (torch.zeros(1, 32, 32, 2), "expected .batch, height, width"),
+        (torch.zeros(32, 32, 3), "Connect an IMAGE: .batch, height, width"),
+        (torch.zeros(1, 32, 32, 2), "Connect an IMAGE: .batch, height, width"),
     ],
 )
 def test_bad_pictures_are_refused(table, image, message):

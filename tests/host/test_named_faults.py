@@ -1,0 +1,227 @@
+"""The faults that were found in the names of LoRAs, each with the right values on small models of the host."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+
+from .demo_loras import updates
+from .family_matrix import PREFIX, Subject, check, check_told
+from .layouts import LAYOUTS, has, meta, normal
+
+NAMINGS = ("kohya", "ComfyUI", "diffusers")
+# The sums are in float32.
+EXACT, COMPRESSED = 1e-6, 1e-4
+KOHYA = "lora_unet_"
+
+Tensors = Mapping[str, torch.Tensor]
+Updates = Mapping[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def subject(host, base_dir) -> Iterator[Callable[[str], Subject]]:
+    """The small model of a layout. Skips where this host has none."""
+    made: dict[str, Subject] = {}
+
+    def get(name: str) -> Subject:
+        if not has(LAYOUTS[name]):
+            pytest.skip(LAYOUTS[name].since)
+        if name not in made:
+            made[name] = Subject(host, base_dir, LAYOUTS[name])
+        return made[name]
+
+    yield get
+    # The host's patchers cannot be deleted when Python ends.
+    made.clear()
+
+
+@pytest.fixture(scope="module")
+def pack(host) -> Callable[[str], Any]:
+    name = host.node("StyleDeltaAddLora").__module__.rsplit(".", 2)[0]
+    return lambda module: importlib.import_module(f"{name}.{module}")
+
+
+def lora(shapes: Mapping[str, tuple[int, int]], seed: int = 0) -> dict[str, torch.Tensor]:
+    """A file of rank 2 for layers of these rows and columns."""
+    file = {}
+    for name, (rows, columns) in shapes.items():
+        up, down = ("lora_B", "lora_A") if "." in name else ("lora_up", "lora_down")
+        file[f"{name}.{up}.weight"] = normal(f"{name}.up", (rows, 2), seed)
+        file[f"{name}.{down}.weight"] = normal(f"{name}.down", (2, columns), seed)
+    return file
+
+
+def matrices(given: Subject, pattern: str = "") -> dict[str, tuple[int, int]]:
+    """The matrices of a model of which the path matches, by ComfyUI's names."""
+    weights = given.base.model.diffusion_model.named_parameters()
+    return {
+        PREFIX + name.removesuffix(".weight"): tuple(weight.shape)
+        for name, weight in weights
+        if weight.dim() == 2 and name.endswith(".weight") and re.search(pattern, name)
+    }
+
+
+def kohya(shapes: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    return {KOHYA + name.removeprefix(PREFIX).replace(".", "_"): shape for name, shape in shapes.items()}
+
+
+def applied(given: Subject, *files: Tensors) -> Updates:
+    """What core's stacking makes of files of which it reads every tensor."""
+    import comfy.sd
+
+    model = given.base
+    with mock.patch("logging.warning") as warning:
+        for tensors in files:
+            model, _ = comfy.sd.load_lora_for_models(model, None, dict(tensors), 1.0, 0.0)
+    assert warning.call_args_list == []
+    return updates(model)
+
+
+def outcome(given: Subject, tensors: Tensors, naming: str, connected: bool) -> str:
+    """`read` where Save LoRA writes what the host reads and applies as it should, else the words of the refusal."""
+    try:
+        with given.saved(tensors, naming, connected) as written:
+            check(applied(given, written), applied(given, tensors), EXACT)
+    except ValueError as error:
+        return str(error)
+    return "read"
+
+
+def merged(given: Subject, *files: Tensors, method: str = "linear", model: bool = True) -> tuple[Tensors, str]:
+    """What Merge LoRAs makes of files, and its report."""
+    inputs = {f"lora_{number}": file for number, file in enumerate(files, start=1)}
+    connected = {"model": given.base} if model else {}
+    return given.run("MergeLoras", method, "", 0, 0, **inputs, **connected)[:2]
+
+
+BLOCKS = r"(?:block|layers).*(?:attn|attention)"
+FEED_FORWARD = r"(?:block|layers).*(?:ff|mlp|feed_forward)"
+SPLIT = ("to_q", "to_k", "to_v")
+
+
+@pytest.mark.parametrize("naming", ("as it is", *NAMINGS))
+@pytest.mark.parametrize("layout", ("ltx", "hunyuan_video", "hunyuan_video15"))
+def test_all_tensors_of_an_extracted_lora_are_read(subject, layout, naming):
+    given = subject(layout)
+    extracted, report = given.extracted
+    check_told(applied(given, extracted), given.wanted, report, COMPRESSED)
+    if naming == "diffusers":
+        assert "ComfyUI reads no names of diffusers of" in outcome(given, extracted, naming, True)
+        return
+    assert outcome(given, extracted, naming, True) == "read"
+
+
+@pytest.mark.parametrize("connected", (True, False), ids=("model", "no model"))
+@pytest.mark.parametrize("pattern", (BLOCKS, FEED_FORWARD), ids=("attention", "feed-forward"))
+@pytest.mark.parametrize(
+    ("layout", "as_diffusers"),
+    [
+        ("ltx", "reads no names of diffusers of LTX-Video"),
+        ("ltx2", "reads no names of diffusers of LTX-2"),
+        ("krea2", "read"),
+        ("hunyuan_video15", "reads no names of diffusers of Hunyuan"),
+        ("wan_i2v", "reads no names of diffusers of Wan"),
+    ],
+)
+def test_a_lora_of_one_part_keeps_the_names_of_its_family(subject, layout, as_diffusers, pattern, connected):
+    given = subject(layout)
+    shapes = matrices(given, pattern.replace("ff", "ffn?"))
+    for source in (lora(shapes), lora(kohya(shapes))):
+        assert outcome(given, source, "kohya", connected) == "read"
+        assert outcome(given, source, "ComfyUI", connected) == "read"
+        assert as_diffusers in outcome(given, source, "diffusers", connected)
+
+
+@pytest.mark.parametrize(
+    "layout", ("hunyuan_video", "hunyuan_video15", "flux", "flux2_klein", "z_image", "ltx", "ltx2", "krea2", "wan_i2v")
+)
+@pytest.mark.parametrize("connected", (True, False), ids=("model", "no model"))
+def test_names_of_kohya_and_of_comfyui_meet(subject, layout, connected):
+    given = subject(layout)
+    shapes = matrices(given, BLOCKS)
+    files = lora(shapes, 1), lora(kohya(shapes), 2)
+    check(applied(given, merged(given, *files, model=connected)[0]), applied(given, *files), EXACT)
+
+
+@pytest.mark.parametrize("layout", ("ace_step", "omnigen2", "hunyuan_video", "hunyuan_video15", "wan_i2v", "ltx"))
+def test_every_name_of_an_extraction_is_that_weight_to_the_host(host, pack, layout):
+    import comfy.lora
+
+    model = meta(LAYOUTS[layout])
+    weights = [name for name, _ in model.named_parameters() if name.startswith(PREFIX)]
+    by_name = {weight.removesuffix(".weight"): weight for weight in weights}
+    named = pack("delta.lora.naming").usual_names(by_name, weights)
+    known = comfy.lora.model_lora_keys_unet(model, {})
+    assert {name: known.get(name) for name in named} == named
+
+
+@pytest.mark.parametrize("layout", ("hunyuan_video", "hunyuan_video15"))
+def test_norms_of_query_and_key_are_extracted_under_names_that_are_read(subject, layout):
+    given = subject(layout)
+    found = applied(given, given.run("ExtractNorms", given.styled, given.base, False, False, True, "")[0])
+    norms = {name for name in given.wanted if re.search(r"double.*(?:query|key)_norm", name)}
+    assert len(norms) == 2 * 4 and norms <= found.keys()
+    check(found, {name: given.wanted[name] for name in found}, EXACT)
+
+
+def split_names(given: Subject) -> dict[str, tuple[int, int]]:
+    """The attention of a Z-Image by the names of ai-toolkit."""
+    names = {}
+    for name, (rows, columns) in matrices(given, r"attention\.(?:qkv|out)").items():
+        layer, last = name.rsplit(".", 1)
+        parts = SPLIT if last == "qkv" else ("to_out.0",)
+        names |= {f"{layer}.{part}": (rows // len(parts), columns) for part in parts}
+    return names
+
+
+def test_split_and_fused_attention_of_z_image_are_one_weight(subject):
+    given = subject("z_image")
+    fused, split = lora(matrices(given, r"attention\.(?:qkv|out)"), 1), lora(split_names(given), 2)
+    for files in ((fused, split), (split, fused)):
+        for connected in (True, False):
+            check(applied(given, merged(given, *files, model=connected)[0]), applied(given, *files), EXACT)
+
+
+def test_ties_of_split_and_fused_attention_is_that_of_the_fused(subject):
+    given = subject("z_image")
+    fused = lora(matrices(given, r"^layers.*attention\.(?:qkv|out)"), 1)
+    split = lora({name: shape for name, shape in split_names(given).items() if ".layers." in name}, 2)
+    # As factors of full rank: dense updates are added up, whatever the method.
+    whole: dict[str, torch.Tensor] = {}
+    for name, change in applied(given, split).items():
+        layer = name.removesuffix(".weight")
+        whole |= {f"{layer}.lora_B.weight": change, f"{layer}.lora_A.weight": torch.eye(change.shape[1])}
+
+    def ties(other: Tensors) -> Updates:
+        inputs = {"lora_1": fused, "lora_2": other, "model": given.base}
+        return applied(given, given.run("MergeLoras", "ties", "", 256, 0, **inputs)[0])
+
+    check(ties(split), ties(whole), COMPRESSED)
+
+
+@pytest.mark.parametrize("connected", (True, False), ids=("model", "no model"))
+@pytest.mark.parametrize("naming", ("as it is", *NAMINGS))
+def test_twins_in_one_file_are_added_up(subject, naming, connected):
+    given = subject("z_image")
+    layer = f"{PREFIX}layers.0.attention"
+    twins = lora({f"{layer}.qkv": (768, 256), f"{layer}.out": (256, 256)}, 1)
+    others = lora({f"{layer}.to_out.0": (256, 256)} | {f"{layer}.{part}": (256, 256) for part in SPLIT}, 2)
+    with given.saved(twins | others, naming, connected) as written:
+        check(applied(given, written), applied(given, twins, others), EXACT)
+
+
+def test_flux2_under_names_of_diffusers_meets_those_of_kohya(subject):
+    given = subject("flux2_klein")
+    shapes = matrices(given, r"double_blocks.*attn")
+    ours, theirs = lora(kohya(shapes), 1), {}
+    with given.saved(lora(shapes, 2), "diffusers") as written:
+        theirs |= written
+    assert any(name.startswith("transformer.transformer_blocks.0.attn.to_q") for name in theirs)
+    for files in ((ours, theirs), (theirs, ours)):
+        check(applied(given, merged(given, *files)[0]), applied(given, *files), EXACT)

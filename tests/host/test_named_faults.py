@@ -225,3 +225,129 @@ def test_flux2_under_names_of_diffusers_meets_those_of_kohya(subject):
     assert any(name.startswith("transformer.transformer_blocks.0.attn.to_q") for name in theirs)
     for files in ((ours, theirs), (theirs, ours)):
         check(applied(given, merged(given, *files)[0]), applied(given, *files), EXACT)
+
+
+def test_flux2_is_saved_under_the_names_of_diffusers_where_the_host_reads_them(subject):
+    import comfyui_version
+
+    given = subject("flux2_klein")
+    for naming in NAMINGS:
+        found = outcome(given, lora(matrices(given, r"blocks.*(?:attn|mlp|linear)")), naming, True)
+        if naming == "diffusers" and comfyui_version.__version__.startswith("0.3."):
+            assert re.match(r"\d+ of \d+ tensors would not be read by ComfyUI: transformer", found)
+        else:
+            assert found == "read"
+
+
+@pytest.mark.parametrize("part", SPLIT)
+def test_dora_of_a_part_of_a_fused_weight_is_baked(subject, part):
+    given = subject("z_image")
+    layer = f"{PREFIX}layers.1.attention.{part}"
+    file = lora({layer: (256, 256)}) | {f"{layer}.dora_scale": 1 + 0.1 * normal("scale", (256, 1), 0)}
+    found, report = merged(given, file)
+    assert report.startswith("names proven")
+    weight = f"{PREFIX}layers.1.attention.qkv.weight"
+    assert applied(given, found).keys() == {weight}
+    assert (on_weight(given, found, weight) - on_weight(given, file, weight)).norm() < EXACT * 768**0.5
+
+
+def on_weight(given: Subject, tensors: Tensors, name: str) -> torch.Tensor:
+    """A weight after core has loaded a file."""
+    import comfy.lora
+    import comfy.sd
+
+    model, _ = comfy.sd.load_lora_for_models(given.base, None, dict(tensors), 1.0, 0.0)
+    weight = given.base.model.state_dict()[name].detach().clone()
+    return comfy.lora.calculate_weight(model.patches[name], weight, name)
+
+
+@pytest.mark.parametrize("connected", (True, False), ids=("model", "no model"))
+@pytest.mark.parametrize("naming", ("kohya", "ComfyUI"))
+def test_names_that_are_right_already_can_be_saved_so(subject, naming, connected):
+    given = subject("wan_i2v")
+    shapes = matrices(given, r"blocks.*_img$")
+    file = lora(shapes if naming == "ComfyUI" else kohya(shapes))
+    for number in (0, 1):
+        name = f"{PREFIX}blocks.{number}.cross_attn.norm_k_img"
+        name = name if naming == "ComfyUI" else KOHYA + name.removeprefix(PREFIX).replace(".", "_")
+        file[f"{name}.w_norm"] = normal(name, (48,), 0)
+    with given.saved(file, naming, connected) as written:
+        assert written.keys() - {name for name in written if name.endswith(".alpha")} == file.keys()
+        check(applied(given, written), applied(given, file), EXACT)
+
+
+# Names by trainers that the host does not read, and ComfyUI's names of the same layers.
+UNREAD = {
+    "Z-Image by musubi": (
+        "z_image",
+        {f"{KOHYA}layers_0_attention_{part}": f"{PREFIX}layers.0.attention.{part}" for part in SPLIT}
+        | {f"{KOHYA}layers_0_attention_to_out_0": f"{PREFIX}layers.0.attention.out"},
+    ),
+    "HunyuanVideo 1.5 by musubi": (
+        "hunyuan_video15",
+        {f"{KOHYA}double_blocks_0_img_attn_{part}": f"{PREFIX}double_blocks.0.img_attn.qkv" for part in "qkv"},
+    ),
+    "Wan by diffusers": (
+        "wan",
+        {
+            "transformer.blocks.0.attn1.to_q": f"{PREFIX}blocks.0.self_attn.q",
+            "transformer.blocks.1.attn2.to_out.0": f"{PREFIX}blocks.1.cross_attn.o",
+            "transformer.blocks.1.ffn.net.0.proj": f"{PREFIX}blocks.1.ffn.0",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("trainer", UNREAD)
+def test_names_that_the_host_does_not_read_are_converted_with_the_model(subject, trainer):
+    layout, names = UNREAD[trainer]
+    given = subject(layout)
+    shapes = matrices(given)
+    parts = {name: list(names.values()).count(comfy) for name, comfy in names.items()}
+    sizes = {}
+    for name, comfy in names.items():
+        rows, columns = shapes[comfy] if comfy in shapes else (256, 256)
+        sizes[name] = (rows // parts[name], columns)
+    file = lora(sizes)
+    found, report = merged(given, file)
+    assert report.startswith("names proven") and "left out" not in report
+    by_weight: dict[str, torch.Tensor] = {}
+    for name, comfy in names.items():
+        up, down = (
+            next(file[f"{name}.{half}.weight"] for half in pair if f"{name}.{half}.weight" in file)
+            for pair in (("lora_up", "lora_B"), ("lora_down", "lora_A"))
+        )  # noqa: E501
+        weight = re.sub(r"attention\.to_[qkv]$", "attention.qkv", comfy) + ".weight"
+        # The parts of a fused weight stand in the order of their names here.
+        by_weight[weight] = torch.cat([by_weight[weight], up @ down]) if weight in by_weight else up @ down
+    check(applied(given, found), by_weight, COMPRESSED)
+
+
+def test_krea2_under_two_namings_meets_in_either_order(subject):
+    given = subject("krea2")
+    shapes = matrices(given, r"^(?:blocks|txtfusion).*(?:attn|mlp)")
+    ours = lora(shapes, 1)
+    with given.saved(lora(shapes, 2), "diffusers") as written:
+        theirs = dict(written)
+    assert not ours.keys() & theirs.keys() and all(name.startswith("transformer.") for name in theirs)
+    for files in ((ours, theirs), (theirs, ours)):
+        for connected in (True, False):
+            check(applied(given, merged(given, *files, model=connected)[0]), applied(given, *files), EXACT)
+
+
+@pytest.mark.parametrize("connected", (True, False), ids=("model", "no model"))
+def test_lumina_2_is_never_cut_into_equal_thirds(subject, connected):
+    given = subject("lumina")
+    file = lora(matrices(given, r"attention\.qkv"))
+    assert "ComfyUI reads no names of diffusers of Lumina 2" in outcome(given, file, "diffusers", connected)
+    assert outcome(given, file, "kohya", connected) == "read"
+
+
+@pytest.mark.parametrize("naming", ("kohya", "ComfyUI"))
+def test_a_layer_that_the_family_lacks_does_not_refuse_the_others_without_a_model(subject, naming):
+    given = subject("z_image")
+    file = lora(matrices(given, BLOCKS)) | lora({f"{PREFIX}extra_layers.0.proj": (8, 8)}, 1)
+    with pytest.raises(ValueError, match="extra_layers.0.proj|cannot be renamed"), given.saved(file, "kohya", False):
+        pass
+    with given.saved(file, "as it is", False) as written:
+        assert written.keys() == file.keys()

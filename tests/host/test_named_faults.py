@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -351,3 +352,151 @@ def test_a_layer_that_the_family_lacks_does_not_refuse_the_others_without_a_mode
         pass
     with given.saved(file, "as it is", False) as written:
         assert written.keys() == file.keys()
+
+
+QUERY = "transformer.transformer_blocks.0.attn.to_q"
+
+
+def refusal(given: Subject, tensors: Tensors, naming: str = "as it is", connected: bool = True) -> str:
+    """The words with which Save LoRA refuses a file."""
+    with pytest.raises(ValueError) as error, given.saved(tensors, naming, connected):
+        pass
+    return str(error.value)
+
+
+def first_line(given: Subject, tensors: Tensors, *, connected: bool = False) -> str:
+    """What Save LoRA says of the names."""
+    inputs = {"model": given.base} if connected else {}
+    path, report = given.run("SaveLora", tensors, "test_families/first_line", "float32", "as it is", **inputs)
+    os.unlink(path)
+    return report.splitlines()[0]
+
+
+@pytest.mark.parametrize("connected", (True, False), ids=("model", "no model"))
+@pytest.mark.parametrize(
+    ("layout", "layer", "rows"),
+    [
+        # Core drops the bias of a part of a weight, and one that the model does not have.
+        ("flux", QUERY, 64),
+        ("z_image", f"{PREFIX}layers.0.attention.to_q", 256),
+        ("z_image", f"{PREFIX}layers.0.attention.qkv", 768),
+        ("wan", f"{PREFIX}blocks.0.modulation", 48),
+    ],
+)
+def test_a_bias_that_the_host_drops_is_not_called_read(subject, layout, layer, rows, connected):
+    given = subject(layout)
+    telling = {"flux": "transformer.single_transformer_blocks.0.norm.linear", "wan": f"{PREFIX}blocks.0.self_attn.q"}
+    other = telling.get(layout, f"{PREFIX}layers.0.adaLN_modulation.0")
+    shapes = {"flux": (192, 64), "wan": (48, 48), "z_image": (1024, 256)}
+    file = lora({other: shapes[layout]}) | {f"{layer}.diff_b": torch.ones(rows)}
+    assert refusal(given, file, connected=connected).startswith(
+        f"1 of 3 tensors would not be read by ComfyUI: {layer}.diff_b."
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    (
+        "text_encoders.qwen25_7b.transformer.model.layers.0.self_attn.q_proj",
+        "text_encoders.clip_l.transformer.text_model.encoder.layers.0.nothing",
+        "text_encoders.clip_l.transformer.text_model_encoder_layers_0_mlp_fc1",
+        "lora_te4_text_model_encoder_layers_0_mlp_fc1",
+    ),
+)
+def test_strange_names_of_text_encoders_are_unproven(subject, name):
+    given = subject("z_image")
+    file = lora(matrices(given, BLOCKS))
+    assert first_line(given, file).startswith("names proven")
+    assert first_line(given, lora({name: (8, 8)})).startswith("names unproven: 1 layers of a text encoder such as ")
+    assert first_line(given, file | lora({name: (8, 8)})).startswith("names unproven")
+
+
+def test_text_encoders_are_not_proven_by_a_model_alone(subject):
+    given = subject("flux")
+    text = lora({"lora_te1_text_model_encoder_layers_0_mlp_fc1": (8, 8)})
+    assert first_line(given, text) == "names proven: ComfyUI reads all 3 tensors"
+    assert first_line(given, text, connected=True).startswith("names unproven: all 3 tensors are of a text encoder")
+    both = lora({f"{PREFIX}img_in": (64, 16)}) | text
+    assert first_line(given, both, connected=True) == (
+        "names proven: ComfyUI reads all 2 tensors with the connected model; 3 of a text encoder are unproven, connect the CLIP "
+        "to prove them"
+    )
+
+
+@pytest.mark.parametrize("connected", (True, False), ids=("model", "no model"))
+def test_an_adapter_that_no_host_reads_is_not_kept(subject, connected):
+    given = subject("z_image")
+    file = lora(matrices(given, BLOCKS)) | {f"{PREFIX}layers.0.feed_forward.w1.oft_R.weight": torch.ones(2, 6)}
+    assert f"1 of {len(file)} tensors would not be read by ComfyUI" in refusal(given, file, connected=connected)
+
+
+@pytest.mark.parametrize("connected", (True, False), ids=("model", "no model"))
+@pytest.mark.parametrize("naming", ("as it is", "kohya", "ComfyUI"))
+def test_dora_beside_another_update_of_its_weight_is_refused(subject, naming, connected):
+    """Core would apply one of them only."""
+    given = subject("z_image")
+    layer = f"{PREFIX}layers.0.feed_forward.w1"
+    shapes = {layer: matrices(given)[layer]}
+    dora = lora(shapes) | {f"{layer}.dora_scale": torch.ones(shapes[layer][0], 1)}
+    others = lora(kohya(shapes), 1) | lora({f"{PREFIX}layers.0.adaLN_modulation.0": (1024, 256)})
+    with given.saved(dora | lora({f"{PREFIX}layers.0.adaLN_modulation.0": (1024, 256)}), naming, connected) as written:
+        assert any(name.endswith("dora_scale") for name in written)
+    found = refusal(given, dora | others, naming, connected)
+    assert "would be changed by two layers" in found or "would not be read" in found
+    found, report = merged(given, dora | others)
+    assert report.startswith("names proven")
+    weight = f"{layer}.weight"
+    stored = given.base.model.state_dict()[weight]
+    total = sum(on_weight(given, file, weight) - stored for file in (dora, others))
+    assert (on_weight(given, found, weight) - stored - total).norm() < EXACT * total.norm()
+
+
+def test_twins_of_an_uncertain_family_are_refused_without_a_model(subject):
+    """Which of them the host would apply is chance; which place they have, only the model tells."""
+    given = subject("qwen")
+    path = "transformer_blocks.0.attn.to_q"
+    twins = lora({f"transformer.{path}": (64, 64), f"lycoris_{path.replace('.', '_')}": (64, 64)})
+    assert "would not be read by ComfyUI" in refusal(given, twins, connected=False)
+    with given.saved(twins, "as it is") as written:
+        one, other = ({name: tensor for name, tensor in twins.items() if name.startswith(begin)} for begin in "tl")
+        check(applied(given, written), applied(given, one, other), EXACT)
+
+
+def test_only_what_is_not_read_is_named(subject):
+    given = subject("z_image")
+    names = {f"{PREFIX}layers.{number}.attention.out": (256, 256) for number in (1, 10)}
+    assert re.match(
+        r"2 of 4 tensors would not be read by ComfyUI: \S+\.10\.\S+, \S+\.10\.\S+\. ", refusal(given, lora(names))
+    )
+
+
+def test_a_bias_of_a_norm_without_its_gain_is_told(subject):
+    """Core looks at it and leaves it alone."""
+    given = subject("wan")
+    layer = f"{PREFIX}blocks.0.norm3"
+    file = lora({f"{PREFIX}blocks.0.self_attn.q": (48, 48)}) | {f"{layer}.b_norm": torch.ones(48)}
+    report = given.run("ApplyLora", given.base, file, 1.0, 1.0)[2]
+    assert f"{layer}.b_norm" in report
+    # As an update of the bias it is read.
+    with given.saved(file, "as it is") as written:
+        assert applied(given, written)[f"{layer}.bias"].equal(torch.ones(48))
+
+
+@pytest.mark.parametrize("ending", ("", ".scale"))
+@pytest.mark.parametrize("connected", (True, False), ids=("model", "no model"))
+def test_gains_under_the_name_of_either_host_are_read_or_refused(subject, ending, connected):
+    given = subject("flux")
+    gain = f"{PREFIX}double_blocks.0.img_attn.norm.query_norm"
+    file = lora({f"{PREFIX}single_blocks.0.modulation.lin": (192, 64)}) | {f"{gain}{ending}.diff": torch.ones(32)}
+    for naming in ("as it is", *NAMINGS):
+        try:
+            with given.saved(file, naming, connected) as written:
+                (change,) = (value for name, value in applied(given, written).items() if name.startswith(gain))
+                assert change.equal(torch.ones(32))
+        except ValueError as error:
+            unread = str(error).startswith(
+                f"1 of {len(file) + (naming == 'kohya')} tensors would not be read by ComfyUI: "
+            )
+            assert (unread and (naming == "as it is" or not connected)) or "only the connected model can settle" in str(
+                error
+            )

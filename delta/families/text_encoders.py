@@ -75,6 +75,16 @@ def comfy_name(name: str, width: int | None = None) -> str | None:
     return beginning + place.weight.comfy
 
 
+def canonical(name: str) -> str | None:
+    """ComfyUI's own name of a layer of CLIP or T5 by any of its names, that one included; None where there is no such layer."""
+    layer = text_layer(name)
+    place = layer and LAYERS.place(layer.body)
+    if not place:
+        return None
+    clip_h = WRITTEN["ComfyUI"]["te1"].replace("clip_l", "clip_h")
+    return (clip_h if name.startswith(clip_h) else WRITTEN["ComfyUI"][layer.encoder]) + place.weight.comfy
+
+
 def written(comfy: str, naming: str, alone: bool = False) -> str | None:
     """The name of a layer of CLIP or T5 in a convention, None where it has none there.
 

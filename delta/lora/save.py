@@ -36,6 +36,10 @@ class NameProof(NamedTuple):
 
 # prove(the written tensors) -> what the loader of the host reads of them, by a model's own map of names.
 Prove = Callable[[Mapping[str, Tensor]], NameProof]
+_TWICE = (
+    "{} would be changed by two layers of this LoRA, one of which depends on the weight it is applied to. Merge LoRAs with the "
+    "model connected bakes that one in and adds them up."
+)
 UNPROVEN = NameProof("names unproven: connect the model to prove that it reads them")
 
 
@@ -67,6 +71,8 @@ def save_lora(
     else:
         layers, notes = rename(source.layers, naming, names) if source.layers else {}, []
         kept = _renamed_whole(kept, naming, names)
+    if both := sorted(kept.keys() & layers.keys()):
+        raise ValueError(_TWICE.format(both[0]))
     written = write_layers(layers, DTYPES[dtype])
     written |= {join_name(name, ending): tensor for name, parts in kept.items() for ending, tensor in parts.items()}
     proofs, worst = [UNPROVEN], [("", 0.0)]
@@ -130,7 +136,9 @@ def _renamed_whole(
                 f"{name} depends on the weight it is applied to and is a part of a weight under the naming {naming}. Bake it with "
                 "Bake Block Weights and the model connected, or keep the names as they are."
             )
-        renamed[next(iter(new))] = parts
+        if (known := next(iter(new))) in renamed:
+            raise ValueError(_TWICE.format(known))
+        renamed[known] = parts
     return renamed
 
 

@@ -111,15 +111,15 @@ def _result_names(
     addresses = [address for address in located.addresses.values() if address is not None]
     wholes, conventions = overlapping(addresses), {naming_of(layers) for layers in files}
     mixed = len(conventions) > 1
-    if mixed:
-        wholes |= {address.weight for address in addresses if not address.is_whole}
+    placed = {name: address for name, address in located.addresses.items() if address is not None and not is_text(name)}
+    unread = set() if model is None else placed.keys() - model.key_map.keys()
+    # Only whole weights have a name that is the same in all conventions, and one that is read for certain.
+    wholes |= {address.weight for name, address in placed.items() if not address.is_whole and (mixed or name in unread)}
     convention = KOHYA if naming_of(files[0]) == KOHYA else COMFYUI
     names: dict[Identity, str] = {}
     for name in (name for layers in files for name in layers):
         identity = _identity(name, located, wholes)
-        own = located.addresses[name] is not None and not is_text(name)
-        unread = model is not None and own and name not in model.key_map
-        if own and (mixed or unread or identity != located.addresses[name]):
+        if name in placed and (mixed or name in unread or identity != placed[name]):
             gain = is_gain(name, identity)
             names.setdefault(identity, whole_name(identity.weight, convention, located.candidates, model, gain))
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,8 +14,9 @@ import torch
 
 from ...delta.families import norm_sites, text_encoders
 from ...delta.families.record import Family, HostModel
-from ...delta.families.registry import families_of_layers, family_named, spelling
-from ...delta.lora.addresses import ModelNames, is_text
+from ...delta.families.registry import families_of_layers, family_named, place_of, spelling
+from ...delta.lora.adapters import BIASES, split_name
+from ...delta.lora.addresses import Address, ModelNames, is_text, of_place
 from ...delta.lora.costs import Job
 from ...delta.lora.file import LoraModel, group
 from ...delta.lora.save import UNPROVEN, NameProof, Prove, unread_sentence
@@ -69,13 +70,19 @@ class LoraMatch(NamedTuple):
 
 def match_lora(tensors: dict[str, torch.Tensor], key_map: dict[str, PatchKey]) -> LoraMatch:
     """Turn a LoRA file's tensors into patches with the host's own adapters."""
-    ledger = _ReadLedger(comfy.lora_convert.convert_lora(tensors))
     try:
-        patches = comfy.lora.load_lora(ledger, key_map, log_missing=False)
+        return _load(comfy.lora_convert.convert_lora(tensors), key_map)
     except KeyError as error:
         name = tensors.name if isinstance(tensors, LoraModel) else "The LoRA"
         raise ValueError(f"{name} lacks the tensor {error}, the other half of a layer. Use another copy.") from error
-    return LoraMatch(patches, [name for name in ledger if name not in ledger.taken])
+
+
+def _load(tensors: dict[str, torch.Tensor], key_map: dict[str, PatchKey]) -> LoraMatch:
+    ledger = _ReadLedger(tensors)
+    patches = comfy.lora.load_lora(ledger, key_map, log_missing=False)
+    # The host looks for the bias of a norm before it knows whether there is a gain, without which it leaves it alone.
+    alone = {name for name in ledger if name.endswith(".b_norm") and f"{name[:-6]}w_norm" not in ledger}
+    return LoraMatch(patches, [name for name in ledger if name not in ledger.taken or name in alone])
 
 
 def model_names(model: Any | None, clip: Any | None) -> ModelNames | None:
@@ -87,7 +94,7 @@ def model_names(model: Any | None, clip: Any | None) -> ModelNames | None:
 
 
 def prover(model: Any | None, clip: Any | None) -> Prove:
-    """A function that tells which names of written tensors the host reads.
+    """A function that tells which written tensors the host reads and applies.
 
     With a MODEL by the host's own loader on it; without one by small models of the families that all the names fit.
     """
@@ -98,37 +105,42 @@ def prover(model: Any | None, clip: Any | None) -> Prove:
 
 
 def _prove_by_model(
-    tensors: Mapping[str, torch.Tensor], key_map: dict[str, PatchKey], weights: Mapping[str, Any], with_clip: bool
+    tensors: Mapping[str, torch.Tensor], key_map: dict[str, PatchKey], weights: Container[str], with_clip: bool
 ) -> NameProof:
     match = match_lora(dict(tensors), key_map)
-    text = [] if with_clip else [name for name in match.unmatched if is_text(name)]
-    unread = [name for name in match.unmatched if name not in set(text)]
-    for key in match.patches:
-        name = key if isinstance(key, str) else key[0]
-        # The host drops patches of parameters that the model lacks without a word.
-        if name not in weights:
-            unread.append(str(name))
-    read = len(tensors) - len(text)
-    line = f"names proven: ComfyUI reads all {read} tensors with the connected model"
-    if text:
+    text = set() if with_clip else {name for name in match.unmatched if is_text(name)}
+    unread = set(match.unmatched)
+    targets: dict[PatchKey, set[str]] = {}
+    for parts in _by_layer(tensors).values():
+        found = _read_layer(parts, key_map, weights)
+        unread |= found.unread
+        for target in found.targets:
+            # Of two layers for one target the host applies one only.
+            unread |= targets.get(target, set())
+            targets[target] = parts.keys() - found.unread
+    line = f"names proven: ComfyUI reads all {len(tensors) - len(text)} tensors with the connected model"
+    if len(text) == len(tensors):
+        line = f"names unproven: all {len(text)} tensors are of a text encoder, connect the CLIP to prove them"
+    elif text:
         line += f"; {len(text)} of a text encoder are unproven, connect the CLIP to prove them"
-    return NameProof(line, unread)
+    return NameProof(line, [name for name in tensors if name in unread - text])
 
 
 def prove_by_families(tensors: Mapping[str, torch.Tensor]) -> NameProof:
-    """Which names the host reads, by small models of the families that all the names fit."""
-    names = list(group(tensors)[0])
-    text = {name for name in names if is_text(name)}
-    denoiser = [name for name in names if name not in text]
+    """Which tensors the host reads, by small models of the families that all the names fit."""
+    foreign = group(tensors)[1]
+    layers = _by_layer(tensors)
+    text = {name for name in layers if is_text(name)}
+    denoiser = {name: parts for name, parts in layers.items() if name not in text}
     strange = sorted(name for name in text if not _is_known_text(name))
     known = families_of_layers(denoiser)
     unread = {family.name: missing for family in known if (missing := _unread_by(family, denoiser)) is not None}
     readers = [name for name, missing in unread.items() if not missing]
-    if denoiser and not readers:
-        if not unread:
-            return UNPROVEN
-        least = min(unread.values(), key=len)
-        return NameProof(UNPROVEN.line, [tensor for tensor in tensors if tensor.startswith(tuple(least))])
+    if denoiser and not unread:
+        return UNPROVEN._replace(unread=foreign)
+    missing = set(foreign) | (min(unread.values(), key=len) if denoiser and not readers else set())
+    if missing:
+        return UNPROVEN._replace(unread=[name for name in tensors if name in missing])
     if strange:
         return NameProof(f"names unproven: {len(strange)} layers of a text encoder such as {strange[0]}")
     models = f" with a model of {' or '.join(readers)}" if readers else ""
@@ -144,12 +156,68 @@ def proven(job: Job, prove: Prove) -> Job:
     return job._replace(report=f"{proof.line}\n{job.report}")
 
 
-def _unread_by(family: Family, names: list[str]) -> list[str] | None:
-    """The layers that the host does not read with a model of the family; None where this host cannot build one."""
-    key_map = _family_key_map(family.name)
-    if key_map is None:
+def _by_layer(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """The tensors of each layer by their whole names."""
+    layers: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        if parts := split_name(name):
+            layers.setdefault(parts[0], {})[name] = tensor
+    return layers
+
+
+class _LayerRead(NamedTuple):
+    """What the host makes of a layer: the tensors that it does not use, and the weights and biases that it changes."""
+
+    unread: set[str]
+    targets: set[PatchKey]
+
+
+def _read_layer(
+    tensors: Mapping[str, torch.Tensor],
+    key_map: Mapping[str, PatchKey],
+    weights: Container[str],
+    name: str | None = None,
+) -> _LayerRead:
+    """name: of the layer in the key map, where it is not that of the tensors."""
+    own = split_name(next(iter(tensors)))[0]
+    origins = {(name or own) + tensor.removeprefix(own): tensor for tensor in tensors}
+    # The host reads an update of the bias under the name of the bias too.
+    known = {layer: key_map[layer] for layer in (name or own, f"{name or own}.bias") if layer in key_map}
+    try:
+        match = _load({renamed: tensors[tensor] for renamed, tensor in origins.items()}, known)
+    except KeyError:
+        # It lacks the other half, so that the host fails.
+        return _LayerRead(set(tensors), set())
+    # The host drops patches of parameters that the model lacks, and biases of a part of a weight, without a word.
+    targets = {key for key in match.patches if _target(key) in weights}
+    unread = {origins[renamed] for renamed in match.unmatched}
+    if not targets:
+        unread = set(tensors)
+    elif targets != match.patches.keys():
+        unread |= {tensor for tensor in tensors if split_name(tensor)[1] in BIASES}
+    return _LayerRead(unread, targets)
+
+
+def _target(key: PatchKey) -> str:
+    return key if isinstance(key, str) else key[0]
+
+
+def _unread_by(family: Family, layers: Mapping[str, Mapping[str, torch.Tensor]]) -> set[str] | None:
+    """The tensors that the host does not read with a model of the family; None where this host cannot build one."""
+    names = _family_names(family.name)
+    if names is None:
         return None
-    return [name for name in names if not any(other in key_map for other in _in_blocks(family, name))]
+    unread: set[str] = set()
+    first: dict[tuple[Address, bool], str] = {}
+    for name, parts in layers.items():
+        given = [_read_layer(parts, *names, other) for other in _in_blocks(family, name) if other in names.key_map]
+        unread |= min((found.unread for found in given), key=len, default=parts.keys())
+        address = of_place(place_of(name, family))
+        for is_bias in {split_name(tensor)[1] in BIASES for tensor in parts}:
+            if first.setdefault((address, is_bias), name) != name:
+                # Of two layers for one target the host applies one only.
+                unread |= parts.keys()
+    return unread
 
 
 def _in_blocks(family: Family, name: str) -> list[str]:
@@ -159,33 +227,45 @@ def _in_blocks(family: Family, name: str) -> list[str]:
 
 
 def _is_known_text(name: str) -> bool:
-    comfy = text_encoders.comfy_name(name)
+    """Whether the host reads this name of a layer of CLIP or T5, which it builds in one form only."""
+    comfy = text_encoders.canonical(name)
     if comfy is None:
         return False
     names = {text_encoders.written(comfy, naming, alone) for naming in CONVENTIONS for alone in (False, True)}
-    return name in names or name.startswith(text_encoders.PREFIX)
+    return name in names
+
+
+class _HostNames(NamedTuple):
+    """Every name of a layer that the host reads, to the weight it stands for, and the names of all weights."""
+
+    key_map: dict[str, PatchKey]
+    weights: frozenset[str]
 
 
 @lru_cache(maxsize=64)
-def _family_key_map(name: str) -> dict[str, PatchKey] | None:
-    """The key map of the small models of a family, without memory for their weights."""
+def _family_names(name: str) -> _HostNames | None:
+    """The names of the small models of a family, without memory for their weights."""
     family = family_named(name)
     if family.host is None:
         return None
     variants = [variant._replace(config={**family.host.config, **variant.config}) for variant in family.variants]
-    maps = [found for model in (family.host, *variants) if (found := _key_map(model)) is not None]
-    return {known: key for found in maps for known, key in found.items()} if maps else None
+    found = [names for model in (family.host, *variants) if (names := _names_of(model)) is not None]
+    if not found:
+        return None
+    key_map = {known: key for names in found for known, key in names.key_map.items()}
+    return _HostNames(key_map, frozenset().union(*(names.weights for names in found)))
 
 
-def _key_map(model: HostModel) -> dict[str, PatchKey] | None:
-    """The key map of one model; None where this host has none of its kind."""
+def _names_of(model: HostModel) -> _HostNames | None:
+    """The names of one model; None where this host has none of its kind."""
     kind = getattr(comfy.supported_models, model.kind, None)
     if kind is None:
         return None
     config = dict(model.config)
     while True:
         try:
-            return comfy.lora.model_lora_keys_unet(_on_meta(kind, config), {})
+            built = _on_meta(kind, config)
+            return _HostNames(comfy.lora.model_lora_keys_unet(built, {}), frozenset(built.state_dict()))
         except TypeError as error:
             # Older hosts lack some settings of newer ones.
             match = re.search(r"unexpected keyword argument '(\w+)'", str(error))

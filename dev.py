@@ -4,6 +4,7 @@
     python dev.py test [pytest args]   the whole suite, or the part that the arguments name
     python dev.py serve [--port N]     ComfyUI with this pack and the demo models, for a browser
     python dev.py bench [names]        the benchmarks
+    python dev.py families             what works for each family of models, as a table
 
 Everything is kept in .venv and .dev inside the checkout; no other ComfyUI is ever written to.
 """
@@ -294,6 +295,11 @@ def serve(host: Path, port: int) -> int:
     return failed or call(host, HARNESS / "launch_host.py", host, *options)
 
 
+def families(host: Path) -> int:
+    """Print what works for the small model of every family; return the exit code."""
+    return call(host, "-m", "host.family_table", cwd=TESTS)
+
+
 def bench(host: Path, arguments: list[str]) -> int:
     """Run the benchmarks and return the exit code."""
     return call(host, ROOT / "benchmarks/bench.py", *arguments)
@@ -352,12 +358,13 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
         "test": "run the tests; further arguments go to pytest",
         "serve": "run ComfyUI with this pack and the demo models",
         "bench": "run the benchmarks; further arguments name some of them",
+        "families": "print what works for the small model of every family",
     }.items():
         command = commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
         if name == "serve":
             command.add_argument("--port", type=int, default=8188)
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command in ("demo", "serve"):
+    if rest and options.command in ("demo", "serve", "families"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return options, rest
 
@@ -373,6 +380,8 @@ def main(arguments: Sequence[str]) -> int:
             return demo(host)
         if options.command == "serve":
             return serve(host, options.port)
+        if options.command == "families":
+            return families(host)
         return bench(host, rest) if options.command == "bench" else test(host, rest)
     except DevError as error:
         print(error, file=sys.stderr)

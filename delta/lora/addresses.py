@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..blocks.paths import weight_path
 from ..families import text_encoders
 from ..families.record import Family, Place
 from ..families.registry import DENOISER, families_of_layers, family_of, family_of_layers, place_of, spelling
 from .adapters import Layer
 from .fused import fuse, split, swap_halves
+from .layer_names import layer_id, layer_path
 
 
 class Rows(NamedTuple):
@@ -190,6 +192,13 @@ def _width(layer: Layer) -> int | None:
     given = (layer.low_rank, layer.full, layer.new_weight, layer.bias)
     shape = next((tuple(update.shape) for update in given if update is not None), ())
     return text_encoders.CLIP_H_WIDTH if text_encoders.CLIP_H_WIDTH in shape else None
+
+
+def block_path(name: str, address: Address | None) -> tuple[str, ...]:
+    """The path of a layer for block rules and reports: by its place in the model, or by its name where that is not known."""
+    if address is None:
+        return layer_path(layer_id(name))
+    return weight_path(address.weight.removeprefix(text_encoders.PREFIX))
 
 
 def as_whole(layer: Layer, address: Address) -> Layer:

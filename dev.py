@@ -314,7 +314,8 @@ def test(host: Path, arguments: list[str]) -> int:
     suites, common = split_test_arguments(arguments)
     for worker in range(WORKERS):
         ensure_base(BASE.with_name(f"{BASE.name}-gw{worker}"))
-    spread = ["-n", str(WORKERS), "--dist", "loadfile"]
+    # tests/conftest.py deals out the tests.
+    spread = ["-n", str(WORKERS)]
     # The models of the tests are small: with more threads they wait for each other.
     threads = {"OMP_NUM_THREADS": "1"}
     # With a selection such as -k, a suite may have no test to run, which pytest reports as 5.

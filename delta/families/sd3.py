@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, Weight, fused, pairs
+from .record import LORA_TRANSFORMER, Family, HostModel, Weight, fused, pairs
 
 FAMILY = Family(
     "Stable Diffusion 3",
@@ -53,6 +53,7 @@ FAMILY = Family(
         Weight("final_layer.adaLN_modulation.1", ("norm_out.linear",), swapped=True),
     ),
     diffusers_prefix="transformer.",
+    styles={"OneTrainer": LORA_TRANSFORMER},
     host=HostModel(
         "SD3",
         {

@@ -4,6 +4,7 @@
     python dev.py test [pytest args]   the whole suite, or the part that the arguments name
     python dev.py serve [--port N]     ComfyUI with this pack and the demo models, for a browser
     python dev.py bench [names]        the benchmarks
+    python dev.py texts                locales/en/nodeDefs.json, written from the schemas of the nodes
 
 Everything is kept in .venv and .dev inside the checkout; no other ComfyUI is ever written to.
 """
@@ -299,6 +300,11 @@ def bench(host: Path, arguments: list[str]) -> int:
     return call(host, ROOT / "benchmarks/bench.py", *arguments)
 
 
+def texts(host: Path) -> int:
+    """Write the English texts of the nodes from their schemas; return the exit code."""
+    return call(host, HARNESS / "node_texts.py", host, BASE)
+
+
 def test(host: Path, arguments: list[str]) -> int:
     """Run the suites that the arguments name, or all; return 1 when a suite fails.
 
@@ -352,12 +358,13 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
         "test": "run the tests; further arguments go to pytest",
         "serve": "run ComfyUI with this pack and the demo models",
         "bench": "run the benchmarks; further arguments name some of them",
+        "texts": "write locales/en/nodeDefs.json from the schemas of the nodes",
     }.items():
         command = commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
         if name == "serve":
             command.add_argument("--port", type=int, default=8188)
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command in ("demo", "serve"):
+    if rest and options.command in ("demo", "serve", "texts"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return options, rest
 
@@ -373,6 +380,8 @@ def main(arguments: Sequence[str]) -> int:
             return demo(host)
         if options.command == "serve":
             return serve(host, options.port)
+        if options.command == "texts":
+            return texts(host)
         return bench(host, rest) if options.command == "bench" else test(host, rest)
     except DevError as error:
         print(error, file=sys.stderr)

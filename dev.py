@@ -4,7 +4,7 @@
     python dev.py test [pytest args]   the whole suite, or the part that the arguments name
     python dev.py serve [--port N]     ComfyUI with this pack and the demo models, for a browser
     python dev.py bench [names]        the benchmarks
-    python dev.py texts                locales/en/nodeDefs.json, written from the schemas of the nodes
+    python dev.py texts                what is written from the code: locales/en/nodeDefs.json, the table in docs/LIMITS.md
 
 Everything is kept in .venv and .dev inside the checkout; no other ComfyUI is ever written to.
 """
@@ -301,8 +301,10 @@ def bench(host: Path, arguments: list[str]) -> int:
 
 
 def texts(host: Path) -> int:
-    """Write the English texts of the nodes from their schemas; return the exit code."""
-    return call(host, HARNESS / "node_texts.py", host, BASE)
+    """Write the English texts of the nodes from their schemas, and the table of names; return the exit code."""
+    return call(host, HARNESS / "names_table.py", PYTHONPATH=str(ROOT)) or call(
+        host, HARNESS / "node_texts.py", host, BASE
+    )
 
 
 def test(host: Path, arguments: list[str]) -> int:
@@ -358,7 +360,7 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
         "test": "run the tests; further arguments go to pytest",
         "serve": "run ComfyUI with this pack and the demo models",
         "bench": "run the benchmarks; further arguments name some of them",
-        "texts": "write locales/en/nodeDefs.json from the schemas of the nodes",
+        "texts": "write locales/en/nodeDefs.json and the table of docs/LIMITS.md from the code",
     }.items():
         command = commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
         if name == "serve":

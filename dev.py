@@ -5,6 +5,7 @@
     python dev.py serve [--port N]     ComfyUI with this pack and the demo models, for a browser
     python dev.py bench [names]        the benchmarks
     python dev.py families             what works for each family of models, as a table
+    python dev.py texts                what is written from the code: locales/en/nodeDefs.json, the table in docs/LIMITS.md
 
 Everything is kept in .venv and .dev inside the checkout; no other ComfyUI is ever written to.
 """
@@ -305,6 +306,13 @@ def bench(host: Path, arguments: list[str]) -> int:
     return call(host, ROOT / "benchmarks/bench.py", *arguments)
 
 
+def texts(host: Path) -> int:
+    """Write the English texts of the nodes from their schemas, and the table of names; return the exit code."""
+    return call(host, HARNESS / "names_table.py", PYTHONPATH=str(ROOT)) or call(
+        host, HARNESS / "node_texts.py", host, BASE
+    )
+
+
 def test(host: Path, arguments: list[str]) -> int:
     """Run the suites that the arguments name, or all; return 1 when a suite fails.
 
@@ -360,12 +368,13 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
         "serve": "run ComfyUI with this pack and the demo models",
         "bench": "run the benchmarks; further arguments name some of them",
         "families": "print what works for the small model of every family",
+        "texts": "write locales/en/nodeDefs.json and the table of docs/LIMITS.md from the code",
     }.items():
         command = commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
         if name == "serve":
             command.add_argument("--port", type=int, default=8188)
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command in ("demo", "serve", "families"):
+    if rest and options.command in ("demo", "serve", "families", "texts"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return options, rest
 
@@ -383,6 +392,8 @@ def main(arguments: Sequence[str]) -> int:
             return serve(host, options.port)
         if options.command == "families":
             return families(host)
+        if options.command == "texts":
+            return texts(host)
         return bench(host, rest) if options.command == "bench" else test(host, rest)
     except DevError as error:
         print(error, file=sys.stderr)

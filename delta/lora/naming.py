@@ -92,8 +92,9 @@ def rename(layers: Mapping[str, Layer], naming: str, model: ModelNames | None = 
             new = _renamed(weight, given, naming, located, model, weight in gains)
         except ValueError as error:
             raise ValueError(f"{weight} cannot be renamed: {error}.") from error
-        for name, layer in new.items():
-            _add_to(renamed, name, layer)
+        if both := sorted(renamed.keys() & new.keys()):
+            raise ValueError(f"{both[0]} would be the {naming} name of two weights. Choose another naming, {KEEP}.")
+        renamed |= new
     return renamed
 
 

@@ -129,7 +129,7 @@ class SaveLora(io.ComfyNode):
         clip: Any | None = None,
     ) -> io.NodeOutput:
         path = folders.output_path(filename_prefix)
-        names, prove = host_names.model_names(model, clip), host_names.prover(model, clip)
+        names, prove = host_names.model_names(model, clip), loras.prover(model, clip)
         given = loras.as_lora_model(lora_model)
         report = save_lora(given, path, dtype, loras.apply_written, naming, run.progress(), names, prove)
         return io.NodeOutput(path, report, ui=ui.PreviewText(report))

@@ -178,7 +178,7 @@ class MergeLoras(io.ComfyNode):
         names = host_names.model_names(model, clip)
         bake = loras.baker(model, clip, names.key_map if names else {})
         job = merge_job(inputs, method, parameters, rank_choice(rank, rank_policy), seed, names, bake, run.progress())
-        job = host_names.proven(job, host_names.prover(model, clip)) if model is not None else job
+        job = host_names.proven(job, loras.prover(model, clip)) if model is not None else job
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 

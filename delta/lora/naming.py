@@ -108,7 +108,8 @@ def renamings(
             kept.append(Renaming([name], 1, {name: layer}))
         else:
             raise ValueError(_unknown(name, located, model is not None))
-    changes = []
+    changes: list[Renaming] = []
+    taken: set[str] = {name for change in kept for name in change.new}
     for weight, old in names.items():
         given: dict[Address, Layer] = {}
         for name in old:
@@ -117,6 +118,9 @@ def renamings(
             new = _renamed(weight, given, old, naming, located, model, unread)
         except ValueError as error:
             raise ValueError(f"{weight} cannot be renamed: {error}.") from error
+        if both := sorted(taken & new.keys()):
+            raise ValueError(f"{both[0]} would be the {naming} name of two weights. Choose another naming, {KEEP}.")
+        taken |= new.keys()
         changes.append(Renaming(old, len(given), new))
     return kept + changes
 

@@ -19,7 +19,9 @@ from ...delta.files import adapter_names, file_kinds, tensor_files
 from ...delta.lora.adapter_sizes import misfit
 from ...delta.lora.adapters import ROW_OFFSET, NeedsBaseError, join_name, kronecker_size
 from ...delta.lora.file import Bake, LoraModel
+from ...delta.lora.save import NameProof, Prove
 from ...delta.lora.stack import EntryReport, StackEntry, read_stack
+from . import names as host_names
 from .folders import file_path
 from .names import LoraMatch, lora_key_map, match_lora
 from .patches import add_weighted_patches
@@ -133,6 +135,26 @@ def first_misfit(patches: dict[PatchKey, Any], weights: dict[str, torch.Tensor])
         if problem is not None:
             return f"{name} is {shape} in the model, but {problem}"
     return None
+
+
+def prover(model: Any | None, clip: Any | None) -> Prove:
+    """As `names.prover`, which also raises ValueError for updates that are read and do not fit the connected model."""
+    prove = host_names.prover(model, clip)
+    if model is None:
+        return prove
+    key_map = host_names.host_key_map(model, clip)
+    weights = model_weights(model) | ({} if clip is None else model_weights(clip))
+
+    def prove_and_fit(tensors: dict[str, torch.Tensor]) -> NameProof:
+        proof = prove(tensors)
+        problem = None if proof.unread else first_misfit(match_lora(dict(tensors), key_map).patches, weights)
+        if problem is not None:
+            raise ValueError(
+                f"The LoRA does not fit the connected model: {problem}. Nothing was kept. Connect the model that it is for."
+            )
+        return proof
+
+    return prove_and_fit
 
 
 def _misfit(patch: Any, key: PatchKey, shape: tuple[int, ...]) -> tuple[str | None, tuple[int, ...]]:

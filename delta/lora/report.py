@@ -9,9 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..blocks.paths import block_of
+from ..blocks.paths import block_of, weight_path
 from ..charts.charts import Bars, Charts, Report, Spectra
+from ..families import text_encoders
 from ..linear_algebra.factors import small_problems
+from .addresses import Address, is_text, locate
 from .file import LoraModel, group, left_out, read_layers
 from .layer_names import layer_id, layer_path
 
@@ -25,12 +27,23 @@ def spectra_of(model: LoraModel) -> dict[tuple[str, ...], Tensor]:
 
     Raises ValueError as read_layers does.
     """
+    layers = read_layers(model).layers
+    addresses = locate([layers]).addresses
     with small_problems():
         return {
-            layer_path(layer_id(name)): layer.low_rank.svd().values
-            for name, layer in read_layers(model).layers.items()
+            _path(name, addresses[name]): layer.low_rank.svd().values
+            for name, layer in layers.items()
             if layer.low_rank is not None
         }
+
+
+def _path(name: str, address: Address | None) -> tuple[str, ...]:
+    """The path of a layer: that of its weight in the model where it is known, with the part's name where it is one."""
+    called = layer_path(layer_id(name))
+    if address is None:
+        return called
+    path = weight_path(address.weight.removeprefix(text_encoders.PREFIX))
+    return path if address.is_whole else (*path, called[-1])
 
 
 def effective_rank(values: Tensor) -> float:
@@ -61,7 +74,7 @@ def count_parameters(model: LoraModel) -> ParameterCount:
     for name, parts in group(model)[0].items():
         numbers = sum(tensor.numel() for ending, tensor in parts.items() if ending not in SETTINGS)
         total += numbers
-        diffusion += 0 if layer_path(layer_id(name))[0] == "text" else numbers
+        diffusion += 0 if is_text(name) else numbers
     return ParameterCount(total, diffusion)
 
 

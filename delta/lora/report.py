@@ -14,6 +14,7 @@ from ..charts.charts import Bars, Charts, Report, Spectra
 from ..linear_algebra.factors import small_problems
 from .addresses import Address, block_path, is_text, locate
 from .file import LoraModel, group, left_out, read_layers
+from .layer_names import layer_id, layer_path
 
 STRONGEST = 5
 # Endings of tensors that say how to read the others.
@@ -38,7 +39,7 @@ def spectra_of(model: LoraModel) -> dict[tuple[str, ...], Tensor]:
 def _path(name: str, address: Address | None) -> tuple[str, ...]:
     """The path of a layer, with its own last name behind that of a weight of which it is a part."""
     path = block_path(name, address)
-    return path if address is None or address.rows is None else (*path, name.rpartition(".")[2])
+    return path if address is None or address.is_whole else (*path, layer_path(layer_id(name))[-1])
 
 
 def effective_rank(values: Tensor) -> float:

@@ -34,7 +34,7 @@ def test_stacks_and_models_are_compared_with_and_without_a_model(host, checkpoin
         assert "A and B hardly touch each other: they can be stacked at full strength." in report
         assert "A and B: 64 layers in common" in report and "A and C: 48 layers in common" in report
         assert f"C: {LOCON}, model 1, clip 1" in report
-        assert "text.clip_l: outputs" in report
+    assert "text.clip_l: outputs" in without and "text.clip_l: outputs" in within
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,9 @@ def test_too_few_and_unrelated_loras_are_refused(host, names, message):
 
 
 def test_a_lora_of_another_model_is_refused_when_the_model_tells(host, checkpoint):
-    message = (
-        "other_architecture.safetensors does not fit the connected model: none of its 4 layers, such as "
-        "lora_unet_double_blocks_0_img_attn_qkv, is one of the model's. Connect the model that the LoRA is for"
-    )
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(
+        ValueError, match="other_architecture.safetensors does not fit the connected model: none of its 4 layers"
+    ):
         compare(host, lora_1=load(host, KOHYA), lora_2=load(host, OTHER), model=checkpoint[0])
 
 

@@ -132,7 +132,9 @@ def prove_by_families(tensors: Mapping[str, torch.Tensor]) -> NameProof:
     layers = _by_layer(tensors)
     text = {name for name in layers if is_text(name)}
     denoiser = {name: parts for name, parts in layers.items() if name not in text}
-    strange = sorted(name for name in text if not _is_known_text(name))
+    has_first = text_encoders.has_first(text)
+    counted = {name for name in text if text_encoders.is_counted(name)}
+    strange = sorted(name for name in text if not _is_known_text(name) or (name in counted and not has_first))
     known = families_of_layers(denoiser)
     unread = {family.name: missing for family in known if (missing := _unread_by(family, denoiser)) is not None}
     readers = [name for name, missing in unread.items() if not missing]

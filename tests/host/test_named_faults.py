@@ -376,6 +376,7 @@ def test_updates_of_another_size_are_not_saved_for_the_connected_model(subject):
         merged(given, wrong)
 
 
+CLIP_FC1 = "text_model_encoder_layers_0_mlp_fc1"
 QUERY = "transformer.transformer_blocks.0.attn.to_q"
 
 
@@ -431,6 +432,25 @@ def test_strange_names_of_text_encoders_are_unproven(subject, name):
     assert first_line(given, file).startswith("names proven")
     assert first_line(given, lora({name: (8, 8)})).startswith("names unproven: 1 layers of a text encoder such as ")
     assert first_line(given, file | lora({name: (8, 8)})).startswith("names unproven")
+
+
+def test_encoders_behind_the_first_are_proven_beside_it_only(subject):
+    """The host counts the encoders that a model has; T5 alone would be `lora_te1_`."""
+    given = subject("z_image")
+    first, second, third = (
+        f"lora_te{number}_{path}"
+        for number, path in enumerate((CLIP_FC1, CLIP_FC1, "encoder_block_0_layer_0_SelfAttention_q"), start=1)
+    )
+    for names, proven in (
+        ((first,), True),
+        ((second,), False),
+        ((third,), False),
+        ((first, second), True),
+        ((first, third), True),
+        (("text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q",), True),
+    ):
+        line = first_line(given, lora(dict.fromkeys(names, (8, 8))))
+        assert line.startswith("names proven" if proven else "names unproven"), names
 
 
 def test_text_encoders_are_not_proven_by_a_model_alone(subject):

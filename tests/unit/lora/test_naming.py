@@ -275,3 +275,21 @@ def test_two_weights_of_one_flat_name_are_not_added_up():
     assert list(rename(layers(*names), "ComfyUI", model)) == names
     with pytest.raises(ValueError, match="lora_unet_a_b_c would be the kohya name of two weights"):
         rename(layers(*names), "kohya", model)
+
+
+T5 = "text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q"
+CLIP_L = "text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1"
+
+
+def test_t5_alone_is_not_numbered_as_if_there_were_others():
+    """ComfyUI counts the encoders that are there: T5 is the first one of Chroma and the third one of Flux and SD3."""
+    kohya = "lora_te3_encoder_block_0_layer_0_SelfAttention_q"
+    weights = [f"{T5}.weight"]
+    assert list(usual_names(layers(T5), weights)) == [T5]
+    assert kohya in usual_names(layers(T5, CLIP_L), [*weights, f"{CLIP_L}.weight"])
+    alone = ModelNames(
+        {name: f"{T5}.weight".removeprefix("text_encoders.") for name in (T5, kohya.replace("3", "1", 1))}
+    )
+    assert list(rename(layers(T5), "kohya", alone)) == [T5]
+    both = ModelNames(dict.fromkeys((T5, kohya), f"{T5}.weight".removeprefix("text_encoders.")))
+    assert list(rename(layers(T5), "kohya", both)) == [kohya]

@@ -542,3 +542,16 @@ def test_gains_under_the_name_of_either_host_are_read_or_refused(subject, ending
             assert (unread and (naming == "as it is" or not connected)) or "only the connected model can settle" in str(
                 error
             )
+
+
+@pytest.mark.parametrize("connected", (True, False), ids=("model", "no model"))
+def test_tables_that_core_reads_and_never_applies_are_told(subject, connected):
+    given = subject("wan")
+    table = f"{PREFIX}blocks.1.modulation"
+    file = lora(matrices(given, r"blocks.*attn")) | {f"{table}.diff": torch.ones(1, 6, 48)}
+    line = first_line(given, file, connected=connected)
+    assert line.startswith(f"names proven: ComfyUI reads all {len(file)} tensors with ")
+    assert re.search(
+        r"; core's own loaders read 1 of the weights and never apply them, such as \S+modulation: use Apply", line
+    )
+    assert "never apply" not in first_line(given, lora(matrices(given, r"blocks.*attn")), connected=connected)

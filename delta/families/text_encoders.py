@@ -6,6 +6,7 @@ CLIP-L (or CLIP-H where it stands alone) is te1, CLIP-G te2 and T5 te3, whatever
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from .record import Family, flat, own, same
@@ -38,6 +39,8 @@ LAYERS = Family(
         *own(f"{CLIP}.{{layer_norm1,layer_norm2}}", "text_model.final_layer_norm", "text_projection"),
         *own("text_model.embeddings.{token_embedding,position_embedding}"),
         *same(f"{T5}.0.SelfAttention.{{q,k,v,o}}", f"{T5}.1.DenseReluDense.{{wi_0,wi_1,wo}}"),
+        *own(f"{T5}.{{0,1}}.layer_norm", f"{T5}.0.SelfAttention.relative_attention_bias"),
+        *own("encoder.final_layer_norm", "shared"),
     ),
 )
 
@@ -83,6 +86,17 @@ def canonical(name: str) -> str | None:
         return None
     clip_h = WRITTEN["ComfyUI"]["te1"].replace("clip_l", "clip_h")
     return (clip_h if name.startswith(clip_h) else WRITTEN["ComfyUI"][layer.encoder]) + place.weight.comfy
+
+
+def has_first(names: Iterable[str]) -> bool:
+    """Whether a layer of the first text encoder, CLIP-L or CLIP-H, is among these: ComfyUI counts the others from there."""
+    return any(layer.encoder == "te1" for name in names if (layer := text_layer(name)))
+
+
+def is_counted(name: str) -> bool:
+    """Whether a name has the number of an encoder behind the first one."""
+    layer = text_layer(name)
+    return layer is not None and layer.encoder != "te1" and not name.startswith(PREFIX)
 
 
 def written(comfy: str, naming: str, alone: bool = False) -> str | None:

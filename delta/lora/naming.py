@@ -159,10 +159,12 @@ def usual_names(layers: Mapping[str, Layer], weights: Iterable[str]) -> Mapping[
     """
     weights = list(weights)
     family, model = family_of(weights), ModelNames({}, dict.fromkeys(weights, ()))
+    has_first = text_encoders.has_first(weights)
     named: dict[str, Layer] = {}
     for name, layer in layers.items():
         if is_text(name):
             new = text_encoders.written(name, KOHYA, family is not None and family.name == SD.name) or name
+            new = name if text_encoders.is_counted(new) and not has_first else new
         else:
             new = whole_name(name, KOHYA, [family] if family else [], model)
         if new in named:
@@ -183,7 +185,7 @@ def _renamed(
     """The layers of one weight under their new names. old: the names they had."""
     family = located.family
     if is_text(old[0]):
-        return {_text_name(old[0], weight, naming, family): _whole(given)}
+        return {_text_name(old[0], weight, naming, located, model): _whole(given)}
     usual = CONVENTIONS[naming].style
     styles = {each.styles.get(naming, usual) for each in located.candidates} or {usual}
     if len(styles) > 1:
@@ -300,9 +302,13 @@ def _whole(given: Mapping[Address, Layer]) -> Layer:
     return add([as_whole(layer, address) for address, layer in given.items()])
 
 
-def _text_name(name: str, comfy: str, naming: str, family: Family | None) -> str:
-    alone = name.startswith("lora_te_") or (family is not None and family.name == SD.name)
+def _text_name(name: str, comfy: str, naming: str, located: Located, model: ModelNames | None) -> str:
+    alone = name.startswith("lora_te_") or (located.family is not None and located.family.name == SD.name)
     new = text_encoders.written(comfy, CONVENTIONS[naming].text, alone)
+    known = model.key_map if model is not None else {}
+    if new not in known and comfy in known:
+        # The number is that of another encoder in this model.
+        new = comfy if naming == KOHYA else None
     if new is None:
         raise ValueError(f"{name} has no known {naming} name. Choose another naming, {KEEP}")
     return new

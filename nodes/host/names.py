@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,13 +14,13 @@ import torch
 
 from ...delta.families import norm_sites, text_encoders
 from ...delta.families.record import Family, HostModel
-from ...delta.families.registry import families_of_layers, family_named, place_of, spelling
+from ...delta.families.registry import DENOISER, families_of_layers, family_named, place_of, spelling
 from ...delta.lora.adapters import BIASES, split_name
 from ...delta.lora.addresses import Address, ModelNames, is_text, of_place
 from ...delta.lora.costs import Job
 from ...delta.lora.file import LoraModel, group
 from ...delta.lora.save import UNPROVEN, NameProof, Prove, unread_sentence
-from .weights import PatchKey, model_weights
+from .weights import PatchKey, is_skipped_in, model_weights
 
 # A layer may be in some of the blocks only: in the first or later ones, and in the last of twelve of SeedVR2.
 BLOCKS = ("0", "1", "2", "3", "11")
@@ -101,24 +101,38 @@ def prover(model: Any | None, clip: Any | None) -> Prove:
     if model is None:
         return prove_by_families
     key_map, weights = host_key_map(model, clip), model_weights(model) | ({} if clip is None else model_weights(clip))
-    return lambda tensors: _prove_by_model(tensors, key_map, weights, clip is not None)
+    skipped = _skipped(model.model)
+    return lambda tensors: _prove_by_model(tensors, _HostNames(key_map, frozenset(weights), skipped), clip is not None)
 
 
-def _prove_by_model(
-    tensors: Mapping[str, torch.Tensor], key_map: dict[str, PatchKey], weights: Container[str], with_clip: bool
-) -> NameProof:
+def _skipped(model: Any) -> frozenset[str]:
+    """The parameters of a diffusion model of which the host takes patches and never applies them."""
+    names = (name for name, _ in model.named_parameters() if name.startswith(DENOISER))
+    return frozenset(name for name in names if is_skipped_in(model, name))
+
+
+def _never_applied(names: Sequence[str]) -> str:
+    """What to say, behind the proof, of weights or layers whose updates core's own loaders drop; nothing where there is none."""
+    if not names:
+        return ""
+    return f"; core's own loaders read {len(names)} of the weights and never apply them, such as {names[0]}: use Apply LoRA"
+
+
+def _prove_by_model(tensors: Mapping[str, torch.Tensor], names: _HostNames, with_clip: bool) -> NameProof:
+    key_map = names.key_map
     match = match_lora(dict(tensors), key_map)
     text = set() if with_clip else {name for name in match.unmatched if is_text(name)}
     unread = set(match.unmatched)
     targets: dict[PatchKey, set[str]] = {}
     for parts in _by_layer(tensors).values():
-        found = _read_layer(parts, key_map, weights)
+        found = _read_layer(parts, names)
         unread |= found.unread
         for target in found.targets:
             # Of two layers for one target the host applies one only.
             unread |= targets.get(target, set())
             targets[target] = parts.keys() - found.unread
     line = f"names proven: ComfyUI reads all {len(tensors) - len(text)} tensors with the connected model"
+    line += _never_applied(sorted(names.skipped & targets.keys()))
     if len(text) == len(tensors):
         line = f"names unproven: all {len(text)} tensors are of a text encoder, connect the CLIP to prove them"
     elif text:
@@ -132,7 +146,9 @@ def prove_by_families(tensors: Mapping[str, torch.Tensor]) -> NameProof:
     layers = _by_layer(tensors)
     text = {name for name in layers if is_text(name)}
     denoiser = {name: parts for name, parts in layers.items() if name not in text}
-    strange = sorted(name for name in text if not _is_known_text(name))
+    has_first = text_encoders.has_first(text)
+    counted = {name for name in text if text_encoders.is_counted(name)}
+    strange = sorted(name for name in text if not _is_known_text(name) or (name in counted and not has_first))
     known = families_of_layers(denoiser)
     unread = {family.name: missing for family in known if (missing := _unread_by(family, denoiser)) is not None}
     readers = [name for name, missing in unread.items() if not missing]
@@ -144,7 +160,18 @@ def prove_by_families(tensors: Mapping[str, torch.Tensor]) -> NameProof:
     if strange:
         return NameProof(f"names unproven: {len(strange)} layers of a text encoder such as {strange[0]}")
     models = f" with a model of {' or '.join(readers)}" if readers else ""
-    return NameProof(f"names proven: ComfyUI reads all {len(tensors)} tensors{models}")
+    skipped = _skipped_of(readers, denoiser)
+    return NameProof(f"names proven: ComfyUI reads all {len(tensors)} tensors{models}{skipped}")
+
+
+def _skipped_of(readers: Sequence[str], layers: Iterable[str]) -> str:
+    """As `_never_applied`, by a model of the first of these families."""
+    if not readers:
+        return ""
+    family = family_named(readers[0])
+    names = _family_names(family.name)
+    keys = {name: (names.key_map.get(other) for other in _in_blocks(family, name)) for name in layers}
+    return _never_applied([name for name in layers if not names.skipped.isdisjoint(filter(None, keys[name]))])
 
 
 def proven(job: Job, prove: Prove) -> Job:
@@ -172,24 +199,19 @@ class _LayerRead(NamedTuple):
     targets: set[PatchKey]
 
 
-def _read_layer(
-    tensors: Mapping[str, torch.Tensor],
-    key_map: Mapping[str, PatchKey],
-    weights: Container[str],
-    name: str | None = None,
-) -> _LayerRead:
+def _read_layer(tensors: Mapping[str, torch.Tensor], names: _HostNames, name: str | None = None) -> _LayerRead:
     """name: of the layer in the key map, where it is not that of the tensors."""
     own = split_name(next(iter(tensors)))[0]
     origins = {(name or own) + tensor.removeprefix(own): tensor for tensor in tensors}
     # The host reads an update of the bias under the name of the bias too.
-    known = {layer: key_map[layer] for layer in (name or own, f"{name or own}.bias") if layer in key_map}
+    known = {key: names.key_map[key] for key in (name or own, f"{name or own}.bias") if key in names.key_map}
     try:
         match = _load({renamed: tensors[tensor] for renamed, tensor in origins.items()}, known)
     except KeyError:
         # It lacks the other half, so that the host fails.
         return _LayerRead(set(tensors), set())
     # The host drops patches of parameters that the model lacks, and biases of a part of a weight, without a word.
-    targets = {key for key in match.patches if _target(key) in weights}
+    targets = {key for key in match.patches if _target(key) in names.weights}
     unread = {origins[renamed] for renamed in match.unmatched}
     if not targets:
         unread = set(tensors)
@@ -210,7 +232,7 @@ def _unread_by(family: Family, layers: Mapping[str, Mapping[str, torch.Tensor]])
     unread: set[str] = set()
     first: dict[tuple[Address, bool], str] = {}
     for name, parts in layers.items():
-        given = [_read_layer(parts, *names, other) for other in _in_blocks(family, name) if other in names.key_map]
+        given = [_read_layer(parts, names, other) for other in _in_blocks(family, name) if other in names.key_map]
         unread |= min((found.unread for found in given), key=len, default=parts.keys())
         address = of_place(place_of(name, family))
         for is_bias in {split_name(tensor)[1] in BIASES for tensor in parts}:
@@ -236,10 +258,12 @@ def _is_known_text(name: str) -> bool:
 
 
 class _HostNames(NamedTuple):
-    """Every name of a layer that the host reads, to the weight it stands for, and the names of all weights."""
+    """Every name of a layer that the host reads, to the weight it stands for; the names of all weights; and of those of which
+    it takes patches and never applies them."""
 
     key_map: dict[str, PatchKey]
     weights: frozenset[str]
+    skipped: frozenset[str]
 
 
 @lru_cache(maxsize=64)
@@ -253,7 +277,8 @@ def _family_names(name: str) -> _HostNames | None:
     if not found:
         return None
     key_map = {known: key for names in found for known, key in names.key_map.items()}
-    return _HostNames(key_map, frozenset().union(*(names.weights for names in found)))
+    weights, skipped = (frozenset().union(*sets) for sets in zip(*((names.weights, names.skipped) for names in found)))
+    return _HostNames(key_map, weights, skipped)
 
 
 def _names_of(model: HostModel) -> _HostNames | None:
@@ -265,7 +290,8 @@ def _names_of(model: HostModel) -> _HostNames | None:
     while True:
         try:
             built = _on_meta(kind, config)
-            return _HostNames(comfy.lora.model_lora_keys_unet(built, {}), frozenset(built.state_dict()))
+            key_map = comfy.lora.model_lora_keys_unet(built, {})
+            return _HostNames(key_map, frozenset(built.state_dict()), _skipped(built))
         except TypeError as error:
             # Older hosts lack some settings of newer ones.
             match = re.search(r"unexpected keyword argument '(\w+)'", str(error))

@@ -59,8 +59,12 @@ def stored_weight(patcher: Any, key: str) -> tuple[torch.Tensor, Callable | None
 def is_skipped(patcher: Any, key: str) -> bool:
     """Whether the host takes patches of this parameter and never applies them, as all versions seen do where a module
     owns parameters beside child modules that have some: Wan `modulation`, LTX `scale_shift_table`."""
-    owner = getattr(patcher, "patcher", patcher).model.get_submodule(key.rpartition(".")[0])
-    return any("." in name for name, _ in owner.named_parameters())
+    return is_skipped_in(getattr(patcher, "patcher", patcher).model, key)
+
+
+def is_skipped_in(model: torch.nn.Module, key: str) -> bool:
+    """As `is_skipped`, for the model of a patcher."""
+    return any("." in name for name, _ in model.get_submodule(key.rpartition(".")[0]).named_parameters())
 
 
 class LoadedWeights:

@@ -370,6 +370,7 @@ def test_updates_of_another_size_are_not_saved_for_the_connected_model(subject):
         merged(given, wrong)
 
 
+CLIP_FC1 = "text_model_encoder_layers_0_mlp_fc1"
 QUERY = "transformer.transformer_blocks.0.attn.to_q"
 
 
@@ -425,6 +426,25 @@ def test_strange_names_of_text_encoders_are_unproven(subject, name):
     assert first_line(given, file).startswith("names proven")
     assert first_line(given, lora({name: (8, 8)})).startswith("names unproven: 1 layers of a text encoder such as ")
     assert first_line(given, file | lora({name: (8, 8)})).startswith("names unproven")
+
+
+def test_encoders_behind_the_first_are_proven_beside_it_only(subject):
+    """The host counts the encoders that a model has; T5 alone would be `lora_te1_`."""
+    given = subject("z_image")
+    first, second, third = (
+        f"lora_te{number}_{path}"
+        for number, path in enumerate((CLIP_FC1, CLIP_FC1, "encoder_block_0_layer_0_SelfAttention_q"), start=1)
+    )
+    for names, proven in (
+        ((first,), True),
+        ((second,), False),
+        ((third,), False),
+        ((first, second), True),
+        ((first, third), True),
+        (("text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q",), True),
+    ):
+        line = first_line(given, lora(dict.fromkeys(names, (8, 8))))
+        assert line.startswith("names proven" if proven else "names unproven"), names
 
 
 def test_text_encoders_are_not_proven_by_a_model_alone(subject):
@@ -517,3 +537,16 @@ def test_gains_under_the_name_of_either_host_are_read_or_refused(subject, ending
             assert (unread and (naming == "as it is" or not connected)) or "only the connected model can settle" in str(
                 error
             )
+
+
+@pytest.mark.parametrize("connected", (True, False), ids=("model", "no model"))
+def test_tables_that_core_reads_and_never_applies_are_told(subject, connected):
+    given = subject("wan")
+    table = f"{PREFIX}blocks.1.modulation"
+    file = lora(matrices(given, r"blocks.*attn")) | {f"{table}.diff": torch.ones(1, 6, 48)}
+    line = first_line(given, file, connected=connected)
+    assert line.startswith(f"names proven: ComfyUI reads all {len(file)} tensors with ")
+    assert re.search(
+        r"; core's own loaders read 1 of the weights and never apply them, such as \S+modulation: use Apply", line
+    )
+    assert "never apply" not in first_line(given, lora(matrices(given, r"blocks.*attn")), connected=connected)

@@ -105,3 +105,18 @@ def test_a_lora_without_low_rank_layers_is_baked_too():
 def test_what_cannot_be_baked_is_refused(model, rules, message):
     with pytest.raises(ValueError, match=message):
         baked(rules, model=model)
+
+
+def test_blocks_of_flux_under_names_of_diffusers_are_those_of_the_model():
+    """All names together fit Flux.1 alone, as those of a whole file do; without a model connected."""
+    single = "transformer.single_transformer_blocks.4"
+    names = (
+        "transformer.transformer_blocks.3.attn.to_q",
+        "transformer.transformer_blocks.3.ff_context.net.2",
+        f"{single}.norm.linear",
+        f"{single}.proj_out",
+    )
+    model = LoraModel({f"{name}.diff": torch.ones(6, 6) for name in names}, name="flux")
+    job = baked("double.*=0", model=model)
+    assert {name.removesuffix(".diff") for name in job.model} == set(names[2:])
+    assert "matches nothing" not in job.report and "switched off and left out: double.3 2" in job.report

@@ -254,3 +254,55 @@ def test_a_family_is_known_when_all_names_fit_it_alone():
 def test_mixed_names_follow_no_convention():
     assert naming_of([name for names in ALIKE for name in names[:1]]) == "kohya"
     assert naming_of(ALIKE[0]) is None
+
+
+# All layers with weights of a block, by ComfyUI's names.
+FLUX2_SINGLE = ("linear1", "linear2", "norm.query_norm", "norm.key_norm")
+DOUBLE = (
+    *(f"{stream}_{layer}" for stream in ("img", "txt") for layer in ("attn.proj", "mlp.0", "mlp.2")),
+    *(f"{stream}_attn.qkv" for stream in ("img", "txt")),
+)
+
+
+@pytest.mark.parametrize(
+    ("block", "deepest", "paths", "telling"),
+    [
+        ("single_blocks", 47, FLUX2_SINGLE[:2], "single_stream_modulation.lin"),
+        ("double_blocks", 53, DOUBLE, "vision_in.proj.1"),
+    ],
+)
+@pytest.mark.parametrize("target", ("kohya", "ComfyUI"))
+def test_every_block_of_the_deepest_models_has_names(block, deepest, paths, telling, target):
+    """FLUX.2 dev has 48 single blocks, HunyuanVideo 1.5 has 54 double blocks."""
+    own = [f"diffusion_model.{block}.{n}.{path}" for n in range(deepest + 1) for path in paths]
+    own.append(f"diffusion_model.{telling}")
+    kohya = ["lora_unet_" + name.removeprefix("diffusion_model.").replace(".", "_") for name in own]
+    given, expected = (own, kohya) if target == "kohya" else (kohya, own)
+    assert list(rename({name: Layer(bias=torch.ones(4)) for name in given}, target)) == expected
+
+
+def test_two_weights_of_one_flat_name_are_not_added_up():
+    weights = ["diffusion_model.a.b_c.weight", "diffusion_model.a_b.c.weight"]
+    names = [weight.removesuffix(".weight") for weight in weights]
+    model = ModelNames(dict(zip(names, weights)), dict.fromkeys(weights, (28, 4)))
+    assert list(rename(layers(*names), "ComfyUI", model)) == names
+    with pytest.raises(ValueError, match="lora_unet_a_b_c would be the kohya name of two weights"):
+        rename(layers(*names), "kohya", model)
+
+
+T5 = "text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q"
+CLIP_L = "text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1"
+
+
+def test_t5_alone_is_not_numbered_as_if_there_were_others():
+    """ComfyUI counts the encoders that are there: T5 is the first one of Chroma and the third one of Flux and SD3."""
+    kohya = "lora_te3_encoder_block_0_layer_0_SelfAttention_q"
+    weights = [f"{T5}.weight"]
+    assert list(usual_names(layers(T5), weights)) == [T5]
+    assert kohya in usual_names(layers(T5, CLIP_L), [*weights, f"{CLIP_L}.weight"])
+    alone = ModelNames(
+        {name: f"{T5}.weight".removeprefix("text_encoders.") for name in (T5, kohya.replace("3", "1", 1))}
+    )
+    assert list(rename(layers(T5), "kohya", alone)) == [T5]
+    both = ModelNames(dict.fromkeys((T5, kohya), f"{T5}.weight".removeprefix("text_encoders.")))
+    assert list(rename(layers(T5), "kohya", both)) == [kohya]

@@ -52,6 +52,7 @@ FAMILY = Family(
         ),
         Weight("final_layer.adaLN_modulation.1", ("norm_out.linear",), swapped=True),
     ),
+    bare=("pos_embed",),
     diffusers_prefix="transformer.",
     styles={"OneTrainer": LORA_TRANSFORMER},
     host=HostModel(

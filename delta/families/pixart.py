@@ -43,6 +43,7 @@ FAMILY = Family(
         ),
     ),
     bare=(
+        "y_embedder.y_embedding",
         "blocks.#.scale_shift_table",
         "final_layer.scale_shift_table",
     ),

@@ -52,6 +52,7 @@ FAMILY = Family(
         ),
         Weight("final_layer.adaLN_modulation.1", ("norm_out.linear",), swapped=True),
     ),
+    bare=("pos_embed",),
     # Its halves are the other way round in the last block.
     by_depth=("transformer_blocks.#.norm1_context.linear",),
     diffusers_prefix="transformer.",

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from .demo_loras import updates
-from .layouts import Layout, build, normal
+from .layouts import CHANNELS, Layout, build, describe, normal
 
 # The SVD of extraction is in float32; merges add up what is there.
 EXTRACTED, MERGED = 1e-4, 1e-6
@@ -25,6 +25,8 @@ RANK = 2
 SCALE = 0.1
 NAMINGS = ("kohya", "ComfyUI", "diffusers")
 PREFIX = "diffusion_model."
+# The least width of a U-Net: nothing is sampled here.
+NARROW = 32
 
 Updates = Mapping[str, torch.Tensor]
 
@@ -38,7 +40,15 @@ class Subject:
 
     def __init__(self, host: Any, base_dir: Path, layout: Layout):
         self.host, self.base_dir, self.layout = host, base_dir, layout
-        self.base = build(layout)
+        self.channels = NARROW
+        self.base = self._built()
+        # Where heads have a width of their own, there may be none in a U-Net that narrow.
+        if not all(weight.numel() for weight in self.base.model.diffusion_model.parameters()):
+            self.channels = CHANNELS
+            self.base = self._built()
+
+    def _built(self) -> Any:
+        return build(self.layout, description=describe(self.layout, channels=self.channels))
 
     @cached_property
     def wanted(self) -> Updates:
@@ -52,7 +62,7 @@ class Subject:
         }
 
     def tuned(self, seed: int) -> Any:
-        changed = build(self.layout)
+        changed = self._built()
         changes = self._changes(seed)
         with torch.no_grad():
             for name, weight in changed.model.diffusion_model.named_parameters():
@@ -75,6 +85,20 @@ class Subject:
     def another(self) -> Mapping[str, torch.Tensor]:
         """The LoRA of another change."""
         return self.run("ExtractLora", self.tuned(2), self.base, RANK, 0, True, True, "cpu")[0]
+
+    @cached_property
+    def applied_extracted(self) -> Updates:
+        return self.applied(self.extracted[0])
+
+    @cached_property
+    def renamed(self) -> dict[str, tuple[Mapping[str, torch.Tensor], Updates]]:
+        """The other LoRA under namings that are not kohya's, and what the host makes of it; what is refused is left out."""
+        found = {}
+        for naming in NAMINGS[1:]:
+            # The column of a naming tells why it is refused.
+            with contextlib.suppress(ValueError), self.saved(self.another, naming) as tensors:
+                found[naming] = tensors, self.applied(tensors)
+        return found
 
     @contextlib.contextmanager
     def saved(
@@ -142,9 +166,9 @@ def check_told(found: Updates, wanted: Updates, report: str, tolerance: float) -
 
 
 def extract_models(subject: Subject) -> None:
-    lora, report = subject.extracted
+    _, report = subject.extracted
     check_first_line(report)
-    check_told(subject.applied(lora), subject.wanted, report, EXTRACTED)
+    check_told(subject.applied_extracted, subject.wanted, report, EXTRACTED)
 
 
 def extract_files(subject: Subject) -> None:
@@ -171,26 +195,19 @@ def save_as(naming: str) -> Callable[[Subject], None]:
     def save(subject: Subject) -> None:
         lora, _ = subject.extracted
         with subject.saved(lora, naming) as tensors:
-            check(subject.applied(tensors), subject.applied(lora), EXTRACTED)
+            check(subject.applied(tensors), subject.applied_extracted, EXTRACTED)
 
     return save
 
 
 def merge(connected: bool) -> Callable[[Subject], None]:
     def run(subject: Subject) -> None:
-        one, other = subject.extracted[0], subject.another
-        for naming in NAMINGS[1:]:
-            with contextlib.ExitStack() as stack:
-                try:
-                    renamed = stack.enter_context(subject.saved(other, naming))
-                except ValueError:
-                    # The column of this naming tells why.
-                    continue
-                first, second = subject.applied(one), subject.applied(renamed)
-                stacked = {name: first.get(name, 0) + second.get(name, 0) for name in {*first, *second}}
-                inputs = {"lora_1": one, "lora_2": renamed} | ({"model": subject.base} if connected else {})
-                merged = subject.run("MergeLoras", "linear", "", 0, 0, **inputs)[0]
-                check(subject.applied(merged), stacked, MERGED)
+        one, first = subject.extracted[0], subject.applied_extracted
+        for renamed, second in subject.renamed.values():
+            stacked = {name: first.get(name, 0) + second.get(name, 0) for name in {*first, *second}}
+            inputs = {"lora_1": one, "lora_2": renamed} | ({"model": subject.base} if connected else {})
+            merged = subject.run("MergeLoras", "linear", "", 0, 0, **inputs)[0]
+            check(subject.applied(merged), stacked, MERGED)
 
     return run
 
@@ -204,7 +221,7 @@ def norms(subject: Subject) -> None:
 
 def block_weights(subject: Subject) -> None:
     lora, _ = subject.extracted
-    whole = subject.applied(lora)
+    whole = subject.applied_extracted
     _, report, *_ = subject.run("BakeBlockWeights", lora, 1.0, 1.0, "all blocks", "", model=subject.base)
     blocks = re.findall(r"^  ([\w.]+): 1, \d+ layers$", report, re.MULTILINE)
     numbered = [block for block in blocks if re.search(r"\.\d+$", block)] or blocks

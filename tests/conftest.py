@@ -9,11 +9,13 @@ from xdist.scheduler import LoadScopeScheduling
 # Files that start first, so that no process is left with one of them at the end.
 LONG = (
     "host/test_control_lora.py",
-    "host/test_norm_training.py",
-    "host/test_diffusers.py",
+    "host/test_lora_extract.py",
+    "host/test_norm_swap.py",
     "host/test_lora_layouts.py",
+    "host/test_diffusers.py",
     "host/test_controlnet_nodes.py",
-    "host/test_style_palette.py",
+    "host/test_lora_merge.py",
+    "host/test_norm_training.py",
 )
 # Files that come last, in pieces: one for each value of the first parameter of their tests, in any process.
 IN_PIECES = ("host/test_workflows.py", "host/test_controlnet.py", "host/test_families.py")

@@ -145,7 +145,8 @@ class Family:
 
     def _match_name(self, name: str, own_only: bool) -> tuple[_Row, int | None, tuple[str | None, ...]] | None:
         numbers = NUMBER.findall(flat(name))
-        for row, part, slots in self._rows.get(_template(name), ()):
+        # What ComfyUI calls so comes first: diffusers has some of these names for other layers.
+        for row, part, slots in sorted(self._rows.get(_template(name), ()), key=lambda found: found[1] is not None):
             if own_only and part is not None and not row.own_alias:
                 continue
             if all(slot is None or slot == number for slot, number in zip(slots, numbers)):

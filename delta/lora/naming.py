@@ -107,7 +107,7 @@ def renamings(
         elif naming_of([name]) == naming:
             kept.append(Renaming([name], 1, {name: layer}))
         else:
-            raise ValueError(_unknown(name, located, model is not None))
+            raise ValueError(_unknown(name, located, model))
     changes: list[Renaming] = []
     taken: set[str] = {name for change in kept for name in change.new}
     for weight, old in names.items():
@@ -189,7 +189,7 @@ def _renamed(
     usual = CONVENTIONS[naming].style
     styles = {each.styles.get(naming, usual) for each in located.candidates} or {usual}
     if len(styles) > 1:
-        raise ValueError(_fits(located))
+        raise ValueError(_fits(located, model))
     (style,) = styles
     if style.modules == "ComfyUI":
         gain = any(is_gain(name, located.addresses[name]) for name in old)
@@ -202,7 +202,7 @@ def _renamed(
         for place in [each.place(path, True)]
     }
     if family is None or len(rows) > 1:
-        raise ValueError(_fits(located))
+        raise ValueError(_fits(located, model))
     if style.beginning is None and family.diffusers_prefix is None and not unread:
         raise ValueError(
             f"ComfyUI reads no names of diffusers of {family.name}. Choose the naming ComfyUI; for use in diffusers, put "
@@ -314,15 +314,20 @@ def _text_name(name: str, comfy: str, naming: str, located: Located, model: Mode
     return new
 
 
-def _unknown(name: str, located: Located, connected: bool) -> str:
-    if connected:
+def _unknown(name: str, located: Located, model: ModelNames | None) -> str:
+    if model is not None:
         return f"{name} is no layer of the connected model. Connect the model that the LoRA is for, {KEEP}."
-    return f"{name} cannot be renamed: {_fits(located)}. Connect the model, {KEEP}."
+    return f"{name} cannot be renamed: {_fits(located, model)}, {KEEP}."
 
 
-def _fits(located: Located) -> str:
+def _fits(located: Located, model: ModelNames | None) -> str:
+    if model is not None:
+        return "the connected model is of no family whose names in other programs are known here. Choose the naming ComfyUI"
     names = " and ".join(family.name for family in located.candidates)
-    return f"the names of this LoRA fit {names or 'no family that is known here'}, which only the connected model can settle"
+    return (
+        f"the names of this LoRA fit {names or 'no family that is known here'}, which only the connected model can settle. "
+        "Connect the model"
+    )
 
 
 def _add_to(layers: dict, key: object, layer: Layer) -> None:

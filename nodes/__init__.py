@@ -12,6 +12,7 @@ from . import (
     lora_extract,
     lora_files,
     lora_merge,
+    lora_names,
     lora_stack,
     model_patch,
     norm_extract,
@@ -30,7 +31,7 @@ from .aliases import with_aliases
 from .host import folders, palette
 
 STYLE_NETWORKS = (style_network, stylize, style_palette, style_fit)
-LORAS = (lora_stack, lora_files, lora_merge, lora_extract)
+LORAS = (lora_stack, lora_files, lora_names, lora_merge, lora_extract)
 NORMS = (norm_extract, norm_swap, norm_training, layer_swap, style_library)
 STATISTICS = (adain, reference_adain)
 CONTROLS = (controlnet, control_stack, control_lora, model_patch)

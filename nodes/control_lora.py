@@ -17,7 +17,7 @@ from ..delta.control_lora.resize import control_lora_report, resize_control_lora
 from ..delta.control_lora.save import PRECISIONS, save_control_lora
 from ..delta.extraction.extract import Settings
 from ..delta.extraction.job import settings_key
-from ..delta.extraction.store import open_store
+from ..delta.extraction.store import resumed
 from ..delta.files.checkpoint import Checkpoint
 from ..delta.linear_algebra.rank import RankChoice
 from . import menu
@@ -152,20 +152,14 @@ class ExtractControlLora(io.ComfyNode):
         files = {control_net: net, base: model}
         sources = [{"name": name, "sha256": file.fingerprint(run.progress())} for name, file in files.items()]
         size = PRECISIONS[precision].itemsize
-        store = open_store(folders.unfinished_folder(), _key(sources, settings, size))
-        if len(store):
-            net.notes.append(f"went on with {len(store)} weights of an interrupted run")
         step = run.progress(cls.hidden and cls.hidden.unique_id)
-        try:
-            job = extract_control_lora(net, model, settings, size, sources, store, step)
-        except ValueError:
-            # Other files are needed, which have another store. After Cancel it is kept.
-            store.remove()
-            raise
-        # Before the store is removed, so that a full disk or a precision that does not do costs no second extraction.
-        saved = _save(job, filename_prefix, precision)
-        store.remove()
-        return saved
+        return resumed(
+            folders.unfinished_folder(),
+            _key(sources, settings, size),
+            net.notes,
+            lambda store: extract_control_lora(net, model, settings, size, sources, store, step),
+            lambda job: _save(job, filename_prefix, precision),
+        )
 
 
 def _key(sources: list[dict], settings: Settings, bytes_per_number: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..delta.extraction.job import extract_job, settings_key
 from ..delta.extraction.pair import compare
-from ..delta.extraction.store import open_store
+from ..delta.extraction.store import resumed
 from ..delta.files.checkpoint import Checkpoint
 from ..delta.linear_algebra.rank import RankChoice
 from . import menu
@@ -152,18 +152,15 @@ class ExtractLoraFiles(io.ComfyNode):
         pair = compare(Checkpoint(folders.model_path(tuned)), Checkpoint(folders.model_path(base)), text_encoders)
         files = {tuned: pair.tuned, base: pair.base}
         sources = [{"name": name, "sha256": file.fingerprint(run.progress())} for name, file in files.items()]
-        store = open_store(folders.unfinished_folder(), {"sources": sources, "settings": settings_key(settings)})
-        if len(store):
-            pair.notes.append(f"went on with {len(store)} weights of an interrupted run")
         step = run.progress(cls.hidden and cls.hidden.unique_id)
-        try:
-            job = extract_job(pair, settings, sources, store, step)
-        except ValueError:
-            # Other files are needed, which have another store. After Cancel it is kept.
-            store.remove()
-            raise
-        store.remove()
-        job = host_names.proven(job, host_names.prove_by_families)
+        key = {"sources": sources, "settings": settings_key(settings)}
+        job = resumed(
+            folders.unfinished_folder(),
+            key,
+            pair.notes,
+            lambda store: extract_job(pair, settings, sources, store, step),
+            lambda job: host_names.proven(job, host_names.prove_by_families),
+        )
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 

@@ -10,9 +10,8 @@ from comfy_api.latest import io
 
 from ..delta.blocks.rules import parse_block_weights
 from ..delta.files.checkpoint import common
-from ..delta.lora.file import merged_metadata
-from ..delta.norms.difference import NormDelta, choose_norms, explained_share, extract_norms, mix, to_lora
-from ..delta.norms.job import norm_charts, norm_report, recipe_of_mix, share_lines
+from ..delta.norms.difference import NormDelta, choose_norms, explained_share, extract_norms
+from ..delta.norms.job import mix_norms_job, norm_charts, norm_report, share_lines
 from ..delta.style_network.palette import read_palette, shares
 from . import menu
 from .host import folders, patches, run, sampling
@@ -170,21 +169,11 @@ def _mixed(
     """The model in the mix of norm styles, the mix as a LoRA, the report and the plot."""
     base = host_weights.LoadedWeights("model", model, None)
     found = [_from_lora(lora, model, base, tiers) for lora in loras]
-    mixed = mix([style.deltas for style in found], weights, normalise)
-    sources = [host_loras.as_lora_model(lora) for lora in loras]
-    names = [source.name for source in sources]
-    recipe = recipe_of_mix(list(zip(names, weights)), normalise)
-    lora = to_lora(mixed, base.shapes, merged_metadata(sources, recipe), " + ".join(names))
-    sizes = {name: size for style in found for name, size in style.sizes.items()}
-    whole = found[0]._replace(
-        deltas=mixed,
-        sizes=sizes,
-        notes=[f"{name}: {note}" for name, style in zip(names, found) for note in style.notes],
+    mixed, job = mix_norms_job(
+        found, [host_loras.as_lora_model(lora) for lora in loras], weights, normalise, base.shapes
     )
-    lines = [f"{weight:g} {name}: {len(style.deltas)} parameters" for weight, name, style in zip(weights, names, found)]
-    report = "\n".join([*lines, norm_report(whole)])
-    charts = norm_charts(whole)
-    return io.NodeOutput(_apply(model, mixed, 1.0), lora, report, plot(charts), ui=report_ui(report, charts))
+    changed = _apply(model, mixed, 1.0)
+    return io.NodeOutput(changed, job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 
 class NormPalette(io.ComfyNode):

@@ -94,7 +94,14 @@ class ReferenceAdaIN(io.ComfyNode):
                     tooltip="Features are matched where it is white, with the statistics of that area. Resized to the picture.",
                 ),
             ],
-            outputs=[io.Model.Output(display_name="model", tooltip="The model, to be sampled with.")],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The model, to be sampled with."),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="At which norms features are matched, by block, and which are left alone: those of query and key, of "
+                    "text, sound and other pictures, and those of which it is not known where they hold the picture.",
+                ),
+            ],
         )
 
     @classmethod
@@ -119,7 +126,7 @@ class ReferenceAdaIN(io.ComfyNode):
             source = host_reference.saved_reference(model, statistics)
         mask = None if mask is None else mask.reshape(-1, *mask.shape[-2:]).cpu()
         settings = matching.Settings(amount, style_fidelity, start_percent, end_percent, latent_amount, mask)
-        return io.NodeOutput(matching.match_to_reference(model, source, settings, block_weights))
+        return io.NodeOutput(*matching.match_to_reference(model, source, settings, block_weights))
 
 
 class SaveStatistics(io.ComfyNode):

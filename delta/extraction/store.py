@@ -7,15 +7,41 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..files.tensor_files import read_tensors, write_tensors
 from ..linear_algebra.factors import LowRank
 from .extract import Difference, MemoryStore, Store
 
 KEPT_DAYS = 7
+Found, Result = TypeVar("Found"), TypeVar("Result")
+
+
+def resumed(
+    parent: str | Path,
+    key: Mapping[str, Any],
+    notes: list[str],
+    extract: Callable[[Store], Found],
+    finish: Callable[[Found], Result],
+) -> Result:
+    """finish(extract(store)), with a store that goes on where an interrupted run with the same key stopped; `notes` is told so.
+
+    What was extracted stays there when the run is cancelled or `finish` fails, as on a full disk. It is removed at the end, and
+    where `extract` finds by a ValueError that other files are needed.
+    """
+    store = open_store(parent, key)
+    if len(store):
+        notes.append(f"went on with {len(store)} weights of an interrupted run")
+    try:
+        found = extract(store)
+    except ValueError:
+        store.remove()
+        raise
+    result = finish(found)
+    store.remove()
+    return result
 
 
 def open_store(parent: str | Path, key: Mapping[str, Any]) -> Store:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .flux import DOUBLE, DOUBLE_BLOCK, DOUBLE_QKV, LINEAR1, OUTSIDE, QK_NORMS, SINGLE_BLOCK, SINGLE_QK_NORMS
-from .record import MODULATION, Family, HostModel, own, pairs
+from .record import LORA_TRANSFORMER, MODULATION, Family, HostModel, own, pairs
 
 # The layers of Flux that it has.
 MLP_AND_OUTPUT = {ours: theirs for ours, theirs in DOUBLE.items() if not ours.endswith("_mod.lin")}
@@ -43,6 +43,7 @@ FAMILY = Family(
             r"distilled_guidance_layer\.out_proj\.bias",
         )
     },
+    styles={"OneTrainer": LORA_TRANSFORMER},
     host=HostModel(
         "Chroma",
         {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, Weight, fused, pairs
+from .record import LORA_TRANSFORMER, Family, HostModel, Weight, fused, pairs
 
 QKV = ("to_q", "to_k", "to_v")
 ADDED_QKV = ("add_q_proj", "add_k_proj", "add_v_proj")
@@ -83,5 +83,6 @@ FAMILY = Family(
     aliases=(LINEAR1_QKV,),
     diffusers_prefix="transformer.",
     proportions={"single_blocks.#.linear1": 7},
+    styles={"OneTrainer": LORA_TRANSFORMER},
     host=HostModel("Flux", CONFIG),
 )

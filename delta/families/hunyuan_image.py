@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .hunyuan_names import DIFFUSION_PIPE
-from .record import Family, HostModel, Weight, fused, pairs
+from .record import ORIGINAL, Family, HostModel, Weight, fused, pairs
 
 FAMILY = Family(
     "HunyuanImage 2.1",
@@ -115,6 +115,7 @@ FAMILY = Family(
         ),
     ),
     aliases=DIFFUSION_PIPE,
+    styles={"musubi-tuner": ORIGINAL},
     host=HostModel(
         "HunyuanImage21",
         {

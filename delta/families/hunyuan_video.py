@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .hunyuan_names import DIFFUSION_PIPE, TENCENT
-from .record import Family, HostModel, Weight, fused, pairs
+from .record import LORA_TRANSFORMER, ORIGINAL, Family, HostModel, Weight, fused, pairs
 
 FAMILY = Family(
     "HunyuanVideo",
@@ -110,6 +110,7 @@ FAMILY = Family(
         ),
     ),
     aliases=(*DIFFUSION_PIPE, *TENCENT),
+    styles={"OneTrainer": LORA_TRANSFORMER, "musubi-tuner": ORIGINAL},
     host=HostModel(
         "HunyuanVideo",
         {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .hunyuan_names import DIFFUSION_PIPE, MUSUBI
-from .record import Family, HostModel, Weight, fused, pairs
+from .record import ORIGINAL, Family, HostModel, Weight, fused, pairs
 
 FAMILY = Family(
     "HunyuanVideo 1.5",
@@ -93,6 +93,7 @@ FAMILY = Family(
         ),
     ),
     aliases=(*DIFFUSION_PIPE, *MUSUBI),
+    styles={"musubi-tuner": ORIGINAL},
     host=HostModel(
         "HunyuanVideo15",
         {

@@ -6,7 +6,7 @@ from .record import Family, HostModel, own
 
 FAMILY = Family(
     "Lens",
-    marks=("txt_norm.0.weight", "transformer_blocks.0.img_norm1.weight"),
+    marks=("transformer_blocks.0.txt_norm1.weight", "transformer_blocks.0.img_norm1.weight"),
     weights=(
         *own(
             "{img_in,proj_out,txt_in}",
@@ -17,6 +17,7 @@ FAMILY = Family(
             "transformer_blocks.#.{img_mlp,txt_mlp}.{w1,w2,w3}",
             "transformer_blocks.#.{img_mod,txt_mod}.1",
             "transformer_blocks.#.{img_norm1,img_norm2,txt_norm1,txt_norm2}",
+            "txt_norm",
             "txt_norm.{0,1,2,3}",
         ),
     ),

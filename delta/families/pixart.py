@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, fused, pairs
+from .record import LORA_TRANSFORMER, Family, HostModel, fused, pairs
 
 FAMILY = Family(
     "PixArt",
@@ -47,6 +47,7 @@ FAMILY = Family(
         "final_layer.scale_shift_table",
     ),
     diffusers_prefix="transformer.",
+    styles={"OneTrainer": LORA_TRANSFORMER},
     host=HostModel(
         "PixArtAlpha",
         {

@@ -47,6 +47,25 @@ class Place(NamedTuple):
     part: int | None = None
 
 
+class Style(NamedTuple):
+    """How a program writes the names of layers.
+
+    beginning: of every name, None for the one behind which ComfyUI reads diffusers' names of the family; modules: whose
+    names stand behind it, `ComfyUI`, `diffusers` or `original` for those of the model's authors, which are aliases; flat:
+    whether with underscores for dots.
+    """
+
+    beginning: str | None
+    modules: str = "diffusers"
+    flat: bool = False
+
+
+KOHYA = Style("lora_unet_", "ComfyUI", flat=True)
+# As OneTrainer wrote by default before it had several formats, and musubi-tuner writes where its models are split.
+LORA_TRANSFORMER, LORA_UNET_SPLIT = Style("lora_transformer_", flat=True), Style("lora_unet_", flat=True)
+ORIGINAL = Style("lora_unet_", "original", flat=True)
+
+
 class HostModel(NamedTuple):
     """A small model of a family, by which its names are proven where no model is connected.
 
@@ -62,12 +81,14 @@ class Family:
     """A family of models, known by one name.
 
     marks: weights that all of its models have; lacks: weights that none of them has; foreign: weights that its
-    files for diffusers have, where no rows say what all of those are; weights: every layer that a LoRA may change; bare: paths of those that are no `.weight` of a layer but a table or a token of their own; aliases: names of
+    files for diffusers have, where no rows say what all of those are; weights: every layer that a LoRA may change; bare: paths of those that are no `.weight` of a layer but a table or a token of their own;
+    by_depth: modules of diffusers whose meaning depends on the number of blocks, which a LoRA does not tell; aliases: names of
     weights that other programs use, behind any beginning; diffusers_prefix: how diffusers names begin that ComfyUI reads,
     None where it reads none; whole_diffusers: whether ComfyUI and diffusers share the rows behind `lora_unet_` too;
     behind_own: whether names of diffusers stand behind `diffusion_model.` too; proportions: rows by columns of whole
     weights, where that tells families of the same names apart; norms: by tier, what the names
-    of norm parameters match from beginning to end, where the rules for all models are not right; host: see HostModel; variants: of the host's
+    of norm parameters match from beginning to end, where the rules for all models are not right; styles: how programs write
+    the names of this family, by convention, where not as those of most; host: see HostModel; variants: of the host's
     model, which have other weights too, with what differs in their settings.
     """
 
@@ -77,12 +98,14 @@ class Family:
     foreign: tuple[str, ...] = ()
     weights: tuple[Weight, ...] = ()
     bare: tuple[str, ...] = ()
+    by_depth: tuple[str, ...] = ()
     aliases: tuple[Weight, ...] = ()
     diffusers_prefix: str | None = None
     whole_diffusers: bool = False
     behind_own: bool = False
     proportions: Mapping[str, Fraction | int] = field(default_factory=dict)
     norms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    styles: Mapping[str, Style] = field(default_factory=dict)
     host: HostModel | None = None
     variants: tuple[HostModel, ...] = ()
 
@@ -106,6 +129,15 @@ class Family:
         wild = [slot is None for slot in found[2]]
         return [_renumbered(body, wild, chosen) for chosen in product(numbers, repeat=sum(wild))]
 
+    def original(self, path: str) -> Weight:
+        """A weight of the family, by ComfyUI's path, with the modules of its aliases as parts; with itself where it has none."""
+        found = [
+            weight.of_block(match.groups())
+            for weight in self.aliases
+            if all(weight.parts) and (match := re.fullmatch(re.escape(weight.comfy).replace(r"\#", r"(\d+)"), path))
+        ]
+        return max(found, key=lambda weight: len(weight.parts), default=Weight(path, (path,)))
+
     def _match(self, body: str, own_only: bool) -> tuple[_Row, int | None, tuple[str | None, ...]] | None:
         name = body.replace(".processor.to_", ".to_")
         gain = name.removesuffix("scale")[:-1] if name.endswith((".scale", "_scale")) else None
@@ -123,6 +155,14 @@ class Family:
     def is_bare(self, path: str) -> bool:
         """Whether the parameter of this path is called so, without `.weight`."""
         return any(bare.fullmatch(path) for bare in self._bare)
+
+    def is_by_depth(self, body: str) -> bool:
+        """Whether what a module of diffusers means depends on how many blocks the model has."""
+        return any(path.fullmatch(flat(body)) for path in self._by_depth)
+
+    @cached_property
+    def _by_depth(self) -> list[re.Pattern]:
+        return [_pattern(flat(path)) for path in self.by_depth]
 
     @cached_property
     def _bare(self) -> list[re.Pattern]:

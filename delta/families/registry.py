@@ -83,7 +83,7 @@ def place_of(name: str, family: Family) -> Place | None:
     """What a layer's name in a LoRA file stands for in a family; None where it is no weight of it."""
     beginning, body, own_only = spelling(name)
     both = family.behind_own if beginning == DENOISER else family.whole_diffusers
-    return family.place(body, own_only and not both)
+    return None if family.is_by_depth(body) else family.place(body, own_only and not both)
 
 
 def families_of_layers(names: Iterable[str], sizes: Mapping[str, Sequence[int]] | None = None) -> list[Family]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, Weight, fused, pairs
+from .record import LORA_TRANSFORMER, Family, HostModel, Weight, fused, pairs
 
 FAMILY = Family(
     "Stable Diffusion 3",
@@ -52,7 +52,10 @@ FAMILY = Family(
         ),
         Weight("final_layer.adaLN_modulation.1", ("norm_out.linear",), swapped=True),
     ),
+    # Its halves are the other way round in the last block.
+    by_depth=("transformer_blocks.#.norm1_context.linear",),
     diffusers_prefix="transformer.",
+    styles={"OneTrainer": LORA_TRANSFORMER},
     host=HostModel(
         "SD3",
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .record import Family, HostModel, Weight, pairs
+from .record import KOHYA, Family, HostModel, Weight, pairs
 
 RESNET = {
     "in_layers.0": "norm1",
@@ -88,6 +88,7 @@ def _family(
         aliases=CLASS_EMBEDDING,
         diffusers_prefix="unet.",
         whole_diffusers=True,
+        styles={"OneTrainer": KOHYA},
         host=host,
     )
 

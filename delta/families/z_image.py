@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .record import Family, HostModel, fused, pairs, same
+from .record import LORA_UNET_SPLIT, Family, HostModel, fused, pairs, same
 
-# musubi-tuner names them so behind `lora_unet_` too, where ComfyUI does not read them.
+# musubi-tuner and OneTrainer name them so behind `lora_unet_` too, where ComfyUI does not read them.
 SPLIT = (
     fused("layers.#.attention.qkv", "layers.#.attention", ("to_q", "to_k", "to_v")),
     *pairs(
@@ -48,20 +48,22 @@ SPLIT = (
     ),
 )
 
+OUTSIDE = pairs(
+    "",
+    "",
+    {
+        "final_layer.linear": "all_final_layer.2-1.linear",
+        "final_layer.adaLN_modulation.1": "all_final_layer.2-1.adaLN_modulation.1",
+        "x_embedder": "all_x_embedder.2-1",
+    },
+)
+
 FAMILY = Family(
     "Z-Image",
     marks=("layers.0.adaLN_modulation.0.weight", "layers.0.attention_norm1.weight"),
     weights=(
         *SPLIT,
-        *pairs(
-            "",
-            "",
-            {
-                "final_layer.linear": "all_final_layer.2-1.linear",
-                "final_layer.adaLN_modulation.1": "all_final_layer.2-1.adaLN_modulation.1",
-                "x_embedder": "all_x_embedder.2-1",
-            },
-        ),
+        *OUTSIDE,
         *same(
             "{cap_embedder,siglip_embedder}.{0,1}",
             "{cap_pad_token,norm_final,siglip_pad_token,x_pad_token}",
@@ -78,12 +80,13 @@ FAMILY = Family(
         ),
     ),
     bare=("{cap_pad_token,siglip_pad_token,x_pad_token}",),
-    aliases=SPLIT,
+    aliases=(*SPLIT, *OUTSIDE),
     diffusers_prefix="diffusion_model.",
     behind_own=True,
     proportions={
         f"{stack}.#.attention.qkv": 3 for stack in ("layers", "context_refiner", "noise_refiner", "siglip_refiner")
     },
+    styles={"musubi-tuner": LORA_UNET_SPLIT},
     host=HostModel(
         "ZImage",
         {

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..blocks.paths import weight_path
 from ..families import text_encoders
 from ..families.record import Family, Place
 from ..families.registry import DENOISER, families_of_layers, family_of, family_of_layers, place_of, spelling
 from .adapters import Layer
-from .fused import fuse, swap_halves
+from .fused import fuse, split, swap_halves
+from .layer_names import layer_id, layer_path
 
 
 class Rows(NamedTuple):
@@ -192,6 +194,13 @@ def _width(layer: Layer) -> int | None:
     return text_encoders.CLIP_H_WIDTH if text_encoders.CLIP_H_WIDTH in shape else None
 
 
+def block_path(name: str, address: Address | None) -> tuple[str, ...]:
+    """The path of a layer for block rules and reports: by its place in the model, or by its name where that is not known."""
+    if address is None:
+        return layer_path(layer_id(name))
+    return weight_path(address.weight.removeprefix(text_encoders.PREFIX))
+
+
 def as_whole(layer: Layer, address: Address) -> Layer:
     """The update of the whole weight, from the one of the rows at an address. Raises ValueError as `fuse` does."""
     if address.swapped:
@@ -200,6 +209,14 @@ def as_whole(layer: Layer, address: Address) -> Layer:
         return layer
     start, length, total = address.rows
     return fuse([None, layer, None], (start, length, total - start - length))
+
+
+def part_of_whole(layer: Layer, address: Address) -> Layer:
+    """The update of the rows at an address, from the one of the whole weight. Raises ValueError as `split` does."""
+    if address.rows is not None:
+        start, length, total = address.rows
+        layer = split(layer, (start, length, total - start - length))[1]
+    return swap_halves(layer) if address.swapped else layer
 
 
 def overlapping(addresses: Iterable[Address]) -> set[str]:

@@ -19,6 +19,8 @@ from .adapters import Layer, NeedsBaseError, NotServedError
 Bake = Callable[[str, Mapping[str, Tensor]], Tensor]
 
 RECIPE = "styledelta.recipe"
+# The program that a LoRA was renamed for, where that may be another one than ComfyUI.
+NAMES_FOR = "styledelta.names_for"
 # What other programs say of the tensors of a file, wrong as soon as they are written anew.
 STALE_METADATA = ("sshs_model_hash", "sshs_legacy_hash", "lora_adapter_metadata")
 # What casting may lose of a factor, relative to its norm, before a file is refused: far above rounding, far below use.
@@ -243,7 +245,7 @@ def merged_metadata(sources: Iterable[LoraModel], recipe: Mapping[str, object]) 
     for source in reversed(sources):
         metadata |= source.metadata
     # They describe the factors of one source and would be wrong for the result.
-    for key in ("ss_network_dim", "ss_network_alpha", *STALE_METADATA):
+    for key in ("ss_network_dim", "ss_network_alpha", NAMES_FOR, *STALE_METADATA):
         metadata.pop(key, None)
     tags = [
         json.loads(source.metadata["ss_tag_frequency"]) for source in sources if "ss_tag_frequency" in source.metadata

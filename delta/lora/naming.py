@@ -10,38 +10,40 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from ..families import text_encoders
-from ..families.record import SCALE_NORMS, Family, Weight
+from ..families import record, text_encoders
+from ..families.record import SCALE_NORMS, Family, Style, Weight
 from ..families.registry import DENOISER, family_of
 from ..families.stable_diffusion import SD
 from .adapters import Layer
-from .addresses import Address, Located, ModelNames, as_whole, is_gain, is_text, locate
+from .addresses import Address, Located, ModelNames, as_whole, is_gain, is_text, locate, part_of_whole
 from .fused import add, split, swap_halves
 
 
 class Naming(NamedTuple):
-    """How a program names the layers of a diffusion model.
+    """How a program names layers. style: of a diffusion model, where its record has no other; text: the convention for text
+    encoders."""
 
-    beginning: of every name, None for the one behind which ComfyUI reads diffusers' names of the family; diffusers: whether
-    diffusers' modules stand behind it, else ComfyUI's paths; flat: whether with underscores for dots; text: the convention
-    for text encoders.
-    """
-
-    beginning: str | None
-    diffusers: bool
-    flat: bool
+    style: Style
     text: str
+
+    @property
+    def by_parts(self) -> bool:
+        """Whether weights that ComfyUI has fused may be named by their parts."""
+        return self.style.modules == "diffusers"
 
 
 KOHYA, COMFYUI, DIFFUSERS = NAMINGS = ("kohya", "ComfyUI", "diffusers")
 CONVENTIONS = {
-    KOHYA: Naming("lora_unet_", False, True, KOHYA),
-    COMFYUI: Naming(DENOISER, False, False, COMFYUI),
-    DIFFUSERS: Naming(None, True, False, DIFFUSERS),
-    "PEFT": Naming("base_model.model.", True, False, DIFFUSERS),
-    "OneTrainer": Naming("lora_transformer_", True, True, KOHYA),
-    "SimpleTuner LyCORIS": Naming("lycoris_", True, True, KOHYA),
+    KOHYA: Naming(record.KOHYA, KOHYA),
+    COMFYUI: Naming(Style(DENOISER, "ComfyUI"), COMFYUI),
+    DIFFUSERS: Naming(Style(None), DIFFUSERS),
+    "PEFT": Naming(Style("base_model.model."), DIFFUSERS),
+    "OneTrainer": Naming(Style("transformer."), KOHYA),
+    "SimpleTuner LyCORIS": Naming(Style("lycoris_", flat=True), KOHYA),
+    "musubi-tuner": Naming(record.KOHYA, KOHYA),
 }
+# Where diffusers looks for the layers of a model of which ComfyUI reads no diffusers names.
+TRANSFORMER = "transformer."
 # How the names of each convention begin.
 BEGINNINGS = {
     KOHYA: ("lora_unet_", "lora_te"),
@@ -60,42 +62,67 @@ def naming_of(names: Iterable[str]) -> str | None:
     return next((naming for naming, starts in BEGINNINGS.items() if all(n.startswith(starts) for n in names)), None)
 
 
+class Renaming(NamedTuple):
+    """What becomes of the layers of one weight. old: their names; places: at how many addresses they are; new: the layers by
+    their new names."""
+
+    old: Sequence[str]
+    places: int
+    new: Mapping[str, Layer]
+
+
 def rename(layers: Mapping[str, Layer], naming: str, model: ModelNames | None = None) -> dict[str, Layer]:
     """The same updates under the names of a convention; updates of one weight under two names are added up.
 
-    model: what a connected model tells of names. Without one the family has to be known by the names. Raises ValueError for
-    an unknown convention, for a layer whose place in the model or whose new name is not known for certain, and for one that
-    cannot be divided.
+    model: what a connected model tells of names. Without one the family has to be known by the names. Raises ValueError as
+    `renamings` does, and where ComfyUI reads no names of the convention.
+    """
+    renamed: dict[str, Layer] = {}
+    for change in renamings(layers, naming, locate([layers], model), model):
+        for name, layer in change.new.items():
+            _add_to(renamed, name, layer)
+    return renamed
+
+
+def renamings(
+    layers: Mapping[str, Layer], naming: str, located: Located, model: ModelNames | None = None, unread: bool = False
+) -> list[Renaming]:
+    """What `rename` does, weight by weight.
+
+    located: where these layers are, or more of their file; unread: whether names are given too that no version of ComfyUI
+    reads. Raises ValueError for an unknown convention, for a layer whose place in the model or whose new name is not known
+    for certain, and for one that cannot be divided.
     """
     if naming not in CONVENTIONS:
         raise ValueError(f"There is no naming {naming}. Choose one of: {', '.join(CONVENTIONS)}.")
-    located = locate([layers], model)
-    if CONVENTIONS[naming].diffusers and naming_of(layers) == naming and len(located.candidates) != 1:
+    if CONVENTIONS[naming].by_parts and naming_of(layers) == naming and len(located.candidates) != 1:
         # The names are the wanted ones already, whichever family they are of.
-        return dict(layers)
-    renamed: dict[str, Layer] = {}
-    weights: dict[str, dict[Address, Layer]] = {}
-    gains: set[str] = set()
+        return [Renaming([name], 1, {name: layer}) for name, layer in layers.items()]
+    kept: list[Renaming] = []
+    names: dict[str, list[str]] = {}
     for name, layer in layers.items():
         address = located.addresses[name]
-        if address is None:
-            if naming_of([name]) != naming:
-                raise ValueError(_unknown(name, located, model is not None))
-            _add_to(renamed, name, layer)
-        elif is_text(name):
-            _add_to(renamed, _text_name(name, address.weight, naming, located, model), layer)
+        if address is not None:
+            names.setdefault(address.weight, []).append(name)
+        elif naming_of([name]) == naming:
+            kept.append(Renaming([name], 1, {name: layer}))
         else:
-            _add_to(weights.setdefault(address.weight, {}), address, layer)
-            gains |= {address.weight} if is_gain(name, address) else set()
-    for weight, given in weights.items():
+            raise ValueError(_unknown(name, located, model is not None))
+    changes: list[Renaming] = []
+    taken: set[str] = {name for change in kept for name in change.new}
+    for weight, old in names.items():
+        given: dict[Address, Layer] = {}
+        for name in old:
+            _add_to(given, located.addresses[name], layers[name])
         try:
-            new = _renamed(weight, given, naming, located, model, weight in gains)
+            new = _renamed(weight, given, old, naming, located, model, unread)
         except ValueError as error:
             raise ValueError(f"{weight} cannot be renamed: {error}.") from error
-        if both := sorted(renamed.keys() & new.keys()):
+        if both := sorted(taken & new.keys()):
             raise ValueError(f"{both[0]} would be the {naming} name of two weights. Choose another naming, {KEEP}.")
-        renamed |= new
-    return renamed
+        taken |= new.keys()
+        changes.append(Renaming(old, len(given), new))
+    return kept + changes
 
 
 def whole_name(
@@ -147,12 +174,27 @@ def usual_names(layers: Mapping[str, Layer], weights: Iterable[str]) -> Mapping[
 
 
 def _renamed(
-    weight: str, given: Mapping[Address, Layer], naming: str, located: Located, model: ModelNames | None, gain: bool
+    weight: str,
+    given: Mapping[Address, Layer],
+    old: Sequence[str],
+    naming: str,
+    located: Located,
+    model: ModelNames | None,
+    unread: bool,
 ) -> dict[str, Layer]:
-    """The layers of one weight under their new names."""
-    convention, family = CONVENTIONS[naming], located.family
-    if not convention.diffusers:
-        return {whole_name(weight, naming, located.candidates, model, gain): _whole(given)}
+    """The layers of one weight under their new names. old: the names they had."""
+    family = located.family
+    if is_text(old[0]):
+        return {_text_name(old[0], weight, naming, located, model): _whole(given)}
+    usual = CONVENTIONS[naming].style
+    styles = {each.styles.get(naming, usual) for each in located.candidates} or {usual}
+    if len(styles) > 1:
+        raise ValueError(_fits(located))
+    (style,) = styles
+    if style.modules == "ComfyUI":
+        gain = any(is_gain(name, located.addresses[name]) for name in old)
+        whole = whole_name(weight, KOHYA if style.flat else COMFYUI, located.candidates, model, gain)
+        return {whole: _whole(given)}
     path = weight.removeprefix(DENOISER)
     rows = {
         (each.diffusers_prefix, place and place.weight)
@@ -161,27 +203,65 @@ def _renamed(
     }
     if family is None or len(rows) > 1:
         raise ValueError(_fits(located))
+    if style.beginning is None and family.diffusers_prefix is None and not unread:
+        raise ValueError(
+            f"ComfyUI reads no names of diffusers of {family.name}. Choose the naming ComfyUI; for use in diffusers, put "
+            "Convert LoRA Names in between"
+        )
     place = family.place(path, own_only=True)
-    if convention.beginning is None and family.diffusers_prefix is None:
-        raise ValueError(f"ComfyUI reads no names of diffusers of {family.name}. Choose the naming ComfyUI")
-    if place is None or not place.weight.parts:
+    row = place and (place.weight if style.modules == "diffusers" else family.original(place.weight.comfy))
+    names = [_part_name(part, style, family) for part in row.parts] if row else []
+    own = whole_name(weight, COMFYUI, located.candidates, model)
+    uncertain = any(family.is_by_depth(part) for part in row.parts) if row else False
+    if model is not None and style.beginning is None and (uncertain or not unread):
+        return _as_the_host_reads(names, own, given, model)
+    if unread and not names:
         raise ValueError(f"diffusers has no name of it that is known here. Choose the naming ComfyUI, {KEEP}")
-    return _by_parts(place.weight, given, convention, located, model)
+    if not names or uncertain:
+        # What has no certain name there keeps the one that ComfyUI reads.
+        return {own: _whole(given)}
+    return _by_parts(row, names, own, given)
 
 
-def _by_parts(
-    weight: Weight, given: Mapping[Address, Layer], convention: Naming, located: Located, model: ModelNames | None
+def _as_the_host_reads(
+    names: Sequence[str], own: str, given: Mapping[Address, Layer], model: ModelNames
 ) -> dict[str, Layer]:
-    """The layers of the diffusers parts of a weight."""
-    family = located.family
+    """The layers of a weight under these names, as the host of the connected model reads them; under its own name where it
+    reads none of them, or another part of the weight is left."""
+    targets = [model.address(name) if name in model.key_map else None for name in names]
+    if not targets or None in targets or not _make_up_a_weight(targets):
+        return {own: _whole(given)}
+    renamed: dict[str, Layer] = {}
+    if any(not target.is_whole for target in targets):
+        renamed, given = _biases_apart(own, given)
+    by_target = dict(zip(targets, names))
+    if given.keys() <= by_target.keys():
+        return renamed | {by_target[address]: layer for address, layer in given.items()}
+    whole = _whole(given)
+    return renamed | {name: part_of_whole(whole, target) for target, name in by_target.items()}
+
+
+def _make_up_a_weight(addresses: Sequence[Address]) -> bool:
+    """Whether these parts are all of one weight, without gap or overlap."""
+    rows = sorted(address.rows for address in addresses if address.rows is not None)
+    if not rows:
+        return len(addresses) == 1
+    ends = [0, *(part.start + part.length for part in rows)]
+    return len(rows) == len(addresses) and ends == [*(part.start for part in rows), rows[0].total]
+
+
+def _biases_apart(own: str, given: Mapping[Address, Layer]) -> tuple[dict[str, Layer], Mapping[Address, Layer]]:
+    """The biases under the weight's own name, the only one by which ComfyUI applies them, and the rest."""
+    biases = {address: Layer(bias=layer.bias) for address, layer in given.items() if layer.bias is not None}
+    rest = {address: replace(layer, bias=None) for address, layer in given.items()}
+    return {own: _whole(biases)} if biases else {}, rest
+
+
+def _by_parts(weight: Weight, names: Sequence[str], own: str, given: Mapping[Address, Layer]) -> dict[str, Layer]:
+    """The layers of the parts of a weight, which have these names."""
     renamed: dict[str, Layer] = {}
     if len(weight.parts) > 1 or weight.swapped:
-        biases = {address: Layer(bias=layer.bias) for address, layer in given.items() if layer.bias is not None}
-        if biases:
-            # ComfyUI applies the bias of such a weight under its own name only.
-            renamed[whole_name(DENOISER + weight.comfy, COMFYUI, located.candidates, model)] = _whole(biases)
-        given = {address: replace(layer, bias=None) for address, layer in given.items()}
-    names = [_part_name(part, convention, family) for part in weight.parts]
+        renamed, given = _biases_apart(own, given)
     parts = [_part_of(weight, address) for address in given]
     if None not in parts:
         return renamed | {names[part]: layer for part, layer in zip(parts, given.values())}
@@ -208,10 +288,10 @@ def _part_of(weight: Weight, address: Address) -> int | None:
     return next(same, None)
 
 
-def _part_name(path: str, convention: Naming, family: Family) -> str:
-    if convention.flat:
-        return convention.beginning + path.replace(".", "_")
-    beginning = family.diffusers_prefix if convention.beginning is None else convention.beginning
+def _part_name(path: str, style: Style, family: Family) -> str:
+    if style.flat:
+        return style.beginning + path.replace(".", "_")
+    beginning = style.beginning or family.diffusers_prefix or TRANSFORMER
     if beginning == "unet." and ".to_" in path:
         # As ComfyUI reads it too: the attention of a U-Net by diffusers' earlier attention processors.
         path = path.replace(".to_", ".processor.to_").removesuffix(".0")
@@ -230,7 +310,7 @@ def _text_name(name: str, comfy: str, naming: str, located: Located, model: Mode
         # The number is that of another encoder in this model.
         new = comfy if naming == KOHYA else None
     if new is None:
-        raise ValueError(f"{name} has no known {naming} name. Choose another naming, {KEEP}.")
+        raise ValueError(f"{name} has no known {naming} name. Choose another naming, {KEEP}")
     return new
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..blocks.paths import block_of
 from ..charts.charts import Bars, Charts, Report, Spectra
 from ..linear_algebra.factors import small_problems
+from .addresses import Address, block_path, is_text, locate
 from .file import LoraModel, group, left_out, read_layers
 from .layer_names import layer_id, layer_path
 
@@ -25,12 +26,20 @@ def spectra_of(model: LoraModel) -> dict[tuple[str, ...], Tensor]:
 
     Raises ValueError as read_layers does.
     """
+    layers = read_layers(model).layers
+    addresses = locate([layers]).addresses
     with small_problems():
         return {
-            layer_path(layer_id(name)): layer.low_rank.svd().values
-            for name, layer in read_layers(model).layers.items()
+            _path(name, addresses[name]): layer.low_rank.svd().values
+            for name, layer in layers.items()
             if layer.low_rank is not None
         }
+
+
+def _path(name: str, address: Address | None) -> tuple[str, ...]:
+    """The path of a layer, with its own last name behind that of a weight of which it is a part."""
+    path = block_path(name, address)
+    return path if address is None or address.is_whole else (*path, layer_path(layer_id(name))[-1])
 
 
 def effective_rank(values: Tensor) -> float:
@@ -61,7 +70,7 @@ def count_parameters(model: LoraModel) -> ParameterCount:
     for name, parts in group(model)[0].items():
         numbers = sum(tensor.numel() for ending, tensor in parts.items() if ending not in SETTINGS)
         total += numbers
-        diffusion += 0 if layer_path(layer_id(name))[0] == "text" else numbers
+        diffusion += 0 if is_text(name) else numbers
     return ParameterCount(total, diffusion)
 
 

@@ -12,13 +12,26 @@ from torch import Tensor
 from ..files.tensor_files import write_tensors
 from ..progress import Step
 from .adapters import Layer, NeedsBaseError, join_name
-from .addresses import Address, ModelNames, locate
-from .file import CAST_LOSS, STALE_METADATA, LoraLayers, LoraModel, group, needs_base, read_layers, write_layers
+from .addresses import Address, Located, ModelNames, locate
+from .file import (
+    CAST_LOSS,
+    NAMES_FOR,
+    STALE_METADATA,
+    LoraLayers,
+    LoraModel,
+    group,
+    needs_base,
+    read_layers,
+    write_layers,
+)
 from .fused import add
-from .naming import rename
+from .naming import CONVENTIONS, Renaming, renamings
 
 AS_IT_IS = "as it is"
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+# In place of an update that cannot be told: what is done to its rows shows whether they stay as they are. So many rows can be
+# divided into all small numbers of parts.
+STAND_IN = torch.arange(5040.0)
 # A product of two rounded factors differs by the loss of both.
 PRODUCT_LOSS = 2.5
 
@@ -57,29 +70,30 @@ def save_lora(
 
     The written tensors are read back: `prove` tells which of their names a loader reads, and `apply` what it makes of each
     layer. A name that is not read, or a layer that differs from the original by more than rounding, makes the save fail and
-    leaves no file. naming is `as it is` or a convention of `delta.lora.naming`; names: of a connected model. on_step(done,
-    total) is called after each layer and may raise to cancel. Raises ValueError for an empty LoRA, an unknown dtype, values
-    that do not fit it, and as `naming.rename` does.
+    leaves no file; names that `convert` gave for another program are written, and the first line tells how many of them are
+    not read. naming is `as it is` or a convention of `delta.lora.naming`; names: of a connected model. on_step(done, total)
+    is called after each layer and may raise to cancel. Raises ValueError for an empty LoRA, an unknown dtype, values that do
+    not fit it, and as `renamed` does.
     """
     if dtype not in DTYPES:
         raise ValueError(f"There is no dtype {dtype}. Choose one of: {', '.join(DTYPES)}.")
-    dependent = needs_base(model)
-    kept = {name: tensors for name, tensors in group(model)[0].items() if name in dependent}
-    source = _read(model, kept)
+    source, kept = readable(model)
+    metadata = {key: text for key, text in model.metadata.items() if key not in STALE_METADATA}
     if naming == AS_IT_IS:
         layers, notes = _without_twins(source.layers, names)
     else:
-        layers, notes = rename(source.layers, naming, names) if source.layers else {}, []
-        kept = _renamed_whole(kept, naming, names)
+        metadata.pop(NAMES_FOR, None)
+        layers, kept, *_ = renamed(source.layers, kept, naming, names)
+        notes = []
     if both := sorted(kept.keys() & layers.keys()):
         raise ValueError(_TWICE.format(both[0]))
-    written = write_layers(layers, DTYPES[dtype])
-    written |= {join_name(name, ending): tensor for name, parts in kept.items() for ending, tensor in parts.items()}
+    program = metadata.get(NAMES_FOR)
+    written = tensors_of(layers, kept, DTYPES[dtype])
     proofs, worst = [UNPROVEN], [("", 0.0)]
 
     def check(tensors: dict[str, Tensor]) -> None:
         proofs[0] = prove(tensors)
-        if unread := proofs[0].unread:
+        if (unread := proofs[0].unread) and program not in CONVENTIONS:
             raise ValueError(unread_sentence(unread, len(tensors)))
         grouped, _ = group(tensors)
         for done, (name, layer) in enumerate(layers.items(), start=1):
@@ -92,19 +106,37 @@ def save_lora(
             worst[0] = max(worst[0], (name, difference), key=lambda row: row[1])
             on_step(done, len(layers))
 
-    metadata = {key: text for key, text in model.metadata.items() if key not in STALE_METADATA}
     write_tensors(path, written, metadata, check)
     notes += [f"kept as it is, depends on the weight it is applied to: {name}" for name in kept]
     notes += [f"not a LoRA tensor, left out: {name}" for name in source.foreign]
-    return "\n".join([proofs[0].line, _report(path, layers, written, worst[0]), *notes])
+    return "\n".join([names_line(proofs[0], len(written), program), _report(path, layers, written, worst[0]), *notes])
 
 
-def _read(model: LoraModel, kept: Mapping[str, object]) -> LoraLayers:
-    """The layers of a LoRA that can be told from its tensors alone; none of one that is DoRA throughout."""
+# Layers that depend on the weight they are applied to: their tensors by ending.
+Kept = Mapping[str, Mapping[str, Tensor]]
+
+
+def readable(model: LoraModel) -> tuple[LoraLayers, Kept]:
+    """The layers of a LoRA that can be told from its tensors alone, none of one that is DoRA throughout; and the others."""
+    dependent = needs_base(model)
+    kept = {name: tensors for name, tensors in group(model)[0].items() if name in dependent}
     try:
-        return read_layers(model)
+        return read_layers(model), kept
     except NeedsBaseError:
-        return LoraLayers(foreign=group(model)[1], needs_base=dict.fromkeys(kept, ""))
+        return LoraLayers(foreign=group(model)[1], needs_base=dict.fromkeys(kept, "")), kept
+
+
+def tensors_of(layers: Mapping[str, Layer], kept: Kept, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The tensors of a file of both."""
+    written = write_layers(layers, dtype)
+    return written | {join_name(name, ending): part for name, parts in kept.items() for ending, part in parts.items()}
+
+
+def names_line(proof: NameProof, total: int, program: str | None) -> str:
+    """The first line of a report on written names. program: that the names are for, where it may be another than ComfyUI."""
+    if not proof.unread:
+        return proof.line
+    return f"names for {program}; ComfyUI does not read {len(proof.unread)} of {total} tensors"
 
 
 def _without_twins(layers: Mapping[str, Layer], names: ModelNames | None) -> tuple[Mapping[str, Layer], list[str]]:
@@ -122,24 +154,43 @@ def _without_twins(layers: Mapping[str, Layer], names: ModelNames | None) -> tup
     return merged, notes
 
 
-def _renamed_whole(
-    kept: Mapping[str, Mapping[str, Tensor]], naming: str, names: ModelNames | None
-) -> dict[str, Mapping[str, Tensor]]:
-    """The tensors of layers that depend on their weight, under new names. Raises ValueError where the weight is divided."""
-    renamed = {}
-    for name, parts in kept.items():
-        new = rename({name: Layer(full=torch.zeros(1))}, naming, names)
-        located = locate([{name: Layer(full=torch.zeros(1))}], names)
-        address = located.addresses[name]
-        if len(new) != 1 or (address is not None and not address.is_whole):
+class Renamed(NamedTuple):
+    """Layers and kept layers under new names, what became of the former, weight by weight, and where all of them were."""
+
+    layers: dict[str, Layer]
+    kept: dict[str, Mapping[str, Tensor]]
+    changes: Sequence[Renaming]
+    located: Located
+
+
+def renamed(
+    layers: Mapping[str, Layer], kept: Kept, naming: str, names: ModelNames | None = None, unread: bool = False
+) -> Renamed:
+    """A whole LoRA under the names of a convention.
+
+    names: of a connected model; unread: see `naming.renamings`. Raises ValueError as that does, and for a layer that depends
+    on its weight where the weight is divided or has another update under another name.
+    """
+    stand_ins = {name: Layer(full=STAND_IN) for name in kept}
+    located = locate([layers, stand_ins], names)
+    changes = renamings(layers, naming, located, names, unread) if layers else []
+    new_layers: dict[str, Layer] = {}
+    for change in changes:
+        for name, layer in change.new.items():
+            new_layers[name] = add([new_layers[name], layer]) if name in new_layers else layer
+    new_kept: dict[str, Mapping[str, Tensor]] = {}
+    for name, stand_in in stand_ins.items():
+        (change,) = renamings({name: stand_in}, naming, located, names, unread)
+        new, moved = next(iter(change.new.items()))
+        divided = len(change.new) != 1 or not torch.equal(moved.full, STAND_IN)
+        if divided or new in new_layers or new in new_kept:
+            reason = "is cut or put together" if divided else "meets another update of its weight"
             raise ValueError(
-                f"{name} depends on the weight it is applied to and is a part of a weight under the naming {naming}. Bake it with "
+                f"{name} depends on the weight it is applied to and {reason} under the naming {naming}. Bake it with "
                 "Bake Block Weights and the model connected, or keep the names as they are."
             )
-        if (known := next(iter(new))) in renamed:
-            raise ValueError(_TWICE.format(known))
-        renamed[known] = parts
-    return renamed
+        new_kept[new] = kept[name]
+    return Renamed(new_layers, new_kept, changes, located)
 
 
 def unread_sentence(names: Sequence[str], total: int) -> str:

@@ -10,15 +10,24 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..blocks.paths import weight_path
 from ..blocks.rules import parse_block_weights
-from ..families import text_encoders
 from ..linear_algebra.factors import LowRank, zeros
 from .adapters import Layer, same_weight
-from .addresses import Address, Located, ModelNames, as_whole, beginnings, is_gain, is_text, locate, overlapping
+from .addresses import (
+    Address,
+    Located,
+    ModelNames,
+    as_whole,
+    beginnings,
+    block_path,
+    is_gain,
+    is_text,
+    locate,
+    overlapping,
+)
 from .file import RECIPE, Bake, LoraModel, read_layers
 from .fused import add
-from .layer_names import layer_id, layer_path
+from .layer_names import layer_id
 from .naming import COMFYUI, KOHYA, naming_of, whole_name
 
 
@@ -173,15 +182,10 @@ def _source(
         found.setdefault(identity, []).append(layer)
     source: dict[str, SourceLayer] = {}
     for identity, updates in found.items():
-        path = layer_path(identity) if isinstance(identity, str) else weight_path(_weight_key(identity.weight))
+        path = block_path(named[identity], identity if isinstance(identity, Address) else None)
         strength = row.strength_clip if path[0] == "text" else row.strength_model
         source[str(identity)] = SourceLayer(named[identity], path, add(updates), strength * blocks.factor(path))
     return source, blocks.unused([layer.path for layer in source.values()])
-
-
-def _weight_key(weight: str) -> str:
-    """The key of a weight in the model, as block paths want it."""
-    return weight.removeprefix(text_encoders.PREFIX)
 
 
 class SourceLayer(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,9 +14,9 @@ from ..charts.charts import Bars, Charts
 from ..extraction.pair import Source
 from ..families.norm_sites import TIERS
 from ..lora.costs import Job
-from ..lora.file import merged_metadata
+from ..lora.file import LoraModel, merged_metadata
 from ..progress import Step
-from .difference import NormDelta, extract_norms, to_lora
+from .difference import Deltas, NormDelta, extract_norms, mix, to_lora
 
 # Layers that the report names, those that moved most.
 NAMED = 5
@@ -93,6 +93,39 @@ def share_lines(share: float) -> list[str]:
         else "hardly anything of the style is in them: extract a LoRA instead"
     )
     return [f"explained share: {share:.0%} of the way from the base's output to the styled model's, so {advice}"]
+
+
+class MixJob(NamedTuple):
+    """deltas: the mix by the model's names; job: the mix as a LoRA, the report and its charts."""
+
+    deltas: Deltas
+    job: Job
+
+
+def mix_norms_job(
+    styles: Sequence[NormDelta],
+    sources: Sequence[LoraModel],
+    weights: Sequence[float],
+    normalise: bool,
+    shapes: Mapping[str, Sequence[int]],
+) -> MixJob:
+    """Norm styles of one model, mixed. sources: the LoRAs that they are from; shapes: of all weights of the model.
+
+    Raises ValueError as `difference.mix` does.
+    """
+    mixed = mix([style.deltas for style in styles], weights, normalise)
+    names = [source.name for source in sources]
+    recipe = recipe_of_mix(list(zip(names, weights)), normalise)
+    lora = to_lora(mixed, shapes, merged_metadata(sources, recipe), " + ".join(names))
+    whole = styles[0]._replace(
+        deltas=mixed,
+        sizes={name: size for style in styles for name, size in style.sizes.items()},
+        notes=[f"{name}: {note}" for name, style in zip(names, styles) for note in style.notes],
+    )
+    lines = [
+        f"{weight:g} {name}: {len(style.deltas)} parameters" for weight, name, style in zip(weights, names, styles)
+    ]
+    return MixJob(mixed, Job(lora, "\n".join([*lines, norm_report(whole)]), norm_charts(whole)))
 
 
 def recipe_of_mix(sources: Sequence[tuple[str, float]], normalise: bool) -> Mapping[str, Any]:

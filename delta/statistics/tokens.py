@@ -14,6 +14,9 @@ from torch import Tensor
 
 from .adain import match, statistics
 
+# Where the picture stands in a sequence that holds text too.
+FIRST, LAST = "first", "last"
+
 
 class TokenLayout(NamedTuple):
     """Where a sequence of tokens holds the picture.
@@ -26,16 +29,16 @@ class TokenLayout(NamedTuple):
     appended: int = 0
     multiple: int = 1
 
-    def picture(self, tokens: int, is_joint: bool) -> tuple[int, tuple[int, int, int]] | None:
+    def picture(self, tokens: int, joint: str | None) -> tuple[int, tuple[int, int, int]] | None:
         """First token and grid of the picture in a sequence of so many tokens, or None where it cannot be told.
 
-        is_joint: whether other tokens, such as those of the text, may stand before the picture.
+        joint: FIRST or LAST where other tokens, such as those of the text, may stand behind the picture or before it.
         """
         for grid in self.grids:
             count = math.prod(grid) + self.appended
             count += -count % self.multiple
-            if tokens == count or (is_joint and tokens > count):
-                return tokens - count, grid
+            if tokens == count or (joint and tokens > count):
+                return 0 if joint == FIRST else tokens - count, grid
         return None
 
 

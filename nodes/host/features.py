@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,23 +16,33 @@ import torch
 
 from ...delta.blocks.paths import count_by_block, weight_path
 from ...delta.blocks.rules import parse_block_weights
-from ...delta.statistics.tokens import TokenLayout, from_tokens, halved_grids, patched_grid, to_tokens
+from ...delta.families.streams import stream_of
+from ...delta.statistics.tokens import FIRST, LAST, TokenLayout, from_tokens, halved_grids, patched_grid, to_tokens
 
 # Of wrappers; and in the options of a call: that a reference passes through the model.
 KEY, CAPTURE = "styledelta_features", "styledelta_capture"
 NORM_CLASS = re.compile(r"(?:Group|Layer|RMS)Norm")
-# How sharp attention is; fused away by newer hosts.
-QK_NORM = re.compile(r"(?:[qk]|query|key)_norm\d?|norm_(?:added_)?[qk](?:_img)?|ln_[qk]")
-# Modules that see text, time, sound or another picture; `normC` is the text's in AuraFlow.
-OTHER_STREAM = re.compile(
-    r"(?:txt|text|context|cap|caption|clip|siglip|byt5|vision|audio|time|vector|distilled)(?:_.*)?|.*_(?:txt|context)|img_emb|normC\d"
-)
-# Where text and picture are one sequence with the picture last: beginnings of the sites, by class of the network.
+# Sites where text and picture are one sequence, by class of the network: where the picture stands, and how their names begin.
 JOINT_SITES = {
-    "Flux": ("single_blocks.",),
-    "Chroma": ("single_blocks.",),
-    "NextDiT": ("layers.", "noise_refiner.", "final_layer."),
+    "Flux": (LAST, ("single_blocks.",)),
+    "Chroma": (LAST, ("single_blocks.",)),
+    "NextDiT": (LAST, ("layers.", "noise_refiner.", "final_layer.")),
+    # AuraFlow; Stable Diffusion 3 has the same class and no such layers.
+    "MMDiT": (LAST, ("single_layers.",)),
+    "OmniGen2Transformer2DModel": (LAST, ("layers.", "norm_out.")),
+    "BooguTransformer2DModel": (LAST, ("double_stream_layers.", "single_stream_layers.", "norm_out.")),
+    "SingleStreamDiT": (LAST, ("blocks.", "last.")),
+    "Ideogram4Transformer2DModel": (LAST, ("layers.", "final_layer.")),
+    "HiDreamImageTransformer2DModel": (FIRST, ("single_stream_blocks.",)),
+    "ErnieImageModel": (FIRST, ("layers.", "final_norm.")),
 }
+# Networks whose sequences have the text before the picture or behind it, depending on the version of ComfyUI.
+UNTOLD_SITES = {"HunyuanVideo": ("single_blocks.",)}
+UNTOLD = "text and picture in an order that depends on the version of ComfyUI"
+# Networks that are given other pictures before their own.
+REFERENCES_BEFORE = ("NextDiT", "OmniGen2Transformer2DModel", "BooguTransformer2DModel")
+# Networks with a patch size whose latents come in patches already.
+PATCHED_LATENTS = ("Ideogram4Transformer2DModel", "LensTransformer2DModel")
 
 Visit = Callable[[str, torch.Tensor, tuple[int, int, int]], "torch.Tensor | None"]
 
@@ -74,10 +84,19 @@ class ModelCall(NamedTuple):
         return self.executor(self.x, self.sigmas, self.concat, self.context, self.control, self.options, **self.others)
 
 
+def norm_modules(model: Any) -> dict[str, torch.nn.Module]:
+    """All norms of a MODEL by their paths."""
+    return {
+        name: module
+        for name, module in model.model.diffusion_model.named_modules()
+        if NORM_CLASS.search(type(module).__name__) and next(module.children(), None) is None
+    }
+
+
 def norm_sites(model: Any) -> dict[str, torch.nn.Module]:
     """The norms through which a MODEL's picture passes. Raises ValueError where there is none."""
     network = model.model.diffusion_model
-    sites = {name: module for name, module in network.named_modules() if _is_site(name, module)}
+    sites = {name: module for name, module in norm_modules(model).items() if _left_alone(network, name) is None}
     if not sites:
         raise ValueError(
             f"{type(network).__name__} has no norm layer through which the picture passes, so there are no features to "
@@ -86,14 +105,29 @@ def norm_sites(model: Any) -> dict[str, torch.nn.Module]:
     return sites
 
 
-def _is_site(name: str, module: torch.nn.Module) -> bool:
-    *path, last = name.split(".")
-    return (
-        NORM_CLASS.search(type(module).__name__) is not None
-        and next(module.children(), None) is None
-        and QK_NORM.fullmatch(last) is None
-        and not any(OTHER_STREAM.fullmatch(part) for part in (*path, last))
-    )
+def describe_sites(model: Any, names: Iterable[str]) -> str:
+    """Which norms of a MODEL are used, by block, and which are left alone and why."""
+    network, used = model.model.diffusion_model, set(names)
+    others: dict[str, list[str]] = {}
+    for name in norm_modules(model):
+        if name not in used:
+            others.setdefault(_left_alone(network, name) or "block weights 0", []).append(name)
+    lines = [f"norms of the picture: {len(used)}: {count_by_block(map(site_path, sorted(used)))}"]
+    if not any(part.isdigit() for name in used for part in name.split(".")):
+        lines.append(
+            "none in the blocks of the model: their norms are no modules, or hold other things than the picture"
+        )
+    return "\n".join(lines + [f"left alone, {why}: {len(left)}, such as {left[0]}" for why, left in others.items()])
+
+
+def _left_alone(network: torch.nn.Module, name: str) -> str | None:
+    """Why the features at a norm are not the picture's, None where they are."""
+    return stream_of(name) or (UNTOLD if name.startswith(_of_class(network, UNTOLD_SITES, ("\0",))) else None)
+
+
+def site_path(name: str) -> tuple[str, ...]:
+    """The path of a norm site for block rules and reports."""
+    return weight_path(f"diffusion_model.{name}.weight")
 
 
 def site_factors(model: Any, rules: str) -> dict[str, float]:
@@ -102,7 +136,7 @@ def site_factors(model: Any, rules: str) -> dict[str, float]:
     Raises ValueError for rules that cannot be read, that match no site, or that switch all of them off.
     """
     weights = parse_block_weights(rules)
-    paths = {name: weight_path(f"diffusion_model.{name}.weight") for name in norm_sites(model)}
+    paths = {name: site_path(name) for name in norm_sites(model)}
     unused = weights.unused(list(paths.values()))
     if unused:
         raise ValueError(
@@ -133,7 +167,8 @@ def visited_features(call: ModelCall, names: Iterable[str], visit: Visit) -> Ite
     hooks are gone afterwards, whatever happens.
     """
     network = call.model.diffusion_model
-    layout, joint = _token_layout(network, call), _joint_sites(network)
+    layout = _token_layout(network, call)
+    joint, beginnings = _of_class(network, JOINT_SITES, (None, ()))
 
     def hook(name: str, module: torch.nn.Module, _: tuple, output: torch.Tensor) -> torch.Tensor | None:
         if output.dim() < 3 or len(output) != len(call.x):
@@ -143,8 +178,8 @@ def visited_features(call: ModelCall, names: Iterable[str], visit: Visit) -> Ite
         if len(sizes) > 1:
             place = 0, (*(1,) * (3 - len(sizes)), *sizes)
         else:
-            place = layout.picture(tokens.shape[1], name.startswith(joint))
-        if place is None:
+            place = layout.picture(tokens.shape[1], joint if name.startswith(beginnings) else None)
+        if place is None or not (channels_first or place[1] in layout.grids):
             return None
         start, grid = place
         stop = start + math.prod(grid)
@@ -165,25 +200,45 @@ def _has_channels_first(module: torch.nn.Module) -> bool:
     return isinstance(module, torch.nn.GroupNorm) or "2d" in type(module).__name__
 
 
-def _joint_sites(network: torch.nn.Module) -> tuple[str, ...]:
-    return next((JOINT_SITES[kind.__name__] for kind in type(network).__mro__ if kind.__name__ in JOINT_SITES), ("\0",))
+def _of_class(network: torch.nn.Module, table: Mapping[str, Any], default: Any = None) -> Any:
+    """What a table by class has for a network."""
+    return next((table[kind.__name__] for kind in type(network).__mro__ if kind.__name__ in table), default)
+
+
+def _is_one_of(network: torch.nn.Module, classes: Iterable[str]) -> bool:
+    return not {kind.__name__ for kind in type(network).__mro__}.isdisjoint(classes)
 
 
 def _token_layout(network: torch.nn.Module, call: ModelCall) -> TokenLayout:
     """Where this call's sequences of tokens hold the picture."""
-    if call.x.dim() < 4:
+    # HiDream is given another picture beside its own, in the same rows of tokens.
+    if call.x.dim() < 4 or call.others.get("image_cond") is not None:
         return TokenLayout(())
-    patch = getattr(network, "patch_size", None)
+    patch = _patch_size(network)
     if patch is None:
         return TokenLayout(halved_grids(*_size(call.x)))
-    patch = (patch, patch) if isinstance(patch, int) else tuple(patch)
-    patch = (*(1,) * (3 - len(patch)), *patch)
     grids = (patched_grid(*_size(call.x), patch),)
-    if hasattr(network, "pad_tokens_multiple"):
-        # This kind has other pictures before its own, and fills up.
-        return TokenLayout(grids, multiple=network.pad_tokens_multiple or 1)
+    if _is_one_of(network, REFERENCES_BEFORE):
+        # Lumina and Z-Image fill up, where they do.
+        return TokenLayout(grids, multiple=getattr(network, "pad_tokens_multiple", None) or 1)
     others = call.others.get("ref_latents") or ()
     return TokenLayout(grids, appended=sum(math.prod(patched_grid(*_size(other), patch)) for other in others))
+
+
+def _patch_size(network: torch.nn.Module) -> tuple[int, int, int] | None:
+    """Frames, height and width of a token, None for U-Nets."""
+    if _is_one_of(network, PATCHED_LATENTS):
+        return 1, 1, 1
+    spatial = getattr(network, "patch_spatial", None)
+    if isinstance(spatial, int):
+        return getattr(network, "patch_temporal", 1), spatial, spatial
+    patch = getattr(network, "patch_size", getattr(network, "patch", None))
+    if patch is None:
+        return None
+    patch = (patch, patch) if isinstance(patch, int) else tuple(patch)
+    if len(patch) == 2 and isinstance(frames := getattr(network, "patch_size_t", None), int):
+        patch = (frames, *patch)
+    return (*(1,) * (3 - len(patch)), *patch)
 
 
 def _size(latent: torch.Tensor) -> tuple[int, int, int]:

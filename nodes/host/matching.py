@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -10,11 +11,13 @@ import comfy.patcher_extension
 import torch
 
 from ...delta.statistics.tokens import from_tokens, mask_tokens, match_tokens, to_tokens
-from .features import CAPTURE, KEY, ModelCall, site_factors, visited_features
+from .features import CAPTURE, KEY, ModelCall, describe_sites, site_factors, visited_features
 from .reference import Reference
 
 # In the options of a call: the matchings that are at work around it.
 AROUND = "styledelta_around"
+
+log = logging.getLogger(__name__)
 
 
 class Settings(NamedTuple):
@@ -45,7 +48,7 @@ class FeatureMatching:
 
     def __init__(self, reference: Reference, factors: dict[str, float], settings: Settings):
         self.reference, self.factors, self.settings = reference, factors, settings
-        self.is_paused = False
+        self.is_paused, self.is_told = False, False
 
     def __call__(
         self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **others
@@ -76,7 +79,15 @@ class FeatureMatching:
                 f"Reference AdaIN matched nothing: at none of the {len(self.factors)} norms of "
                 f"{type(call.model.diffusion_model).__name__} was the picture found. Remove the node for this model."
             )
+        self._tell([name for name in self.factors if name not in matched])
         return output
+
+    def _tell(self, missed: list[str]) -> None:
+        """Say once at which norms the picture was not found."""
+        if missed and not self.is_told:
+            some = f"{len(missed)} of {len(self.factors)} norms, such as {missed[0]}"
+            log.warning("Reference AdaIN did not find the picture at %s. Features stay as they are there.", some)
+        self.is_told = True
 
     def _amounts(self, call: ModelCall) -> list[float]:
         """The amount of each row: the full one for the positive conditioning, the share of style fidelity for others."""
@@ -113,8 +124,10 @@ def _paused(matchings: Sequence[FeatureMatching]) -> Iterator[None]:
             matching.is_paused = False
 
 
-def match_to_reference(model: Any, reference: Reference, settings: Settings, rules: str) -> Any:
-    """A clone of a MODEL whose features are matched while it samples. The MODEL itself stays as it is.
+def match_to_reference(model: Any, reference: Reference, settings: Settings, rules: str) -> tuple[Any, str]:
+    """A clone of a MODEL whose features are matched while it samples, and which norms that takes.
+
+    The MODEL itself stays as it is.
 
     Raises ValueError for rules that match no norm, an empty range, or a mask without white.
     """
@@ -131,4 +144,4 @@ def match_to_reference(model: Any, reference: Reference, settings: Settings, rul
         model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.APPLY_MODEL, KEY, matching)
     if settings.latent_amount:
         model.set_model_sampler_post_cfg_function(LatentMatching(reference, settings))
-    return model
+    return model, describe_sites(model, factors)

@@ -22,8 +22,8 @@ from ...delta.lora.file import LoraModel, group
 from ...delta.lora.save import UNPROVEN, NameProof, Prove, unread_sentence
 from .weights import PatchKey, is_skipped_in, model_weights
 
-# A layer may be in some of the blocks only; small models have up to this many of a kind.
-BLOCKS = ("0", "1", "2", "3")
+# A layer may be in some of the blocks only: in the first or later ones, and in the last of twelve of SeedVR2.
+BLOCKS = ("0", "1", "2", "3", "11")
 # Settings of newer hosts that change no names.
 OPTIONAL = ("txt_ids_dims", "meanflow_sum", "use_x0", "use_sequential_txt_ids")
 CONVENTIONS = ("kohya", "ComfyUI", "diffusers")

@@ -13,7 +13,7 @@ import torch
 
 from ...delta.statistics.feature_statistics import LATENT, FeatureStatistics, StatisticsMix, check_sites
 from ...delta.statistics.tokens import table, to_tokens
-from .features import CAPTURE, KEY, ModelCall, norm_sites, site_channels, visited_features
+from .features import CAPTURE, KEY, ModelCall, norm_modules, norm_sites, site_channels, visited_features
 from .sampling import model_name
 
 NOISE_SEED = 0
@@ -102,7 +102,8 @@ def saved_reference(model: Any, mix: StatisticsMix) -> SavedReference:
     Raises ValueError when they were recorded on another model, or when their weights sum to zero.
     """
     mix.weights()
-    there = {name: site_channels(module) for name, module in norm_sites(model).items()}
+    # Files of earlier versions have norms that are no longer taken for the picture's.
+    there = {name: site_channels(module) for name, module in norm_modules(model).items()}
     there[LATENT] = model.get_model_object("latent_format").latent_channels
     for component in mix.components:
         recorded = component.statistics.channels()

@@ -34,7 +34,7 @@ def test_stacks_and_models_are_compared_with_and_without_a_model(host, checkpoin
         assert "A and B hardly touch each other: they can be stacked at full strength." in report
         assert "A and B: 64 layers in common" in report and "A and C: 48 layers in common" in report
         assert f"C: {LOCON}, model 1, clip 1" in report
-    assert "text.te1: outputs" in without and "text.clip_l: outputs" in within
+    assert "text.clip_l: outputs" in without and "text.clip_l: outputs" in within
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_lora_meets_its_own_in_the_direction_of_its_strength(host, strength, v
 def test_block_weights_of_the_stack_leave_layers_out(host):
     row = host.node("StyleDeltaAddLora").execute(KOHYA, 1.0, 1.0, "no text encoder", "middle=-1")[0]
     report = compare(host, lora_stack=row, lora_1=load(host, KOHYA))
-    assert "72 layers not compared" in report and "only B has 72 layers: text.te1 72" in report
+    assert "72 layers not compared" in report and "only B has 72 layers: text.clip_l 72" in report
     assert "A and B pull against each other in middle:" in report
 
 
@@ -70,7 +70,7 @@ def test_too_few_and_unrelated_loras_are_refused(host, names, message):
 
 def test_a_lora_of_another_model_is_refused_when_the_model_tells(host, checkpoint):
     with pytest.raises(
-        ValueError, match="other_architecture.safetensors does not fit the connected model; it has kohya"
+        ValueError, match="other_architecture.safetensors does not fit the connected model: none of its 4 layers"
     ):
         compare(host, lora_1=load(host, KOHYA), lora_2=load(host, OTHER), model=checkpoint[0])
 

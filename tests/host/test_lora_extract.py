@@ -115,7 +115,7 @@ def test_what_is_seen_is_what_is_saved(host):
         found = updates(one)
         for key, expected in updates(two).items():
             assert relative(found[key], expected) <= 2e-5, key
-    assert max(tensor.shape[0] for name, tensor in lora.items() if "lora_A" in name) <= 64
+    assert max(tensor.shape[0] for name, tensor in lora.items() if "lora_down" in name) <= 64
 
 
 def test_a_size_has_less_error_than_any_rank_of_that_size(host):

@@ -201,8 +201,8 @@ def test_cancel_half_way_leaves_no_file(host, base_dir, monkeypatch):
 
     monkeypatch.setattr(comfy.model_management, "throw_exception_if_processing_interrupted", interrupt)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
-        host.node("StyleDeltaSaveLora").execute(lora, "test_loras/cancelled", "float16")
-    assert not list((base_dir / "output/test_loras").iterdir())
+        host.node("StyleDeltaSaveLora").execute(lora, "test_cancelled/lora", "float16")
+    assert not list((base_dir / "output/test_cancelled").iterdir())
 
 
 def test_the_queue_goes_on_after_a_failed_merge(server):

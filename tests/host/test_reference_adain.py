@@ -10,6 +10,7 @@ from .matched_models import (
     LATE_SITES,
     LAYOUTS,
     PICTURE_TOKENS,
+    SETTINGS,
     assert_close,
     hooks,
     latent,
@@ -331,3 +332,15 @@ def test_matching_nothing_is_an_error(host, models):
     with pytest.raises(RuntimeError, match="Reference AdaIN matched nothing.*7 norms of Flux"):
         sampled(model, "flux")
     assert hooks(models["flux"]) == 0
+
+
+def test_the_report_names_the_norms_that_are_matched_and_left_alone(host, models):
+    execute = host.node("StyleDeltaReferenceAdaIN").execute
+    report = execute(models["flux"], **{**SETTINGS, "block_weights": "single=0"}, reference=latent("flux"))[1]
+    lines = report.splitlines()
+    assert lines[0] == "norms of the picture: 5: double.0 2, double.1 2, final_layer 1"
+    assert "left alone, text: 4, such as double_blocks.0.txt_norm1" in lines
+    assert "left alone, block weights 0: 2, such as single_blocks.0.pre_norm" in lines
+    assert any(line.startswith("left alone, query and key: ") for line in lines)
+    ltx = execute(models["ltx"], **SETTINGS, reference=latent("ltx"))[1]
+    assert "norms of the picture: 1: norm_out 1\nnone in the blocks of the model" in ltx

@@ -120,7 +120,9 @@ def test_the_arguments_for_pytest_are_not_touched():
     assert rest == ["tests/unit", "-k", "a or b", "-x", "--co"]
 
 
-@pytest.mark.parametrize("arguments", [["demo", "--port", "1"], ["serve", "x"], ["test", "--comfyui", "../x"], []])
+@pytest.mark.parametrize(
+    "arguments", [["demo", "--port", "1"], ["serve", "x"], ["texts", "x"], ["test", "--comfyui", "../x"], []]
+)
 def test_wrong_arguments_end_with_usage(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         dev.parse_arguments(arguments)

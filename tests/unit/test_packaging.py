@@ -76,6 +76,7 @@ def test_only_the_pack_ships():
         "__init__.py",
         "delta",
         "nodes",
+        "docs",
         "js",
         "locales",
         "workflows",

@@ -18,11 +18,24 @@ def layers(*names: str, rows: int = 28, columns: int = 4) -> dict[str, Layer]:
 
 
 QKV = "diffusion_model.double_blocks.0.img_attn.qkv.weight"
+LINEAR1 = "diffusion_model.single_blocks.3.linear1.weight"
+
+
+def swap(value: torch.Tensor) -> torch.Tensor:
+    return torch.cat(value.chunk(2)[::-1])
+
+
 # What a model of Flux.1 tells; the rest comes from the record of its family.
 FLUX = ModelNames(
     {
         "transformer.transformer_blocks.0.attn.to_q": (QKV, (0, 0, 4)),
         "transformer.transformer_blocks.0.attn.to_k": (QKV, (0, 4, 4)),
+        "transformer.transformer_blocks.18.ff_context.net.2": "diffusion_model.double_blocks.18.txt_mlp.2.weight",
+        "transformer.single_transformer_blocks.3.attn.to_q": (LINEAR1, (0, 0, 4)),
+        "transformer.single_transformer_blocks.3.attn.to_k": (LINEAR1, (0, 4, 4)),
+        "transformer.single_transformer_blocks.3.attn.to_v": (LINEAR1, (0, 8, 4)),
+        "transformer.single_transformer_blocks.3.proj_mlp": (LINEAR1, (0, 12, 16)),
+        "transformer.norm_out.linear": ("diffusion_model.final_layer.adaLN_modulation.1.weight", None, swap),
     },
     {
         "diffusion_model.double_blocks.0.img_mod.lin.weight": (24, 4),

@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from delta.statistics.tokens import (
+    FIRST,
+    LAST,
     TokenLayout,
     from_tokens,
     halved_grids,
@@ -32,24 +34,26 @@ def test_patches_fill_up():
 
 
 @pytest.mark.parametrize(
-    ("layout", "tokens", "is_joint", "place"),
+    ("layout", "tokens", "joint", "place"),
     [
-        (TokenLayout(halved_grids(1, 8, 8)), 16, False, (0, (1, 4, 4))),
-        (TokenLayout(halved_grids(1, 8, 8)), 17, False, None),
-        (TokenLayout(((2, 4, 4),)), 32, False, (0, (2, 4, 4))),
-        (TokenLayout(((1, 4, 4),)), 24, True, (8, (1, 4, 4))),
-        (TokenLayout(((1, 4, 4),)), 24, False, None),
-        (TokenLayout(((1, 4, 4),), appended=6), 22, False, (0, (1, 4, 4))),
-        (TokenLayout(((1, 4, 4),), appended=6), 30, True, (8, (1, 4, 4))),
-        (TokenLayout(((1, 4, 4),), appended=6), 16, False, None),
-        (TokenLayout(((1, 4, 5),), multiple=32), 32, True, (0, (1, 4, 5))),
-        (TokenLayout(((1, 4, 5),), multiple=32), 96, True, (64, (1, 4, 5))),
-        (TokenLayout(((1, 4, 5),), multiple=32), 20, True, None),
-        (TokenLayout(()), 16, True, None),
+        (TokenLayout(halved_grids(1, 8, 8)), 16, None, (0, (1, 4, 4))),
+        (TokenLayout(halved_grids(1, 8, 8)), 17, None, None),
+        (TokenLayout(((2, 4, 4),)), 32, None, (0, (2, 4, 4))),
+        (TokenLayout(((1, 4, 4),)), 24, LAST, (8, (1, 4, 4))),
+        (TokenLayout(((1, 4, 4),)), 24, None, None),
+        (TokenLayout(((1, 4, 4),), appended=6), 22, None, (0, (1, 4, 4))),
+        (TokenLayout(((1, 4, 4),), appended=6), 30, LAST, (8, (1, 4, 4))),
+        (TokenLayout(((1, 4, 4),), appended=6), 16, None, None),
+        (TokenLayout(((1, 4, 5),), multiple=32), 32, LAST, (0, (1, 4, 5))),
+        (TokenLayout(((1, 4, 5),), multiple=32), 96, LAST, (64, (1, 4, 5))),
+        (TokenLayout(((1, 4, 5),), multiple=32), 20, LAST, None),
+        (TokenLayout(((1, 4, 4),)), 24, FIRST, (0, (1, 4, 4))),
+        (TokenLayout(((1, 4, 4),)), 12, FIRST, None),
+        (TokenLayout(()), 16, LAST, None),
     ],
 )
-def test_where_the_picture_is_in_the_tokens(layout, tokens, is_joint, place):
-    assert layout.picture(tokens, is_joint) == place
+def test_where_the_picture_is_in_the_tokens(layout, tokens, joint, place):
+    assert layout.picture(tokens, joint) == place
 
 
 @pytest.mark.parametrize(

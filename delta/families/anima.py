@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
+from .cosmos_predict2 import FAMILY as COSMOS
 from .record import Family, HostModel, pairs
 
 FAMILY = Family(
     "Anima",
     marks=("llm_adapter.out_proj.weight", "x_embedder.proj.1.weight"),
     weights=(
-        *pairs(
-            "blocks.#",
-            "transformer_blocks.#",
-            {
-                "self_attn.q_proj": "attn1.to_q",
-                "self_attn.k_proj": "attn1.to_k",
-                "self_attn.v_proj": "attn1.to_v",
-                "self_attn.output_proj": "attn1.to_out.0",
-                "self_attn.q_norm": "attn1.norm_q",
-                "self_attn.k_norm": "attn1.norm_k",
-                "cross_attn.q_proj": "attn2.to_q",
-                "cross_attn.k_proj": "attn2.to_k",
-                "cross_attn.v_proj": "attn2.to_v",
-                "cross_attn.output_proj": "attn2.to_out.0",
-                "cross_attn.q_norm": "attn2.norm_q",
-                "cross_attn.k_norm": "attn2.norm_k",
-                "mlp.layer1": "ff.net.0.proj",
-                "mlp.layer2": "ff.net.2",
-                "adaln_modulation_self_attn.1": "norm1.linear_1",
-                "adaln_modulation_self_attn.2": "norm1.linear_2",
-                "adaln_modulation_cross_attn.1": "norm2.linear_1",
-                "adaln_modulation_cross_attn.2": "norm2.linear_2",
-                "adaln_modulation_mlp.1": "norm3.linear_1",
-                "adaln_modulation_mlp.2": "norm3.linear_2",
-            },
-        ),
+        *COSMOS.weights,
         *pairs(
             "",
             "",
             {
-                "t_embedder.1.linear_1": "time_embed.t_embedder.linear_1",
-                "t_embedder.1.linear_2": "time_embed.t_embedder.linear_2",
-                "t_embedding_norm": "time_embed.norm",
-                "x_embedder.proj.1": "patch_embed.proj",
-                "final_layer.linear": "proj_out",
-                "final_layer.adaln_modulation.1": "norm_out.linear_1",
-                "final_layer.adaln_modulation.2": "norm_out.linear_2",
                 "llm_adapter.embed": "text_conditioner:embed",
                 "llm_adapter.blocks.#.norm_self_attn": "text_conditioner:blocks.#.norm_self_attn",
                 "llm_adapter.blocks.#.self_attn.q_proj": "text_conditioner:blocks.#.self_attn.q_proj",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .hunyuan_names import DIFFUSION_PIPE
-from .record import ORIGINAL, Family, HostModel, Weight, fused, pairs
+from .hunyuan_names import COMMON, DIFFUSION_PIPE
+from .record import ORIGINAL, Family, HostModel, fused, pairs
 
 FAMILY = Family(
     "HunyuanImage 2.1",
@@ -15,30 +15,7 @@ FAMILY = Family(
         "single_transformer_blocks.0.proj_mlp.weight",
     ),
     weights=(
-        Weight("final_layer.adaLN_modulation.1", ("norm_out.linear",), swapped=True),
-        fused(
-            "txt_in.individual_token_refiner.blocks.#.self_attn.qkv",
-            "",
-            (
-                "context_embedder.token_refiner.refiner_blocks.#.attn.to_q",
-                "context_embedder.token_refiner.refiner_blocks.#.attn.to_k",
-                "context_embedder.token_refiner.refiner_blocks.#.attn.to_v",
-            ),
-        ),
-        fused(
-            "double_blocks.#.img_attn.qkv",
-            "",
-            ("transformer_blocks.#.attn.to_q", "transformer_blocks.#.attn.to_k", "transformer_blocks.#.attn.to_v"),
-        ),
-        fused(
-            "double_blocks.#.txt_attn.qkv",
-            "",
-            (
-                "transformer_blocks.#.attn.add_q_proj",
-                "transformer_blocks.#.attn.add_k_proj",
-                "transformer_blocks.#.attn.add_v_proj",
-            ),
-        ),
+        *COMMON,
         fused(
             "single_blocks.#.linear1",
             "",
@@ -54,53 +31,16 @@ FAMILY = Family(
             "",
             "",
             {
-                "img_in.proj": "x_embedder.proj",
-                "final_layer.linear": "proj_out",
                 "time_in.in_layer": "time_guidance_embed.timestep_embedder.linear_1",
                 "time_in.out_layer": "time_guidance_embed.timestep_embedder.linear_2",
                 "guidance_in.in_layer": "time_guidance_embed.guidance_embedder.linear_1",
                 "guidance_in.out_layer": "time_guidance_embed.guidance_embedder.linear_2",
                 "time_r_in.in_layer": "time_guidance_embed.timestep_embedder_r.linear_1",
                 "time_r_in.out_layer": "time_guidance_embed.timestep_embedder_r.linear_2",
-                "txt_in.input_embedder": "context_embedder.proj_in",
-                "txt_in.t_embedder.in_layer": "context_embedder.time_text_embed.timestep_embedder.linear_1",
-                "txt_in.t_embedder.out_layer": "context_embedder.time_text_embed.timestep_embedder.linear_2",
-                "txt_in.c_embedder.in_layer": "context_embedder.time_text_embed.text_embedder.linear_1",
-                "txt_in.c_embedder.out_layer": "context_embedder.time_text_embed.text_embedder.linear_2",
                 "byt5_in.layernorm": "context_embedder_2.norm",
                 "byt5_in.fc1": "context_embedder_2.linear_1",
                 "byt5_in.fc2": "context_embedder_2.linear_2",
                 "byt5_in.fc3": "context_embedder_2.linear_3",
-            },
-        ),
-        *pairs(
-            "txt_in.individual_token_refiner.blocks.#",
-            "context_embedder.token_refiner.refiner_blocks.#",
-            {
-                "self_attn.proj": "attn.to_out.0",
-                "norm1": "norm1",
-                "norm2": "norm2",
-                "mlp.0": "ff.net.0.proj",
-                "mlp.2": "ff.net.2",
-                "adaLN_modulation.1": "norm_out.linear",
-            },
-        ),
-        *pairs(
-            "double_blocks.#",
-            "transformer_blocks.#",
-            {
-                "img_attn.proj": "attn.to_out.0",
-                "txt_attn.proj": "attn.to_add_out",
-                "img_attn.norm.query_norm": "attn.norm_q",
-                "img_attn.norm.key_norm": "attn.norm_k",
-                "txt_attn.norm.query_norm": "attn.norm_added_q",
-                "txt_attn.norm.key_norm": "attn.norm_added_k",
-                "img_mlp.0": "ff.net.0.proj",
-                "img_mlp.2": "ff.net.2",
-                "txt_mlp.0": "ff_context.net.0.proj",
-                "txt_mlp.2": "ff_context.net.2",
-                "img_mod.lin": "norm1.linear",
-                "txt_mod.lin": "norm1_context.linear",
             },
         ),
         *pairs(

@@ -1,8 +1,8 @@
-"""What other programs call the layers of HunyuanVideo and its kin."""
+"""The layers that HunyuanVideo and its kin have in common, and what other programs call them."""
 
 from __future__ import annotations
 
-from .record import Weight, alternatives
+from .record import Weight, alternatives, fused, pairs
 
 
 def _renamed(comfy: str, theirs: str) -> list[Weight]:
@@ -42,4 +42,59 @@ MUSUBI = tuple(
         (1, 1, 1),
     )
     for stream in ("img", "txt")
+)
+
+# By ComfyUI's path and by the modules of diffusers.
+COMMON = (
+    Weight("final_layer.adaLN_modulation.1", ("norm_out.linear",), swapped=True),
+    fused(
+        "txt_in.individual_token_refiner.blocks.#.self_attn.qkv",
+        "context_embedder.token_refiner.refiner_blocks.#.attn",
+        ("to_q", "to_k", "to_v"),
+    ),
+    fused("double_blocks.#.img_attn.qkv", "transformer_blocks.#.attn", ("to_q", "to_k", "to_v")),
+    fused("double_blocks.#.txt_attn.qkv", "transformer_blocks.#.attn", ("add_q_proj", "add_k_proj", "add_v_proj")),
+    *pairs(
+        "",
+        "",
+        {
+            "img_in.proj": "x_embedder.proj",
+            "final_layer.linear": "proj_out",
+            "txt_in.input_embedder": "context_embedder.proj_in",
+            "txt_in.t_embedder.in_layer": "context_embedder.time_text_embed.timestep_embedder.linear_1",
+            "txt_in.t_embedder.out_layer": "context_embedder.time_text_embed.timestep_embedder.linear_2",
+            "txt_in.c_embedder.in_layer": "context_embedder.time_text_embed.text_embedder.linear_1",
+            "txt_in.c_embedder.out_layer": "context_embedder.time_text_embed.text_embedder.linear_2",
+        },
+    ),
+    *pairs(
+        "txt_in.individual_token_refiner.blocks.#",
+        "context_embedder.token_refiner.refiner_blocks.#",
+        {
+            "self_attn.proj": "attn.to_out.0",
+            "norm1": "norm1",
+            "norm2": "norm2",
+            "mlp.0": "ff.net.0.proj",
+            "mlp.2": "ff.net.2",
+            "adaLN_modulation.1": "norm_out.linear",
+        },
+    ),
+    *pairs(
+        "double_blocks.#",
+        "transformer_blocks.#",
+        {
+            "img_attn.proj": "attn.to_out.0",
+            "txt_attn.proj": "attn.to_add_out",
+            "img_attn.norm.query_norm": "attn.norm_q",
+            "img_attn.norm.key_norm": "attn.norm_k",
+            "txt_attn.norm.query_norm": "attn.norm_added_q",
+            "txt_attn.norm.key_norm": "attn.norm_added_k",
+            "img_mlp.0": "ff.net.0.proj",
+            "img_mlp.2": "ff.net.2",
+            "txt_mlp.0": "ff_context.net.0.proj",
+            "txt_mlp.2": "ff_context.net.2",
+            "img_mod.lin": "norm1.linear",
+            "txt_mod.lin": "norm1_context.linear",
+        },
+    ),
 )

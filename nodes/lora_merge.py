@@ -284,6 +284,7 @@ class BakeBlockWeights(io.ComfyNode):
         row = MergeInput(loras.as_lora_model(lora_model), strength_model, strength_clip, rules)
         names = host_names.model_names(model, clip)
         job = bake_job(row, names, loras.baker(model, clip, names.key_map if names else {}), run.progress())
+        job = host_names.proven(job, host_names.prover(model, clip)) if model is not None else job
         return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
 
 

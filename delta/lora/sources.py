@@ -124,6 +124,9 @@ def _result_names(
     unread = set() if model is None else placed.keys() - model.key_map.keys()
     # Only whole weights have a name that is the same in all conventions, and one that is read for certain.
     wholes |= {address.weight for name, address in placed.items() if not address.is_whole and (mixed or name in unread)}
+    # Hosts apply the bias of a weight, and drop that of a part of one.
+    with_bias = {name for layers in files for name, layer in layers.items() if layer.bias is not None}
+    wholes |= {placed[name].weight for name in placed.keys() & with_bias if not placed[name].is_whole}
     convention = KOHYA if naming_of(files[0]) == KOHYA else COMFYUI
     names: dict[Identity, str] = {}
     for name in (name for layers in files for name in layers):

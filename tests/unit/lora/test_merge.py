@@ -84,3 +84,20 @@ def test_a_wider_update_than_the_padded_weight_is_refused():
 def test_plain_changes_of_two_shapes_are_refused():
     with pytest.raises(ValueError, match=r"a is \(3, 2\) in one LoRA and \(3,\) in another"):
         merged(({"a.diff": rand(3, 2)}, 1.0), ({"a.diff": rand(3)}, 1.0))
+
+
+def test_the_bias_of_a_part_of_a_weight_is_given_to_the_whole_which_hosts_apply():
+    block = "diffusion_model.layers.0.attention"
+    part = {
+        f"{block}.to_k.{ending}": rand(*shape)
+        for ending, shape in (("lora_B.weight", (4, 2)), ("lora_A.weight", (2, 4)))
+    }
+    bias = rand(4)
+    written = merged(
+        (part | {f"{block}.to_k.diff_b": bias, "diffusion_model.layers.0.adaLN_modulation.0.diff_b": bias}, 0.5)
+    )
+    zeros = torch.zeros(4)
+    assert torch.equal(written[f"{block}.qkv.diff_b"], 0.5 * torch.cat([zeros, bias, zeros]))
+    up, down = written[f"{block}.qkv.lora_B.weight"], written[f"{block}.qkv.lora_A.weight"]
+    expected = 0.5 * part[f"{block}.to_k.lora_B.weight"] @ part[f"{block}.to_k.lora_A.weight"]
+    assert torch.allclose((up @ down)[4:8], expected, atol=1e-6) and not (up @ down)[:4].any()

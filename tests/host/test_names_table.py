@@ -19,12 +19,12 @@ def names(host) -> ModuleType:
 def families(names) -> list[Any]:
     """The records whose layers this host's models have."""
     registry = sys.modules[names.families_of_layers.__module__]
-    return [family for family in registry.families() if family.weights and names._family_key_map(family.name)]
+    return [family for family in registry.families() if family.weights and names._family_names(family.name)]
 
 
 def read(names: ModuleType, family: Any, beginning: str, paths: list[str]) -> list[str]:
     """Those of the paths, of any block, whose names the host reads behind a beginning."""
-    key_map = names._family_key_map(family.name)
+    key_map = names._family_names(family.name).key_map
     flat = beginning.endswith("_")
     found = []
     for path in paths:

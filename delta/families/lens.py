@@ -34,4 +34,5 @@ FAMILY = Family(
             "selected_layer_index": [0, 1, 2, 3],
         },
     ),
+    variants=(HostModel("Lens", {"multi_layer_encoder_feature": False, "selected_layer_index": [0]}),),
 )

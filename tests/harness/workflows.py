@@ -27,7 +27,8 @@ def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str
         linked = {slot["name"]: links[slot["link"]] for slot in node["inputs"] if slot["link"] is not None}
         info = object_info[node["type"]]
         inputs = dict(widget_values(node, info)) | linked
-        title = node.get("title", info["display_name"])
+        # Newer hosts say of some of their nodes that others are to be used.
+        title = node.get("title", info["display_name"].removesuffix(" (DEPRECATED)"))
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": title}}
     return prompt
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 BLOCK_NAMES = {
     "input_blocks": "input",
@@ -57,3 +58,17 @@ def count_by_block(paths: Iterable[tuple[str, ...]]) -> str:
     """How many of the paths lie in each block, such as `input.4 12, middle 6`."""
     counts = Counter(map(block_of, paths))
     return ", ".join(f"{block} {counts[block]}" for block in sorted(counts, key=block_order))
+
+
+def norms_by_block(rows: Iterable[tuple[tuple[str, ...], float]]) -> dict[str, float]:
+    """The norm of all that lies in each block, from the norms at paths."""
+    norms: dict[str, float] = {}
+    for path, norm in rows:
+        norms[block_of(path)] = math.hypot(norms.get(block_of(path), 0.0), norm)
+    return norms
+
+
+def percentages(norms: Mapping[str, float]) -> dict[str, float]:
+    """The share of each block in the energy, the sum of the squares of all norms, in percent."""
+    total = math.hypot(*norms.values()) or 1.0
+    return {block: 100 * (norm / total) ** 2 for block, norm in norms.items()}

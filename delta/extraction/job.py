@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..blocks.paths import block_of, block_order
+from ..blocks.paths import block_of, block_order, norms_by_block
 from ..charts.charts import Bars, Charts, Spectra
 from ..lora.costs import BYTES_PER_NUMBER, Job, LayerCost, cost_report
 from ..lora.file import LoraModel, merged_metadata, write_layers
@@ -113,13 +112,11 @@ def difference_charts(differences: Mapping[str, Difference]) -> Charts:
     matrices = {name: d for name, d in differences.items() if d.low_rank is not None}
     if not matrices:
         return [[Bars("Error", "Relative error by block", {"no low-rank layer": 0.0}, "%")]]
+    norms = norms_by_block((path_of(name), d.norm) for name, d in matrices.items())
+    errors = norms_by_block((path_of(name), d.residual) for name, d in matrices.items())
     strongest: dict[str, str] = {}
-    norms: dict[str, float] = {}
-    errors: dict[str, float] = {}
     for name, d in matrices.items():
         block = block_of(path_of(name))
-        norms[block] = math.hypot(norms.get(block, 0.0), d.norm)
-        errors[block] = math.hypot(errors.get(block, 0.0), d.residual)
         if block not in strongest or d.norm > matrices[strongest[block]].norm:
             strongest[block] = name
     drawn = sorted(strongest, key=lambda block: -norms[block])[:DRAWN]

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from .factors import LowRank, RankPolicy, Truncation, small_problems
+from .precision import in_float64, small_in_float64
 
 OVERSAMPLING = 8
 PASSES = 8
@@ -114,7 +115,7 @@ def compress(update: Tensor, rank: int | RankPolicy, start: int = 32) -> Truncat
         found, kept = _meet(matrix, shape, rank, start)
     if kept < 0:
         raise ValueError(f"Rank {kept} is negative; the smallest rank is 0.")
-    values = _exact(found.S)
+    values = in_float64(found.S)
     root = found.S[:kept].sqrt()
     part = LowRank(found.U[:, :kept] * root, root[:, None] * found.Vh[:kept], shape)
     return Truncation(part, values, math.hypot(found.residual, float(torch.linalg.vector_norm(values[kept:]))))
@@ -173,7 +174,7 @@ class _Operand:
 
     def exact_tiles(self) -> Iterator[tuple[slice, Tensor]]:
         """Tiles in float64, never all at once because they are copies; each with the columns that it covers."""
-        return ((span, _exact(tile)) for span, tile in self.tiles(TILE_ELEMENTS))
+        return ((span, in_float64(tile)) for span, tile in self.tiles(TILE_ELEMENTS))
 
     def tiles(self, size: int) -> Iterator[tuple[slice, Tensor]]:
         """Tiles of at most `size` numbers on the device, each with the columns that it covers."""
@@ -206,7 +207,7 @@ def _truncate(
     if kept and _is_narrow(kept, operand.shape[0]):
         found = _iterate(operand, kept, tolerance, energy, generator)
     left, values, right = found or _by_gram_matrix(operand, kept)
-    missing = energy - float(_exact(values).square().sum())
+    missing = energy - float(in_float64(values).square().sum())
     if missing > CANCELLATION * energy:
         return left, values, right, math.sqrt(missing)
     return left, values, right, _residual(operand, left, values, right)
@@ -278,10 +279,10 @@ def _extend(basis: Tensor, columns: Tensor, floor: float, generator: torch.Gener
     """
     inside = basis.T @ columns
     rest = columns - basis @ inside
-    exact = _exact(rest)
-    gram = _core(exact.T @ exact)
+    exact = in_float64(rest)
+    gram = small_in_float64(exact.T @ exact)
     with small_problems():
-        norm = math.sqrt(float(gram.trace() + _core(inside).square().sum()))
+        norm = math.sqrt(float(gram.trace() + small_in_float64(inside).square().sum()))
         factor, failed = torch.linalg.cholesky_ex(gram)
         if failed or factor.diagonal().min() <= max(INDEPENDENT * norm, floor):
             return _extend_by_weak(basis, rest, floor, generator)
@@ -295,15 +296,15 @@ def _extend_by_weak(basis: Tensor, rest: Tensor, floor: float, generator: torch.
     Directions weaker than `floor` are rounding; random ones take their place with weight 0, so that a matrix of low rank
     does not break the iteration.
     """
-    rough, factor = torch.linalg.qr(_exact(rest))
-    turn, strengths, mix = torch.linalg.svd(_core(factor))
+    rough, factor = torch.linalg.qr(in_float64(rest))
+    turn, strengths, mix = torch.linalg.svd(small_in_float64(factor))
     rough = (rough @ turn.to(rough)).to(basis)
     weak = strengths <= floor
     noise = torch.randn(len(rough), int(weak.sum()), generator=generator, device=generator.device)
     rough[:, weak.to(rough.device)] = noise.to(rough)
     # Once more, which makes weak directions orthogonal to the basis to full precision.
-    fresh, correction = torch.linalg.qr(_exact(rough - basis @ (basis.T @ rough)))
-    return fresh.to(basis), _core(correction) @ (strengths.masked_fill(weak, 0)[:, None] * mix)
+    fresh, correction = torch.linalg.qr(in_float64(rough - basis @ (basis.T @ rough)))
+    return fresh.to(basis), small_in_float64(correction) @ (strengths.masked_fill(weak, 0)[:, None] * mix)
 
 
 def _by_gram_matrix(operand: _Operand, kept: int) -> _Triplets:
@@ -311,7 +312,7 @@ def _by_gram_matrix(operand: _Operand, kept: int) -> _Triplets:
     left = _leading_eigenvectors(operand, kept) if kept else operand.zeros(operand.shape[0], 0)
     with small_problems():
         # The columns are orthogonal but for rounding, so that the factor is as good as diagonal.
-        right, factor = torch.linalg.qr(_exact(operand.transposed_times(left)))
+        right, factor = torch.linalg.qr(in_float64(operand.transposed_times(left)))
     diagonal = factor.diagonal()
     values, order = diagonal.abs().sort(descending=True)
     right = right * torch.ones_like(diagonal).copysign(diagonal)
@@ -320,7 +321,7 @@ def _by_gram_matrix(operand: _Operand, kept: int) -> _Triplets:
 
 def _leading_eigenvectors(operand: _Operand, kept: int) -> Tensor:
     """The `kept` leading left singular vectors [m, kept]."""
-    gram = _exact(operand.zeros(operand.shape[0], operand.shape[0]))
+    gram = in_float64(operand.zeros(operand.shape[0], operand.shape[0]))
     for _, tile in operand.exact_tiles():
         gram.addmm_(tile, tile.T)
     try:
@@ -328,31 +329,21 @@ def _leading_eigenvectors(operand: _Operand, kept: int) -> Tensor:
         with small_problems():
             vectors = torch.linalg.eigh(gram)[1].flip(1)
     except torch.linalg.LinAlgError:
-        vectors = torch.linalg.svd(_exact(operand.matrix), full_matrices=False)[0]
+        vectors = torch.linalg.svd(in_float64(operand.matrix), full_matrices=False)[0]
     return vectors[:, :kept].to(operand.device, torch.float32)
 
 
 def _residual(operand: _Operand, left: Tensor, values: Tensor, right: Tensor) -> float:
     """The Frobenius norm of matrix - left diag(values) right^T, measured in float64."""
-    scaled = _exact(left) * _exact(values)
-    rests = (torch.addmm(tile, scaled, _exact(right[span]).T, alpha=-1) for span, tile in operand.exact_tiles())
+    scaled = in_float64(left) * in_float64(values)
+    rests = (torch.addmm(tile, scaled, in_float64(right[span]).T, alpha=-1) for span, tile in operand.exact_tiles())
     return math.hypot(*(float(torch.linalg.vector_norm(rest)) for rest in rests))
 
 
 def _energy(matrix: Tensor) -> float:
     """The squared Frobenius norm, summed in float64."""
     parts = matrix.split(max(1, CHUNK_ELEMENTS // max(1, matrix.shape[1])))
-    copy = _exact(torch.empty_like(parts[0]))
+    copy = in_float64(torch.empty_like(parts[0]))
     # Memory-bound: a second thread gains nothing here.
     with small_problems():
         return sum(float(torch.linalg.vector_norm(copy[: len(part)].copy_(part))) ** 2 for part in parts)
-
-
-def _exact(tensor: Tensor) -> Tensor:
-    """A copy in float64, on the CPU where the device has no such numbers."""
-    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
-
-
-def _core(small: Tensor) -> Tensor:
-    """A small matrix in float64 on the CPU, which solves R x R problems faster than a device does."""
-    return small.cpu().double()

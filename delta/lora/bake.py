@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 
-from ..blocks.paths import block_of, block_order, count_by_block
+from ..blocks.paths import block_of, block_order, count_by_block, norms_by_block, percentages
 from ..charts.charts import Bars, Charts
 from ..linear_algebra.rank import RankChoice
 from ..progress import Step
@@ -72,17 +71,12 @@ def _charts(layers: Sequence[SourceLayer], merged: Merged) -> Charts:
     """How much of its norm each block keeps, above the energy of the result by block; low-rank updates only."""
     if not merged.costs:
         return [[Bars("Energy", "Energy by block", {"no low-rank layer": 0.0}, "%")]]
-    before: dict[str, float] = {}
-    after: dict[str, float] = {}
-    for layer in layers:
-        if layer.layer.low_rank is not None:
-            block, norm = block_of(layer.path), layer.layer.low_rank.norm()
-            before[block] = math.hypot(before.get(block, 0.0), norm)
-            after[block] = math.hypot(after.get(block, 0.0), norm * layer.strength)
-    total = math.hypot(*after.values()) or 1.0
+    norms = [(layer, layer.layer.low_rank.norm()) for layer in layers if layer.layer.low_rank is not None]
+    before = norms_by_block((layer.path, norm) for layer, norm in norms)
+    after = norms_by_block((layer.path, norm * layer.strength) for layer, norm in norms)
     blocks = sorted(before, key=block_order)
     left = {block: 100 * after[block] / before[block] if before[block] else 0.0 for block in blocks}
-    energies = {block: 100 * (after[block] / total) ** 2 for block in blocks}
+    energies = percentages({block: after[block] for block in blocks})
     return [
         [Bars("Strength", "Strength left, by block", left, "% of the LoRA's own")],
         [Bars("Energy", "Energy by block", energies, "%")],

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..blocks.paths import block_of
+from ..blocks.paths import norms_by_block, percentages
 from ..charts.charts import Bars, Charts
 from ..linear_algebra.rank import RankChoice
 from ..merging import MergeMethod
@@ -125,13 +125,7 @@ def _charts(merged: Merged) -> Charts:
     title = "Relative error against the exact sum, by block"
     if not merged.costs:
         return [[Bars("Error", title, {"no low-rank layer": 0.0}, "%")]]
-    errors: dict[str, float] = {}
-    norms: dict[str, float] = {}
-    for cost in merged.costs.values():
-        block = block_of(cost.path)
-        errors[block] = math.hypot(errors.get(block, 0.0), cost.error)
-        norms[block] = math.hypot(norms.get(block, 0.0), cost.norm)
-    total = math.hypot(*norms.values()) or 1.0
+    errors = norms_by_block((cost.path, cost.error) for cost in merged.costs.values())
+    norms = norms_by_block((cost.path, cost.norm) for cost in merged.costs.values())
     relative = {block: 100 * errors[block] / norm if norm else 0.0 for block, norm in norms.items()}
-    energies = {block: 100 * (norm / total) ** 2 for block, norm in norms.items()}
-    return [[Bars("Error", title, relative, "%")], [Bars("Energy", "Energy by block", energies, "%")]]
+    return [[Bars("Error", title, relative, "%")], [Bars("Energy", "Energy by block", percentages(norms), "%")]]

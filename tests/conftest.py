@@ -26,8 +26,7 @@ class LongestFirst(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
-        # In the browser, the first parameter is the renderer, and each has a page of its own.
-        if file not in IN_PIECES and not file.startswith("browser/"):
+        if file not in IN_PIECES:
             return file
         return f"{file}[{test.partition('[')[2].rstrip(']').partition('-')[0]}"
 

@@ -80,16 +80,17 @@ class HostModel(NamedTuple):
 class Family:
     """A family of models, known by one name.
 
-    marks: weights that all of its models have; lacks: weights that none of them has; foreign: weights that its
-    files for diffusers have, where no rows say what all of those are; weights: every layer that a LoRA may change; bare: paths of those that are no `.weight` of a layer but a table or a token of their own;
-    by_depth: modules of diffusers whose meaning depends on the number of blocks, which a LoRA does not tell; aliases: names of
-    weights that other programs use, behind any beginning; diffusers_prefix: how diffusers names begin that ComfyUI reads,
-    None where it reads none; whole_diffusers: whether ComfyUI and diffusers share the rows behind `lora_unet_` too;
-    behind_own: whether names of diffusers stand behind `diffusion_model.` too; proportions: rows by columns of whole
-    weights, where that tells families of the same names apart; norms: by tier, what the names
-    of norm parameters match from beginning to end, where the rules for all models are not right; styles: how programs write
-    the names of this family, by convention, where not as those of most; host: see HostModel; variants: of the host's
-    model, which have other weights too, with what differs in their settings.
+    marks: weights that all of its models have; lacks: weights that none of them has; foreign: weights that its files for
+    diffusers have, where no rows say what all of those are; weights: every layer that a LoRA may change; bare: paths of
+    those that are no `.weight` of a layer but a table or a token of their own; by_depth: modules of diffusers whose meaning
+    depends on the number of blocks, which a LoRA does not tell; aliases: names of weights that other programs use, behind
+    any beginning; diffusers_prefix: how diffusers names begin that ComfyUI reads, None where it reads none;
+    whole_diffusers: whether ComfyUI and diffusers share the rows behind `lora_unet_` too; behind_own: whether names of
+    diffusers stand behind `diffusion_model.` too; proportions: rows by columns of whole weights, where that tells families
+    of the same names apart; norms: by tier, what the names of norm parameters match from beginning to end, where the rules
+    for all models are not right; styles: how programs write the names of this family, by convention, where not as those of
+    most; host: see HostModel; variants: of the host's model, which have other weights too, with what differs in their
+    settings.
     """
 
     name: str
@@ -134,7 +135,7 @@ class Family:
         found = [
             weight.of_block(match.groups())
             for weight in self.aliases
-            if all(weight.parts) and (match := re.fullmatch(re.escape(weight.comfy).replace(r"\#", r"(\d+)"), path))
+            if all(weight.parts) and (match := _pattern(weight.comfy).fullmatch(path))
         ]
         return max(found, key=lambda weight: len(weight.parts), default=Weight(path, (path,)))
 
@@ -145,8 +146,7 @@ class Family:
 
     def _match_name(self, name: str, own_only: bool) -> tuple[_Row, int | None, tuple[str | None, ...]] | None:
         numbers = NUMBER.findall(flat(name))
-        # What ComfyUI calls so comes first: diffusers has some of these names for other layers.
-        for row, part, slots in sorted(self._rows.get(_template(name), ()), key=lambda found: found[1] is not None):
+        for row, part, slots in self._rows.get(_template(name), ()):
             if own_only and part is not None and not row.own_alias:
                 continue
             if all(slot is None or slot == number for slot, number in zip(slots, numbers)):
@@ -197,7 +197,8 @@ class Family:
             for index, part in enumerate(filter(None, weight.parts)):
                 whole = len(weight.parts) == 1 and not weight.swapped
                 add(part, _Row(weight, True), None if whole else index)
-        return rows
+        # What ComfyUI calls so comes first: diffusers has some of these names for other layers.
+        return {template: sorted(found, key=lambda row: row[1] is not None) for template, found in rows.items()}
 
 
 class _Row(NamedTuple):
@@ -247,7 +248,8 @@ def _join(block: str, layer: str) -> str:
 
 
 def _pattern(path: str) -> re.Pattern:
-    return re.compile(re.escape(path).replace(r"\#", r"\d+"))
+    """What a path matches from beginning to end, with the numbers of its blocks as groups."""
+    return re.compile(re.escape(path).replace(r"\#", r"(\d+)"))
 
 
 def _renumbered(name: str, wild: Sequence[bool], numbers: Sequence[str]) -> str:

@@ -105,7 +105,11 @@ def family_of_layers(names: Iterable[str], sizes: Mapping[str, Sequence[int]] | 
     """The family of a LoRA's layers, where it is known for certain: all names fit, and no other family gives any of them
     another meaning."""
     names = list(names)
-    found = families_of_layers(names, sizes)
+    return first_alike(families_of_layers(names, sizes), names)
+
+
+def first_alike(found: Sequence[Family], names: Sequence[str]) -> Family | None:
+    """The first of the families that these names fit, where all of them give every name the same meaning."""
     if not found:
         return None
     alike = all(

@@ -68,14 +68,8 @@ def comfy_name(name: str, width: int | None = None) -> str | None:
     """
     if name.startswith(PREFIX):
         return name
-    layer = text_layer(name)
-    place = layer and LAYERS.place(layer.body)
-    if not place:
-        return None
-    beginning = WRITTEN["ComfyUI"][layer.encoder]
-    if layer.encoder == "te1" and width == CLIP_H_WIDTH:
-        beginning = beginning.replace("clip_l", "clip_h")
-    return beginning + place.weight.comfy
+    comfy = canonical(name)
+    return comfy.replace("clip_l", "clip_h") if comfy and width == CLIP_H_WIDTH else comfy
 
 
 def canonical(name: str) -> str | None:

@@ -16,7 +16,7 @@ import torch
 from ..blocks.paths import weight_path
 from ..families import text_encoders
 from ..families.record import Family, Place
-from ..families.registry import DENOISER, families_of_layers, family_of, family_of_layers, place_of, spelling
+from ..families.registry import DENOISER, families_of_layers, family_of, first_alike, place_of, spelling
 from .adapters import Layer
 from .fused import fuse, split, swap_halves
 from .layer_names import layer_id, layer_path
@@ -156,8 +156,8 @@ def locate(files: Sequence[Mapping[str, Layer]], model: ModelNames | None = None
         family, candidates = model.family, [model.family] if model.family else []
     else:
         sizes = {name: size for file in files for name, layer in file.items() if (size := _size(layer))}
-        family = family_of_layers(denoiser, sizes)
         candidates = families_of_layers(denoiser, sizes)
+        family = first_alike(candidates, denoiser)
     addresses = {name: _address(name, layers[name], model, family) for name in layers}
     return Located(addresses, family, candidates)
 

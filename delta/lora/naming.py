@@ -77,11 +77,12 @@ def rename(layers: Mapping[str, Layer], naming: str, model: ModelNames | None = 
     model: what a connected model tells of names. Without one the family has to be known by the names. Raises ValueError as
     `renamings` does, and where ComfyUI reads no names of the convention.
     """
-    renamed: dict[str, Layer] = {}
-    for change in renamings(layers, naming, locate([layers], model), model):
-        for name, layer in change.new.items():
-            _add_to(renamed, name, layer)
-    return renamed
+    return new_layers(renamings(layers, naming, locate([layers], model), model))
+
+
+def new_layers(changes: Iterable[Renaming]) -> dict[str, Layer]:
+    """The layers by their new names, which are different ones."""
+    return {name: layer for change in changes for name, layer in change.new.items()}
 
 
 def renamings(

@@ -25,7 +25,7 @@ from .file import (
     write_layers,
 )
 from .fused import add
-from .naming import CONVENTIONS, Renaming, renamings
+from .naming import CONVENTIONS, Renaming, new_layers, renamings
 
 AS_IT_IS = "as it is"
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -174,23 +174,20 @@ def renamed(
     stand_ins = {name: Layer(full=STAND_IN) for name in kept}
     located = locate([layers, stand_ins], names)
     changes = renamings(layers, naming, located, names, unread) if layers else []
-    new_layers: dict[str, Layer] = {}
-    for change in changes:
-        for name, layer in change.new.items():
-            new_layers[name] = add([new_layers[name], layer]) if name in new_layers else layer
+    moved_layers = new_layers(changes)
     new_kept: dict[str, Mapping[str, Tensor]] = {}
     for name, stand_in in stand_ins.items():
         (change,) = renamings({name: stand_in}, naming, located, names, unread)
         new, moved = next(iter(change.new.items()))
         divided = len(change.new) != 1 or not torch.equal(moved.full, STAND_IN)
-        if divided or new in new_layers or new in new_kept:
+        if divided or new in moved_layers or new in new_kept:
             reason = "is cut or put together" if divided else "meets another update of its weight"
             raise ValueError(
                 f"{name} depends on the weight it is applied to and {reason} under the naming {naming}. Bake it with "
                 "Bake Block Weights and the model connected, or keep the names as they are."
             )
         new_kept[new] = kept[name]
-    return Renamed(new_layers, new_kept, changes, located)
+    return Renamed(moved_layers, new_kept, changes, located)
 
 
 def unread_sentence(names: Sequence[str], total: int) -> str:

@@ -159,16 +159,15 @@ def _of_model(name: str, layers: Mapping[str, Layer], located: Located) -> tuple
     unread = [layer for layer in layers if located.addresses[layer] is None and not is_text(layer)]
     if not unread:
         return layers, []
-    if all(layer in unread or is_text(layer) for layer in layers):
+    strange = set(unread)
+    left = {layer: update for layer, update in layers.items() if layer not in strange}
+    if all(map(is_text, left)):
         raise ValueError(
             f"{name} does not fit the connected model: none of its {len(unread)} layers, such as {unread[0]}, is one of the "
             "model's. Connect the model that the LoRA is for."
         )
     some = ", ".join(unread[:3]) + (", ..." if len(unread) > 3 else "")
-    return (
-        {layer: update for layer, update in layers.items() if layer not in set(unread)},
-        [f"left out, no layers of the connected model: {len(unread)} ({some})"],
-    )
+    return left, [f"left out, no layers of the connected model: {len(unread)} ({some})"]
 
 
 def _source(

@@ -9,6 +9,22 @@ from .record import LORA_TRANSFORMER, MODULATION, Family, HostModel, own, pairs
 MLP_AND_OUTPUT = {ours: theirs for ours, theirs in DOUBLE.items() if not ours.endswith("_mod.lin")}
 ENDS = {ours: OUTSIDE[ours] for ours in ("img_in", "txt_in", "final_layer.linear")}
 
+RADIANCE = {
+    "image_model": "chroma_radiance",
+    "in_channels": 3,
+    "out_channels": 3,
+    "patch_size": 16,
+    "nerf_hidden_size": 64,
+    "nerf_mlp_ratio": 4,
+    "nerf_depth": 4,
+    "nerf_max_freqs": 8,
+    "nerf_tile_size": 512,
+    "nerf_final_head_type": "conv",
+    "nerf_embedder_dtype": None,
+    "use_x0": False,
+    "use_sequential_txt_ids": False,
+}
+
 FAMILY = Family(
     "Chroma",
     marks=("distilled_guidance_layer.in_proj.weight", "distilled_guidance_layer.out_proj.weight"),
@@ -69,41 +85,7 @@ FAMILY = Family(
         },
     ),
     variants=(
-        HostModel(
-            "ChromaRadiance",
-            {
-                "image_model": "chroma_radiance",
-                "in_channels": 3,
-                "out_channels": 3,
-                "patch_size": 16,
-                "nerf_hidden_size": 64,
-                "nerf_mlp_ratio": 4,
-                "nerf_depth": 4,
-                "nerf_max_freqs": 8,
-                "nerf_tile_size": 512,
-                "nerf_final_head_type": "conv",
-                "nerf_embedder_dtype": None,
-                "use_x0": False,
-                "use_sequential_txt_ids": False,
-            },
-        ),
-        HostModel(
-            "ChromaRadiance",
-            {
-                "image_model": "chroma_radiance",
-                "in_channels": 3,
-                "out_channels": 3,
-                "patch_size": 16,
-                "nerf_hidden_size": 64,
-                "nerf_mlp_ratio": 4,
-                "nerf_depth": 4,
-                "nerf_max_freqs": 8,
-                "nerf_tile_size": 512,
-                "nerf_final_head_type": "linear",
-                "nerf_embedder_dtype": None,
-                "use_x0": True,
-                "use_sequential_txt_ids": False,
-            },
-        ),
+        HostModel("ChromaRadiance", RADIANCE),
+        HostModel("ChromaRadiance", RADIANCE | {"nerf_final_head_type": "linear", "use_x0": True}),
     ),
 )

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from .record import Family, HostModel, own, pairs
 
+# A block of the picture or of the text fusion.
+BLOCK = {
+    "attn.wq": "attn.to_q",
+    "attn.wk": "attn.to_k",
+    "attn.wv": "attn.to_v",
+    "attn.gate": "attn.to_gate",
+    "attn.wo": "attn.to_out.0",
+    "mlp.gate": "ff.gate",
+    "mlp.up": "ff.up",
+    "mlp.down": "ff.down",
+}
+
 FAMILY = Family(
     "Krea 2",
     marks=("tmlp.2.weight", "txtfusion.projector.weight"),
@@ -15,44 +27,17 @@ FAMILY = Family(
         *pairs(
             "blocks.#",
             "transformer_blocks.#",
-            {
-                "attn.wq": "attn.to_q",
-                "attn.wk": "attn.to_k",
-                "attn.wv": "attn.to_v",
-                "attn.gate": "attn.to_gate",
-                "attn.wo": "attn.to_out.0",
-                "mlp.gate": "ff.gate",
-                "mlp.up": "ff.up",
-                "mlp.down": "ff.down",
-            },
+            BLOCK,
         ),
         *pairs(
             "txtfusion.layerwise_blocks.#",
             "text_fusion.layerwise_blocks.#",
-            {
-                "attn.wq": "attn.to_q",
-                "attn.wk": "attn.to_k",
-                "attn.wv": "attn.to_v",
-                "attn.gate": "attn.to_gate",
-                "attn.wo": "attn.to_out.0",
-                "mlp.gate": "ff.gate",
-                "mlp.up": "ff.up",
-                "mlp.down": "ff.down",
-            },
+            BLOCK,
         ),
         *pairs(
             "txtfusion.refiner_blocks.#",
             "text_fusion.refiner_blocks.#",
-            {
-                "attn.wq": "attn.to_q",
-                "attn.wk": "attn.to_k",
-                "attn.wv": "attn.to_v",
-                "attn.gate": "attn.to_gate",
-                "attn.wo": "attn.to_out.0",
-                "mlp.gate": "ff.gate",
-                "mlp.up": "ff.up",
-                "mlp.down": "ff.down",
-            },
+            BLOCK,
         ),
         *pairs(
             "",

@@ -6,6 +6,19 @@ from fractions import Fraction
 
 from .record import Family, HostModel, fused, own, pairs
 
+# A layer of any stack.
+BLOCK = {
+    "attention.out": "attn.to_out.0",
+    "attention.q_norm": "attn.norm_q",
+    "attention.k_norm": "attn.norm_k",
+    "feed_forward.w1": "feed_forward.linear_1",
+    "feed_forward.w2": "feed_forward.linear_2",
+    "feed_forward.w3": "feed_forward.linear_3",
+    "attention_norm2": "norm2",
+    "ffn_norm1": "ffn_norm1",
+    "ffn_norm2": "ffn_norm2",
+}
+
 FAMILY = Family(
     "Lumina 2",
     marks=("layers.0.adaLN_modulation.1.weight", "layers.0.attention_norm1.weight"),
@@ -33,52 +46,17 @@ FAMILY = Family(
         *pairs(
             "layers.#",
             "layers.#",
-            {
-                "attention.out": "attn.to_out.0",
-                "attention.q_norm": "attn.norm_q",
-                "attention.k_norm": "attn.norm_k",
-                "feed_forward.w1": "feed_forward.linear_1",
-                "feed_forward.w2": "feed_forward.linear_2",
-                "feed_forward.w3": "feed_forward.linear_3",
-                "attention_norm2": "norm2",
-                "ffn_norm1": "ffn_norm1",
-                "ffn_norm2": "ffn_norm2",
-                "attention_norm1": "norm1.norm",
-                "adaLN_modulation.1": "norm1.linear",
-            },
+            BLOCK | {"attention_norm1": "norm1.norm", "adaLN_modulation.1": "norm1.linear"},
         ),
         *pairs(
             "noise_refiner.#",
             "noise_refiner.#",
-            {
-                "attention.out": "attn.to_out.0",
-                "attention.q_norm": "attn.norm_q",
-                "attention.k_norm": "attn.norm_k",
-                "feed_forward.w1": "feed_forward.linear_1",
-                "feed_forward.w2": "feed_forward.linear_2",
-                "feed_forward.w3": "feed_forward.linear_3",
-                "attention_norm2": "norm2",
-                "ffn_norm1": "ffn_norm1",
-                "ffn_norm2": "ffn_norm2",
-                "attention_norm1": "norm1.norm",
-                "adaLN_modulation.1": "norm1.linear",
-            },
+            BLOCK | {"attention_norm1": "norm1.norm", "adaLN_modulation.1": "norm1.linear"},
         ),
         *pairs(
             "context_refiner.#",
             "context_refiner.#",
-            {
-                "attention.out": "attn.to_out.0",
-                "attention.q_norm": "attn.norm_q",
-                "attention.k_norm": "attn.norm_k",
-                "feed_forward.w1": "feed_forward.linear_1",
-                "feed_forward.w2": "feed_forward.linear_2",
-                "feed_forward.w3": "feed_forward.linear_3",
-                "attention_norm2": "norm2",
-                "ffn_norm1": "ffn_norm1",
-                "ffn_norm2": "ffn_norm2",
-                "attention_norm1": "norm1",
-            },
+            BLOCK | {"attention_norm1": "norm1"},
         ),
         *pairs(
             "",

@@ -4,6 +4,26 @@ from __future__ import annotations
 
 from .record import Family, HostModel, own, pairs
 
+# A block of the model or of VACE's control branch.
+BLOCK = {
+    "self_attn.q": "attn1.to_q",
+    "self_attn.k": "attn1.to_k",
+    "self_attn.v": "attn1.to_v",
+    "self_attn.o": "attn1.to_out.0",
+    "self_attn.norm_q": "attn1.norm_q",
+    "self_attn.norm_k": "attn1.norm_k",
+    "cross_attn.q": "attn2.to_q",
+    "cross_attn.k": "attn2.to_k",
+    "cross_attn.v": "attn2.to_v",
+    "cross_attn.o": "attn2.to_out.0",
+    "cross_attn.norm_q": "attn2.norm_q",
+    "cross_attn.norm_k": "attn2.norm_k",
+    "norm3": "norm2",
+    "ffn.0": "ffn.net.0.proj",
+    "ffn.2": "ffn.net.2",
+    "modulation": "scale_shift_table",
+}
+
 FAMILY = Family(
     "Wan",
     marks=("blocks.0.ffn.0.weight", "blocks.0.cross_attn.q.weight", "head.head.weight"),
@@ -17,23 +37,8 @@ FAMILY = Family(
         *pairs(
             "blocks.#",
             "blocks.#",
-            {
-                "self_attn.q": "attn1.to_q",
-                "self_attn.k": "attn1.to_k",
-                "self_attn.v": "attn1.to_v",
-                "self_attn.o": "attn1.to_out.0",
-                "self_attn.norm_q": "attn1.norm_q",
-                "self_attn.norm_k": "attn1.norm_k",
-                "cross_attn.q": "attn2.to_q",
-                "cross_attn.k": "attn2.to_k",
-                "cross_attn.v": "attn2.to_v",
-                "cross_attn.o": "attn2.to_out.0",
-                "cross_attn.norm_q": "attn2.norm_q",
-                "cross_attn.norm_k": "attn2.norm_k",
-                "norm3": "norm2",
-                "ffn.0": "ffn.net.0.proj",
-                "ffn.2": "ffn.net.2",
-                "modulation": "scale_shift_table",
+            BLOCK
+            | {
                 "cross_attn.k_img": "attn2.add_k_proj",
                 "cross_attn.v_img": "attn2.add_v_proj",
                 "cross_attn.norm_k_img": "attn2.norm_added_k",
@@ -66,26 +71,7 @@ FAMILY = Family(
         *pairs(
             "vace_blocks.#",
             "vace_blocks.#",
-            {
-                "self_attn.q": "attn1.to_q",
-                "self_attn.k": "attn1.to_k",
-                "self_attn.v": "attn1.to_v",
-                "self_attn.o": "attn1.to_out.0",
-                "self_attn.norm_q": "attn1.norm_q",
-                "self_attn.norm_k": "attn1.norm_k",
-                "cross_attn.q": "attn2.to_q",
-                "cross_attn.k": "attn2.to_k",
-                "cross_attn.v": "attn2.to_v",
-                "cross_attn.o": "attn2.to_out.0",
-                "cross_attn.norm_q": "attn2.norm_q",
-                "cross_attn.norm_k": "attn2.norm_k",
-                "norm3": "norm2",
-                "ffn.0": "ffn.net.0.proj",
-                "ffn.2": "ffn.net.2",
-                "modulation": "scale_shift_table",
-                "before_proj": "proj_in",
-                "after_proj": "proj_out",
-            },
+            BLOCK | {"before_proj": "proj_in", "after_proj": "proj_out"},
         ),
         *own(
             "{audio_injector,music_injector}.injector.#.{k,norm_k,norm_q,o,q,v}",

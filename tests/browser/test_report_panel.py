@@ -95,6 +95,8 @@ def test_a_report_does_not_cover_other_nodes_unasked(editor):
     opener.focus()
     editor.page.keyboard.press("Enter")
     panel.locator(".sd-chart:not([hidden])").wait_for()
+    # The open node may reach below the window.
+    editor.show()
     panel.locator(".sd-closer").click()
     opener.wait_for()
     if editor.renderer == "classic":

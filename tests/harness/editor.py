@@ -47,6 +47,8 @@ START_TIMEOUT = 120_000
 LEFT, TOP, MARGIN = 100, 130, 40
 # Pictures of the screen in a row in which nothing moves, by which the page is taken to be at rest; and after which it is not awaited.
 CALM_FRAMES, MAX_FRAMES = 30, 1800
+# Views in a row after which nodes are taken to have their sizes.
+MAX_VIEWS = 5
 
 Value = TypeVar("Value")
 
@@ -200,13 +202,18 @@ class Editor:
             const bottom = Math.max(...all.map((n) => n.pos[1] + n.size[1]))
             const width = innerWidth - left - margin, height = innerHeight - top - margin
             const fitted = Math.min(width / (right - x), height / (bottom - y), 1.5)
-            const ds = app.canvas.ds
+            const ds = app.canvas.ds, before = JSON.stringify([ds.scale, ...ds.offset])
             ds.scale = scale ?? fitted
             ds.offset = [-x + left / ds.scale, -y + top / ds.scale]
             app.canvas.setDirty(true, true)
+            return before !== JSON.stringify([ds.scale, ...ds.offset])
         }"""
-        self.page.evaluate(script, [list(nodes), scale, LEFT, TOP, MARGIN])
-        self.settle()
+        # In Nodes 2.0 a node learns its size from what is drawn, so that a first view may be of an older size.
+        for _ in range(MAX_VIEWS):
+            moved = self.page.evaluate(script, [list(nodes), scale, LEFT, TOP, MARGIN])
+            self.settle()
+            if not moved:
+                return
 
     def boxes(self) -> list[dict[str, Any]]:
         """Where each node is drawn, in pixels of the page: id, title, left, top, right and bottom, with the title bar."""

@@ -129,16 +129,16 @@ def make_demo_models(base_dir: str | Path) -> list[Path]:
     paths = [base / name for name in ARTEFACTS]
     stamp = base / STAMP
     digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    if stamp.is_file() and stamp.read_text() == digest and all(path.is_file() for path in paths):
+    if stamp.is_file() and stamp.readtext_model() == digest and all(path.is_file() for path in paths):
         return paths
     for path, write in zip(paths, ARTEFACTS.values(), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, write)
-    _write_whole(stamp, lambda part: part.write_text(digest))
+        write_whole(path, write)
+    write_whole(stamp, lambda part: part.write_text(digest))
     return paths
 
 
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary neighbour of `path`, then put it in place."""
     part = path.with_name(f"{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
@@ -194,7 +194,8 @@ def _initial(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return _normal(name, shape) * np.float32(_gain(name) / _fan_in(shape) ** 0.5)
 
 
-def _half(tensors: Tensors) -> Tensors:
+def half(tensors: Tensors) -> Tensors:
+    """Tensors with float16 in place of float32."""
     return {name: value.astype(np.float16) if value.dtype == np.float32 else value for name, value in tensors.items()}
 
 
@@ -252,6 +253,21 @@ def _decoder_shapes() -> Shapes:
     return shapes | _norm("out.0", CHANNELS) | _conv("out.2", CHANNELS, 4)
 
 
+def unet_shapes() -> Shapes:
+    """Every weight of the UNet."""
+    return _encoder_shapes() | _decoder_shapes()
+
+
+def control_shapes() -> Shapes:
+    """Every weight of a ControlNet for it."""
+    shapes = _encoder_shapes()
+    for name in (*(f"zero_convs.{index}.0" for index in range(4)), "middle_block_out.0"):
+        shapes |= _conv(name, CHANNELS, CHANNELS, 1)
+    for index, (inputs, outputs) in enumerate(pairwise(HINT_CHANNELS)):
+        shapes |= _conv(f"input_hint_block.{2 * index}", inputs, outputs)
+    return shapes
+
+
 def _text_shapes() -> Shapes:
     """CLIP-L's text model under its Hugging Face names."""
     shapes: Shapes = {
@@ -268,7 +284,7 @@ def _text_shapes() -> Shapes:
 
 
 def _unet() -> Tensors:
-    tensors = {name: _initial(name, shape) for name, shape in (_encoder_shapes() | _decoder_shapes()).items()}
+    tensors = {name: _initial(name, shape) for name, shape in unet_shapes().items()}
     _carry_latent(tensors)
     return tensors
 
@@ -316,7 +332,7 @@ def _styled_norms(style: str) -> Tensors:
 def _write_styled_unet(path: Path, style: str) -> None:
     changes = _styled_norms(style)
     unet = {name: value + changes[name] if name in changes else value for name, value in _unet().items()}
-    write_safetensors(path, _half(unet))
+    write_safetensors(path, half(unet))
 
 
 def _write_norms(path: Path, style: str) -> None:
@@ -326,7 +342,7 @@ def _write_norms(path: Path, style: str) -> None:
     for name, change in _styled_norms(style).items():
         layer, _, ending = name.rpartition(".")
         renamed[f"diffusion_model.{layer}{endings['.' + ending]}"] = change
-    write_safetensors(path, _half(renamed))
+    write_safetensors(path, half(renamed))
 
 
 def _is_norm(name: str) -> bool:
@@ -351,20 +367,31 @@ def _factors(name: str, rows: int, columns: int, rank: int, size: float) -> tupl
     return up, down
 
 
-def _write_checkpoint(path: Path, unet: Tensors) -> None:
+def write_checkpoint(path: Path, unet: Tensors, encoder: Tensors, decoder: Tensors, text: Tensors) -> None:
+    """Write a checkpoint with both halves of a TAESD and CLIP-L's text model."""
     tensors = {f"model.diffusion_model.{name}": value for name, value in unet.items()}
-    tensors |= {f"first_stage_model.taesd_encoder.{name}": value for name, value in _tiny_encoder().items()}
-    tensors |= {f"first_stage_model.taesd_decoder.{name}": value for name, value in _tiny_decoder().items()}
+    tensors |= {f"first_stage_model.taesd_encoder.{name}": value for name, value in encoder.items()}
+    tensors |= {f"first_stage_model.taesd_decoder.{name}": value for name, value in decoder.items()}
     tensors["first_stage_model.vae_scale"] = np.array(LATENT_SCALE, np.float32)
     tensors["first_stage_model.vae_shift"] = np.array(0, np.float32)
-    tensors |= {f"cond_stage_model.transformer.text_model.{name}": value for name, value in _text().items()}
-    write_safetensors(path, _half(tensors))
+    tensors |= {f"cond_stage_model.transformer.text_model.{name}": value for name, value in text.items()}
+    write_safetensors(path, half(tensors))
+
+
+def _write_untrained(path: Path, unet: Tensors) -> None:
+    write_checkpoint(path, unet, _tiny_encoder(), _tiny_decoder(), text_model())
 
 
 @cache
-def _text() -> Tensors:
-    tensors = _half({name: _initial(f"text.{name}", shape) for name, shape in _text_shapes().items()})
+def text_model() -> Tensors:
+    """CLIP-L's text model with seeded weights, as float16."""
+    tensors = half({name: _initial(f"text.{name}", shape) for name, shape in _text_shapes().items()})
     return tensors | {"embeddings.position_ids": np.arange(77, dtype=np.int64)[None]}
+
+
+def token_table() -> np.ndarray:
+    """What the text encoder knows of each token, float16 [49408, 768]."""
+    return text_model()["embeddings.token_embedding.weight"]
 
 
 def _tiny_shapes(convs: dict[int, tuple[int, int, bool]], blocks: Iterable[int]) -> Shapes:
@@ -378,6 +405,20 @@ def _tiny_shapes(convs: dict[int, tuple[int, int, bool]], blocks: Iterable[int])
     return shapes
 
 
+def tiny_encoder_shapes() -> Shapes:
+    """Every weight of a TAESD's encoder."""
+    resize = (TINY_WIDTH, TINY_WIDTH, False)
+    convs = {0: (3, TINY_WIDTH, True), 2: resize, 6: resize, 10: resize, 14: (TINY_WIDTH, 4, True)}
+    return _tiny_shapes(convs, (1, 3, 4, 5, 7, 8, 9, 11, 12, 13))
+
+
+def tiny_decoder_shapes() -> Shapes:
+    """Every weight of a TAESD's decoder."""
+    resize = (TINY_WIDTH, TINY_WIDTH, False)
+    convs = {1: (4, TINY_WIDTH, True), 7: resize, 12: resize, 17: resize, 19: (TINY_WIDTH, 3, True)}
+    return _tiny_shapes(convs, (3, 4, 5, 8, 9, 10, 13, 14, 15, 18))
+
+
 def _zeros(shapes: Shapes) -> Tensors:
     return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
 
@@ -387,9 +428,7 @@ def _tiny_encoder() -> Tensors:
 
     Its residual blocks add nothing, so they only clip at 0; all that passes them is kept positive.
     """
-    resize = (TINY_WIDTH, TINY_WIDTH, False)
-    convs = {0: (3, TINY_WIDTH, True), 2: resize, 6: resize, 10: resize, 14: (TINY_WIDTH, 4, True)}
-    net = _zeros(_tiny_shapes(convs, (1, 3, 4, 5, 7, 8, 9, 11, 12, 13)))
+    net = _zeros(tiny_encoder_shapes())
     luma = np.array(LUMA, np.float32)
     for channel in range(3):
         net["0.weight"][channel, channel, 1, 1] = 1
@@ -415,9 +454,7 @@ def _latent_of_colours() -> np.ndarray:
 
 def _tiny_decoder() -> Tensors:
     """The inverse of `_tiny_encoder`, smoothed after each doubling; each latent travels with its negative."""
-    resize = (TINY_WIDTH, TINY_WIDTH, False)
-    convs = {1: (4, TINY_WIDTH, True), 7: resize, 12: resize, 17: resize, 19: (TINY_WIDTH, 3, True)}
-    net = _zeros(_tiny_shapes(convs, (3, 4, 5, 8, 9, 10, 13, 14, 15, 18)))
+    net = _zeros(tiny_decoder_shapes())
     for index in (7, 12, 17):
         net[f"{index}.weight"][range(8), range(8)] = SMOOTH
     red, green, blue = np.eye(3, dtype=np.float32)
@@ -435,8 +472,8 @@ def _tiny_decoder() -> Tensors:
     return net
 
 
-def _write_tiny(path: Path, half: Tensors) -> None:
-    write_safetensors(path, _half(half))
+def _write_tiny(path: Path, weights: Tensors) -> None:
+    write_safetensors(path, half(weights))
 
 
 def _write_controlnet(path: Path) -> None:
@@ -451,7 +488,7 @@ def _write_controlnet(path: Path) -> None:
             tensors[key] = CONTROL_GAIN * _initial(key, shape)
     tensors |= _hint_block()
     _carry_hint(tensors)
-    write_safetensors(path, _half(tensors))
+    write_safetensors(path, half(tensors))
 
 
 def _hint_block() -> Tensors:
@@ -496,19 +533,20 @@ def _carry_hint(controlnet: Tensors) -> None:
     out[CARRIED, CARRIED] = 1
 
 
+def diffusers_layer(layer: str) -> str | None:
+    """The diffusers name of a layer of the UNet, or None for one that belongs to no block."""
+    block = next((block for block in DIFFUSERS_BLOCKS if f"{layer}.".startswith(f"{block}.")), None)
+    if block is None:
+        return None
+    inner = layer.removeprefix(block).removeprefix(".")
+    return f"{DIFFUSERS_BLOCKS[block]}.{DIFFUSERS_PARTS.get(inner, inner)}".removesuffix(".")
+
+
 def _unet_layers() -> Shapes:
     """The UNet's layers that a LoRA can change, under their diffusers names, with the shapes of their weights."""
-    shapes = _encoder_shapes() | _decoder_shapes()
-    layers: Shapes = {}
-    for name, shape in shapes.items():
-        if len(shape) == 1:
-            continue
-        layer = name.removesuffix(".weight")
-        block = next((block for block in DIFFUSERS_BLOCKS if f"{layer}.".startswith(f"{block}.")), None)
-        if block is not None:
-            inner = layer.removeprefix(block).removeprefix(".")
-            layers[f"{DIFFUSERS_BLOCKS[block]}.{DIFFUSERS_PARTS.get(inner, inner)}".removesuffix(".")] = shape
-    return layers
+    matrices = {name.removesuffix(".weight"): shape for name, shape in unet_shapes().items() if len(shape) > 1}
+    named = ((diffusers_layer(layer), shape) for layer, shape in matrices.items())
+    return {layer: shape for layer, shape in named if layer is not None}
 
 
 def _text_layers() -> Shapes:
@@ -543,7 +581,7 @@ def _write_kohya(path: Path) -> None:
         if ".attentions." in name:
             tensors |= _kohya_adapter(f"lora_unet.{name}", shape, 8, 4, 0.4)
     metadata = _trainer_metadata("StyleDelta demo: brush strokes", "networks.lora", 8, 4, {})
-    write_safetensors(path, _half(tensors), metadata)
+    write_safetensors(path, half(tensors), metadata)
 
 
 def _write_diffusers(path: Path) -> None:
@@ -561,7 +599,7 @@ def _write_diffusers(path: Path) -> None:
         tensors |= {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}
     config = {"unet.r": 4, "unet.lora_alpha": 4, "unet.target_modules": targets}
     config |= {"text_encoder.r": 4, "text_encoder.lora_alpha": 4}
-    write_safetensors(path, _half(tensors), {"lora_adapter_metadata": json.dumps(config, sort_keys=True)})
+    write_safetensors(path, half(tensors), {"lora_adapter_metadata": json.dumps(config, sort_keys=True)})
 
 
 def _write_locon(path: Path) -> None:
@@ -576,7 +614,7 @@ def _write_locon(path: Path) -> None:
         tensors |= _kohya_adapter(f"lora_unet.{name}", shape, rank, alpha, 0.06)
     conv = {"algo": "locon", "conv_dim": "4", "conv_alpha": "1"}
     metadata = _trainer_metadata("StyleDelta demo: convolutions", "lycoris.kohya", 16, 8, conv)
-    write_safetensors(path, _half(tensors), metadata)
+    write_safetensors(path, half(tensors), metadata)
 
 
 def _write_other_architecture(path: Path) -> None:
@@ -592,7 +630,7 @@ def _write_other_architecture(path: Path) -> None:
         tensors |= _kohya_adapter(f"lora_unet.{name}", shape, 2, 2, 0.2)
     metadata = _trainer_metadata("StyleDelta demo: another architecture", "networks.lora_flux", 2, 2, {})
     metadata |= {"ss_base_model_version": "flux1", "modelspec.architecture": "flux-1-dev/lora"}
-    write_safetensors(path, _half(tensors), metadata)
+    write_safetensors(path, half(tensors), metadata)
 
 
 def _trainer_metadata(title: str, module: str, rank: int, alpha: float, arguments: dict[str, str]) -> Metadata:
@@ -733,8 +771,8 @@ def _photo(name: str) -> Callable[[Path], None]:
 
 
 ARTEFACTS: dict[str, Callable[[Path], None]] = {
-    "models/checkpoints/styledelta_demo_sd15.safetensors": lambda path: _write_checkpoint(path, _unet()),
-    "models/checkpoints/styledelta_demo_sd15_tuned.safetensors": lambda path: _write_checkpoint(path, _tuned_unet()),
+    "models/checkpoints/styledelta_demo_sd15.safetensors": lambda path: _write_untrained(path, _unet()),
+    "models/checkpoints/styledelta_demo_sd15_tuned.safetensors": lambda path: _write_untrained(path, _tuned_unet()),
     "models/vae_approx/taesd_encoder.safetensors": lambda path: _write_tiny(path, _tiny_encoder()),
     "models/vae_approx/taesd_decoder.safetensors": lambda path: _write_tiny(path, _tiny_decoder()),
     "models/loras/styledelta_demo_kohya.safetensors": _write_kohya,

@@ -27,7 +27,7 @@ from warps import copies, edges, warped
 SEED = 1906
 VAE_RATE, VAE_BATCH = 2e-3, 8
 # The decoder goes on alone, as the latents that the UNet learns may no longer change.
-VAE_STEPS, DECODER_STEPS = 1850, 4000
+VAE_STEPS, DECODER_STEPS = 1850, 1800
 # Of a batch of the VAE: how much are other drawings of the makers, and photos.
 OTHERS, PHOTOS = 2, 1
 JUDGE_STEPS, JUDGE_RATE, JUDGE_BATCH = 2500, 2e-3, 32

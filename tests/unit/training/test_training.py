@@ -1,4 +1,4 @@
-"""Training of norm parameters on losses that can be worked out by hand."""
+"""Training of a style on losses that can be worked out by hand."""
 
 import json
 import math
@@ -7,42 +7,46 @@ import pytest
 import torch
 
 from delta.charts.charts import draw
-from delta.norms.training import LOSS_SCALE, Draw, NormTraining, Settings, describe, loss_charts, trained_lora
+from delta.training.plan import Plan
+from delta.training.report import describe, loss_charts
+from delta.training.schedule import Settings
+from delta.training.style import Style
+from delta.training.training import LOSS_SCALE, Draw, StyleTraining, trained_lora
 
 SHAPES = {"diffusion_model.a.weight": (3,), "diffusion_model.a.bias": (3,), "diffusion_model.b.table": (1, 2)}
 TARGET = {name: torch.full(shape, 0.5) for name, shape in SHAPES.items()}
 
 
-def bowl(deltas: dict, draw: Draw) -> torch.Tensor:
+def bowl(style: Style, draw: Draw | None) -> torch.Tensor:
     """The mean squared distance from 0.5."""
-    return torch.cat([(delta - TARGET[name]).flatten() for name, delta in deltas.items()]).square().mean()
+    return torch.cat([(delta - TARGET[name]).flatten() for name, delta in style.plain.items()]).square().mean()
 
 
 def training(steps: int = 100, learning_rate: float = 0.05, batch_size: int = 1, seed: int = 0, latents: int = 2):
-    return NormTraining(SHAPES, latents, Settings(steps, learning_rate, batch_size, seed))
+    return StyleTraining(Plan(SHAPES, described="U-Net"), latents, Settings(steps, learning_rate, batch_size, seed))
 
 
 def test_it_finds_the_bottom_of_a_bowl():
     job = training()
     job.run(bowl)
     assert job.first_loss == 0.25 and job.best_loss < 1e-4
-    assert all(torch.allclose(delta, TARGET[name], atol=0.02) for name, delta in job.best.items())
-    assert job.numbers == 8 and len(job.losses) == 100 and job.idle == []
+    assert all(torch.allclose(delta, TARGET[name], atol=0.02) for name, delta in job.best.plain.items())
+    assert job.plan.numbers == 8 and len(job.losses) == 100 and job.idle == []
 
 
 def test_the_first_step_of_adam_is_the_learning_rate():
     job = training(steps=1, learning_rate=0.01)
     job.run(bowl)
-    assert all(torch.allclose(delta, torch.tensor(0.01), rtol=1e-5) for delta in job.best.values())
+    assert all(torch.allclose(delta, torch.tensor(0.01), rtol=1e-5) for delta in job.best.plain.values())
 
 
 def test_the_evaluation_is_on_the_same_draws_each_time_over_the_whole_schedule():
     seen = []
 
-    def watched(deltas, draw):
+    def watched(style, draw):
         if not torch.is_grad_enabled():
             seen.append(draw)
-        return bowl(deltas, draw)
+        return bowl(style, draw)
 
     training(steps=20, latents=3).run(watched)
     assert len(seen) == 8 * 11 and seen[:8] == seen[-8:]
@@ -54,10 +58,10 @@ def test_draws_depend_on_the_seed_and_leave_out_the_ends():
     def drawn(seed: int) -> list[Draw]:
         seen = []
 
-        def watched(deltas, draw):
+        def watched(style, draw):
             if torch.is_grad_enabled():
                 seen.append(draw)
-            return bowl(deltas, draw)
+            return bowl(style, draw)
 
         training(steps=50, batch_size=2, seed=seed).run(watched)
         return seen
@@ -75,14 +79,14 @@ def test_the_best_is_kept_when_the_loss_rises_again():
     job = training(steps=40, learning_rate=0.1)
     calls = []
 
-    def rising(deltas, draw):
+    def rising(style, draw):
         calls.append(draw)
         # From the middle on every step leads away.
-        return bowl(deltas, draw) if len(calls) < 100 else -bowl(deltas, draw) + 1
+        return bowl(style, draw) if len(calls) < 100 else -bowl(style, draw) + 1
 
     job.run(rising)
     assert 0 < job.best_step < 40 and job.best_loss < job.evaluations[-1][1]
-    assert f"the loss rose after step {job.best_step}" in describe(job, "Test")
+    assert f"the loss rose after step {job.best_step}" in describe(job)
 
 
 def test_an_exception_leaves_the_best_so_far():
@@ -94,8 +98,35 @@ def test_an_exception_leaves_the_best_so_far():
 
     with pytest.raises(KeyboardInterrupt):
         job.run(bowl, cancel)
-    assert job.best_step == 30 and bowl(job.best, None) == job.best_loss
+    assert not job.stopped and job.best_step == 30 and bowl(job.best, None) == job.best_loss
     assert job.best_loss < job.first_loss
+
+
+def test_stopping_evaluates_the_step_that_was_reached():
+    job, seen = training(learning_rate=0.01), []
+
+    def cancel(done: int, total: int) -> None:
+        if len(job.losses) == 35 and not job.stopped:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        job.run(bowl, cancel)
+    assert job.stop(bowl, lambda done, total: seen.append(done)) and len(seen) == 8
+    assert job.best_step == 35 and [step for step, _ in job.evaluations] == [0, 10, 20, 30, 35]
+    assert "stopped at step 35 of 100; what came out is of step 35" in describe(job)
+    # Once more there is nothing new.
+    assert job.stop(bowl) and len(job.evaluations) == 5
+
+
+def test_stopping_before_the_first_evaluation_finds_nothing():
+    job = training()
+
+    def cancel(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        job.run(bowl, cancel)
+    assert not job.stop(bowl) and job.evaluations == []
 
 
 def test_progress_ends_at_the_total():
@@ -108,65 +139,65 @@ def test_progress_ends_at_the_total():
 def test_features_that_are_changed_in_place_have_right_gradients():
     job = training(steps=1, learning_rate=0.01)
 
-    def in_place(deltas, draw):
-        features = deltas["diffusion_model.a.weight"] - 0.5
+    def in_place(style, draw):
+        features = style.plain["diffusion_model.a.weight"] - 0.5
         squared = features.square().sum()
         features += 100
-        return squared + 0 * sum(delta.sum() for delta in deltas.values())
+        return squared + 0 * sum(delta.sum() for delta in style.plain.values())
 
     job.run(in_place)
     # With the gradient of the changed features it would go down.
-    assert torch.allclose(job.best["diffusion_model.a.weight"], torch.tensor(0.01))
+    assert torch.allclose(job.best.plain["diffusion_model.a.weight"], torch.tensor(0.01))
 
 
 def test_what_has_no_influence_is_left_out_and_told():
     job = training()
-    job.run(lambda deltas, draw: (deltas["diffusion_model.a.weight"] - 0.5).square().mean())
+    job.run(lambda style, draw: (style.plain["diffusion_model.a.weight"] - 0.5).square().mean())
     assert job.idle == ["diffusion_model.a.bias", "diffusion_model.b.table"]
-    assert list(job.best) == ["diffusion_model.a.weight"]
-    assert "without influence on the result, left out: 2, a.bias, b.table" in describe(job, "Test")
+    assert list(job.best.plain) == ["diffusion_model.a.weight"]
+    assert "without influence on the result, left out: 2, a.bias, b.table" in describe(job)
 
 
 def test_no_influence_at_all_is_an_error():
     with pytest.raises(
-        ValueError, match="depends on none of the 3 parameters, a.weight, a.bias, b.table. Choose other"
+        ValueError, match="depends on none of the 3 parameters, a.weight, a.bias, b.table. Choose something else"
     ):
-        training().run(lambda deltas, draw: torch.tensor(1.0))
+        training().run(lambda style, draw: torch.tensor(1.0))
 
 
 def test_a_loss_that_does_not_fall_is_an_error():
     with pytest.raises(ValueError, match="2 steps did not lower the loss: it was 1 and the least after it is 1.*0.05"):
-        training(steps=2).run(lambda deltas, draw: 1 + 0 * bowl(deltas, draw))
+        training(steps=2).run(lambda style, draw: 1 + 0 * bowl(style, draw))
 
 
 def test_a_loss_that_is_not_finite_ends_it_with_the_best():
     job = training(steps=100, learning_rate=0.01)
 
-    def bursting(deltas, draw):
-        return bowl(deltas, draw) * (math.nan if len(job.losses) >= 25 else 1)
+    def bursting(style, draw):
+        return bowl(style, draw) * (math.nan if len(job.losses) >= 25 else 1)
 
     job.run(bursting)
     assert job.best_step == 20 and len(job.losses) == 26
-    assert "ended at step 26: the loss was no longer finite" in describe(job, "Test")
+    assert "ended at step 26: the loss was no longer finite" in describe(job)
     assert draw(loss_charts(job)).isfinite().all()
 
 
 def test_a_model_whose_loss_is_not_finite_is_an_error():
     with pytest.raises(ValueError, match="The loss of the model as it is is not finite"):
-        training().run(lambda deltas, draw: bowl(deltas, draw) * math.inf)
+        training().run(lambda style, draw: bowl(style, draw) * math.inf)
 
 
 def test_a_step_with_infinite_gradients_is_left_out():
     job = training(steps=10, learning_rate=0.01)
 
-    def overflowing(deltas, draw):
+    def overflowing(style, draw):
         # Finite itself, and not when it is scaled for the backward pass.
         is_third = torch.is_grad_enabled() and len(job.losses) == 2
-        return bowl(deltas, draw) * (torch.finfo(torch.float32).max / LOSS_SCALE * 16 if is_third else 1)
+        return bowl(style, draw) * (torch.finfo(torch.float32).max / LOSS_SCALE * 16 if is_third else 1)
 
     job.run(overflowing)
     assert len(job.losses) == 10 and job.best_step == 10
-    assert all(torch.allclose(delta, torch.tensor(0.09), atol=0.002) for delta in job.best.values())
+    assert all(torch.allclose(delta, torch.tensor(0.09), atol=0.002) for delta in job.best.plain.values())
 
 
 def test_the_lora_has_the_names_that_loaders_know_and_the_losses():
@@ -174,7 +205,7 @@ def test_the_lora_has_the_names_that_loaders_know_and_the_losses():
     job.run(bowl)
     lora = trained_lora(job, SHAPES, {"method": "train norms"})
     assert set(lora) == {"diffusion_model.a.w_norm", "diffusion_model.a.b_norm", "diffusion_model.b.table.diff"}
-    assert lora["diffusion_model.b.table.diff"].shape == (1, 2) and lora.name == "trained norms"
+    assert lora["diffusion_model.b.table.diff"].shape == (1, 2) and lora.name == "trained style"
     recipe = json.loads(lora.metadata["styledelta.recipe"])
     assert recipe["loss"] == job.best_loss and recipe["loss_before"] == 0.25 and recipe["steps"] == 100
 
@@ -187,7 +218,7 @@ def test_a_lora_before_anything_was_found_is_an_error():
 def test_the_report_and_the_picture():
     job = training(steps=50, learning_rate=0.01)
     job.run(bowl)
-    lines = describe(job, "U-Net").splitlines()
+    lines = describe(job).splitlines()
     assert lines[0] == "U-Net: 3 norm parameters, 8 numbers, 0 kB"
     assert lines[1].startswith("50 steps of 1 at 0.01, ")
     percent = 100 * (1 - job.best_loss / 0.25)

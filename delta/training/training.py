@@ -17,6 +17,7 @@ from torch import Tensor
 from ..families.norm_sites import PREFIX
 from ..lora.file import LoraModel, merged_metadata
 from ..progress import Step
+from .mutation import changes_allowed
 from .plan import Plan
 from .schedule import Settings
 from .style import Style, as_lora, first_style
@@ -169,7 +170,7 @@ class StyleTraining:
         values = []
         for _ in range(self.settings.batch_size):
             # Models add to their features in place, which their backward pass still needs as they were.
-            with torch.autograd.graph.allow_mutation_on_saved_tensors():
+            with changes_allowed():
                 value = loss(self.style, self._draw(generator))
                 if not value.requires_grad:
                     break

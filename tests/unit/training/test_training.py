@@ -224,3 +224,33 @@ def test_the_report_and_the_picture():
     percent = 100 * (1 - job.best_loss / 0.25)
     assert lines[2] == f"loss on 8 fixed draws: 0.25 before, {job.best_loss:.6g} after step 50, {percent:.1f} % less"
     assert len(lines) == 3 and draw(loss_charts(job)).shape[-1] == 3
+
+
+MATRIX = "diffusion_model.a.matrix.weight"
+
+
+def test_factors_find_an_update_of_their_rank():
+    target = torch.tensor([1.0, -1.0, 2.0])[:, None] * torch.tensor([[0.5, 1.0, 0.0, -0.5]])
+    plan = Plan({}, {MATRIX: (3, 4)}, rank=1, described="U-Net")
+    job = StyleTraining(plan, 2, Settings(400, 0.02, 1, 0, "cosine"))
+    job.run(lambda style, draw: (style.factors[MATRIX].to_dense() - target).square().mean())
+    assert job.best_loss < 1e-4 and torch.allclose(job.best.factors[MATRIX].to_dense(), target, atol=0.05)
+    assert describe(job).splitlines()[0] == "U-Net: LoRA of rank 1 on 1 layers, 7 numbers, 0 kB"
+    assert "at 0.02, rising for 20 steps, falling along a cosine" in describe(job)
+
+
+def test_norms_and_factors_have_rates_of_their_own():
+    name = next(iter(SHAPES))
+    job = StyleTraining(Plan({name: (3,)}, {MATRIX: (3, 4)}, 1), 1, Settings(1, 0.002, 1, 0))
+    down = job.style.factors[MATRIX].down.detach().clone()
+    job.run(lambda style, draw: 1 + (style.plain[name].sum() + (style.factors[MATRIX].to_dense() * down.sign()).sum()))
+    assert job.best.plain[name].tolist() == pytest.approx([-0.01] * 3, rel=1e-4)
+    assert job.best.factors[MATRIX].up.flatten().tolist() == pytest.approx([-0.002] * 3, rel=1e-4)
+
+
+def test_it_is_shown_before_the_first_step_and_every_few():
+    seen = []
+    training(steps=7).run(bowl, show=lambda style, step: seen.append((step, bowl(style, None).item())), show_every=3)
+    assert [step for step, _ in seen] == [0, 3, 6] and seen[0][1] == 0.25 > seen[1][1] > seen[2][1]
+    training(steps=2).run(bowl, show=lambda style, step: seen.append(step), show_every=0)
+    assert len(seen) == 3

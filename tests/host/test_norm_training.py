@@ -1,4 +1,4 @@
-"""Train Norms on tiny models, with the host in this process."""
+"""Train Style, with norms, on tiny models, with the host in this process."""
 
 import re
 

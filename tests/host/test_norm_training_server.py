@@ -1,7 +1,7 @@
-"""Train Norms on the demo's checkpoint through a running server."""
+"""Train Style on the demo's checkpoint through a running server."""
 
-import pytest
-from comfy_server import PromptError
+import re
+
 from safetensors.torch import load_file
 
 from .conftest import CHECKPOINT
@@ -48,28 +48,38 @@ def test_it_runs_through_the_server(server, base_dir):
     path.unlink()
 
 
-def test_cancel_keeps_the_best_so_far(server, base_dir, host):
-    for path in files(base_dir, "styledelta_norms_interrupted"):
-        path.unlink()
+def test_cancel_ends_the_node_with_the_best_and_the_prompt_goes_on(server, base_dir, host):
     steps = 200
     # Past the first evaluation in between.
     enough = 8 + 3 * (steps // 10) + 8 + 4
 
     def interrupt(progress) -> None:
-        if progress.node_class == "StyleDeltaTrainNorms" and progress.value >= enough:
+        if progress.node_class == "StyleDeltaTrainNorms" and enough <= progress.value < progress.max:
             server.interrupt()
 
-    with pytest.raises(PromptError, match="interrupted"):
-        server.run(training_prompt(steps, seed=2), on_progress=interrupt)
-    (path,) = files(base_dir, "styledelta_norms_interrupted")
+    outputs = server.run(training_prompt(steps, seed=2), on_progress=interrupt)
+    report = outputs["report"]["text"][0]
+    assert re.search(r"stopped at step \d+ of 200; what came out is of step \d+", report)
+    assert losses(report)[1] < losses(report)[0] and outputs["plot"]["images"]
+    (path,) = files(base_dir, "trained_norms_server")
     lora = load_file(path)
+    path.unlink()
     assert lora and all(tensor.any() for tensor in lora.values())
-    assert path.name in (base_dir / "test-server.log").read_text(encoding="utf-8")
     model, _, _ = host.node("CheckpointLoaderSimple")().load_checkpoint(CHECKPOINT)
     applied = host.node("LoraModelLoader").execute(model, lora, 1.0)[0]
     assert len(applied.patches) == len(lora)
-    path.unlink()
-    # The server goes on.
-    assert "report" in server.run(training_prompt(steps=2, seed=3))
+    assert "Train Style: memory: about" in (base_dir / "test-server.log").read_text(encoding="utf-8")
+
+
+def test_a_lora_with_captions_and_previews_runs_through_the_server(server, base_dir):
+    prompt = training_prompt(steps=4, seed=4)
+    inputs = prompt["train"]["inputs"]
+    del inputs["conditioning"], prompt["prompt"]
+    inputs |= {"learning_rate": 0.0, "train": "norms and LoRA", "rank": 2, "lora_layers": "attention and convolutions"}
+    inputs |= {"schedule": "automatic", "warm_up": -1, "preview_every": 2, "captions": "an astronaut"}
+    inputs |= {"clip": ["checkpoint", 1], "vae": ["vae", 0]}
+    report = server.run(prompt)["report"]["text"][0]
+    assert losses(report)[1] < losses(report)[0] and "LoRA of rank 2" in report
     (path,) = files(base_dir, "trained_norms_server")
+    assert any(name.endswith("lora_up.weight") for name in load_file(path))
     path.unlink()

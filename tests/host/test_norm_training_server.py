@@ -4,6 +4,8 @@ import re
 
 from safetensors.torch import load_file
 
+from workflows import WIDGET_TYPES, input_specs
+
 from .conftest import CHECKPOINT
 from .norm_training import SETTINGS, files, losses
 
@@ -36,6 +38,14 @@ def training_prompt(steps: int, seed: int) -> dict:
         "report": node("PreviewAny", source=["train", 1]),
         "plot": node("PreviewImage", images=["train", 2]),
     }  # fmt: skip
+
+
+def test_workflows_of_the_first_version_give_their_values_to_the_same_widgets(server):
+    info = server.object_info()["StyleDeltaTrainNorms"]
+    widgets = [name for name, kind, _ in input_specs(info) if isinstance(kind, list) or kind in WIDGET_TYPES]
+    assert widgets[:7] == ["steps", "learning_rate", "batch_size", "seed", "norms", "modulation", "qk_norms"]
+    # Prompts of that version lack the others.
+    assert set(widgets[7:]) < info["input"]["optional"].keys() and "conditioning" in info["input"]["optional"]
 
 
 def test_it_runs_through_the_server(server, base_dir):

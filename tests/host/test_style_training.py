@@ -312,6 +312,47 @@ def test_bad_input_is_an_error(host, name):
         train(host, "flux", model_of("flux"), **changes)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_weights_train(host, dtype):
+    model = model_of("flux")
+    with torch.inference_mode():
+        model.model.diffusion_model.to(dtype)
+        model.model.diffusion_model.dtype = dtype
+        model.model.manual_cast_dtype = torch.float32 if dtype == torch.float16 else None
+        for part in model.model.modules():
+            if hasattr(part, "comfy_cast_weights"):
+                part.comfy_cast_weights = dtype == torch.float16
+    lora, report, _ = train(host, "flux", model, steps=20, **{**BOTH, "learning_rate": 0.01})
+    before, after = losses(report)
+    assert after < 0.9 * before and all(tensor.dtype == torch.float32 for tensor in lora.values())
+
+
+def test_quantised_weights_are_an_error(host):
+    model = model_of("flux")
+    model.model.diffusion_model.double_blocks[1].to(torch.float8_e4m3fn)
+    with pytest.raises(ValueError, match=r"double_blocks.1\S* is quantised.*16 or 32 bits"):
+        train(host, "flux", model, **LORA)
+
+
+def test_cancel_in_a_preview_gives_the_best_so_far(host):
+    import comfy.model_management
+    import comfy.utils
+
+    model, vae, passes = model_of("sd15"), host.node("VAELoader")().load_vae("taesd")[0], []
+
+    def press(*_):
+        # The counting pass, 8 and 8 of the evaluations, 2 of the steps, 12 of the first preview, then 3 of the second.
+        passes.append(torch.is_grad_enabled())
+        if len(passes) == 1 + 8 + 12 + 2 * (1 + 8) + 3:
+            comfy.model_management.interrupt_current_processing()
+
+    hook = model.model.diffusion_model.register_forward_pre_hook(press)
+    _, report, _ = train(host, "sd15", model, steps=4, preview_every=2, vae=vae)
+    hook.remove()
+    assert "stopped at step 2 of 4; what came out is of step" in report
+    assert not comfy.model_management.processing_interrupted()
+
+
 def test_a_lora_alone_needs_no_norms(host):
     _, report, _ = train(host, "flux", model_of("flux"), steps=2, norms=False, modulation=False, **LORA)
     assert "LoRA of rank 4" in report and "norm parameters" not in report

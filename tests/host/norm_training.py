@@ -16,6 +16,9 @@ STEPS = {"sd15": 12, "flux": 40, "wan": 40, "ltx": 40, "lumina": 40}
 UNUSED = "diffusion_model.norm_final.weight"
 SETTINGS = {"batch_size": 1, "seed": 0, "norms": True, "modulation": True, "qk_norms": False}
 
+LORA = {"train": "LoRA", "rank": 4, "learning_rate": 0.02}
+BOTH = {**LORA, "train": "norms and LoRA", "lora_layers": "attention and convolutions", "learning_rate": 0.01}
+
 
 def module(host, name: str) -> ModuleType:
     """A module of the pack, as the host has loaded it."""

@@ -10,11 +10,11 @@ WIDTHS = (24, 48, 96, 128)
 # Pixels that a picture is moved by, the widest blur, and the strongest noise and change of light that the judge overlooks.
 SHIFT, BLUR, NOISE, LIGHT = 3, 1.2, 0.04, 0.15
 KERNEL = 7
-QUARTERS, SUMMARY = 4, 128
+QUARTERS, SUMMARY = 4, 32
 
 
 class Judge(nn.Module):
-    """Pictures [B, 3, 64, 64] in 0..1 to scores [B, subjects, styles] of what they may be: each drawing is a class of its own."""
+    """Tells the subject of a picture [B, 3, 64, 64] in 0..1, and its style among the drawings of a subject."""
 
     def __init__(self, subjects: int, styles: int):
         super().__init__()
@@ -22,23 +22,23 @@ class Judge(nn.Module):
         for inputs, outputs in zip((3, *WIDTHS), WIDTHS):
             layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(8, outputs), nn.ReLU()]
             layers += [nn.Conv2d(outputs, outputs, 3, padding=1), nn.ReLU()]
-        self.features, self.shape = nn.Sequential(*layers), (subjects, styles)
+        self.features = nn.Sequential(*layers)
+        self.subject = nn.Linear(QUARTERS * WIDTHS[-1], subjects)
+        # Makers draw a subject in their own ways, which are other ways for every subject.
         self.summary = nn.Linear(QUARTERS * WIDTHS[-1], SUMMARY)
-        self.drawing = nn.Linear(SUMMARY, subjects * styles)
+        self.style = nn.Parameter(torch.randn(subjects, SUMMARY, styles) / SUMMARY**0.5)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, pictures: Tensor, subjects: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores [B, subjects], and of styles [B, styles] for what pictures of these subjects [B] would be."""
         found = F.adaptive_avg_pool2d(self.features(2 * pictures - 1), 2).flatten(1)
-        return self.drawing(F.relu(self.summary(found))).unflatten(1, self.shape)
-
-    def answers(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """The likeliest subject [B] of pictures in any style, and the likeliest style [B] of any subject."""
-        scores = self(pictures)
-        return scores.logsumexp(2).argmax(1), scores.logsumexp(1).argmax(1)
+        summary = F.relu(self.summary(found))
+        return self.subject(found), torch.einsum("bi,bis->bs", summary, self.style[subjects])
 
     def loss(self, pictures: Tensor, subjects: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
-        """The cross entropy of the drawings, and the share of wrong answers."""
-        scores, wanted = self(pictures).flatten(1), subjects * self.shape[1] + styles
-        return F.cross_entropy(scores, wanted), (scores.argmax(1) != wanted).float().mean()
+        """The cross entropy of both answers, and the share of wrong subjects and styles together."""
+        of_subject, of_style = self(pictures, subjects)
+        wrong = (of_subject.argmax(1) != subjects) | (of_style.argmax(1) != styles)
+        return F.cross_entropy(of_subject, subjects) + F.cross_entropy(of_style, styles), wrong.float().mean()
 
 
 def disturbed(pictures: Tensor, generator: torch.Generator) -> Tensor:

@@ -39,25 +39,24 @@ WARPS, DROPPED_FOR_CONTROL = 24, 0.3
 
 @dataclass(frozen=True)
 class Kind:
-    """How a delta is trained. make: of the base's weights."""
+    """How a delta is trained. make: of the base's weights. looks: in how many steps for a look, whose drawings are the base's."""
 
     make: Callable[[deltas.Weights], deltas.Delta]
     steps: int
     rate: float
+    looks: int = 0
     batch: int = 16
 
 
 BASE = Kind(deltas.replaced, 7000, 1.1e-3)
 CONTROL = Kind(deltas.replaced, 1500, 8e-4)
 KINDS = {
-    "full": Kind(deltas.replaced, 1000, 4e-4),
-    "lora16": Kind(lambda weights: deltas.lora(weights, 16), 1000, 2e-3),
-    "lora4": Kind(lambda weights: deltas.lora(weights, 4), 700, 2e-3),
-    "norms": Kind(lambda weights: deltas.norms(weights, False), 500, 1e-2),
-    "norms_biases": Kind(lambda weights: deltas.norms(weights, True), 500, 1e-2),
+    "full": Kind(deltas.replaced, 2000, 4e-4, 600),
+    "lora16": Kind(lambda weights: deltas.lora(weights, 16), 2000, 2e-3, 600),
+    "lora4": Kind(lambda weights: deltas.lora(weights, 4), 700, 2e-3, 420),
+    "norms": Kind(lambda weights: deltas.norms(weights, False), 500, 1e-2, 300),
+    "norms_biases": Kind(lambda weights: deltas.norms(weights, True), 500, 1e-2, 300),
 }
-# Another maker's drawings are other drawings; a look is learnt in fewer steps.
-STEPS_FOR_LOOKS = 0.6
 # The VAE and the base are trained before what needs them.
 NAMES = [
     "base",
@@ -169,7 +168,7 @@ class Training:
         """What was trained of the base for a style."""
         chosen, weights = KINDS[kind], dict(self.base.named_parameters())
         if style in LOOKS:
-            chosen = replace(chosen, steps=round(STEPS_FOR_LOOKS * chosen.steps))
+            chosen = replace(chosen, steps=chosen.looks)
         return self._trained(f"{style}_{kind}", chosen, self.base, weights, self._batches(style))
 
     def canny(self) -> deltas.Weights:

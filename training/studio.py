@@ -23,7 +23,8 @@ Weights = Mapping[str, Tensor]
 
 
 class Verdict(NamedTuple):
-    """Shares of pictures, 0..1: with the subject of the caption, and with the style that was meant."""
+    """Shares of pictures, 0..1: with the subject of the caption, and in the style that was meant as far as the drawings of
+    that subject tell."""
 
     subject: float
     style: float
@@ -71,9 +72,9 @@ class Studio:
 
     def verdict(self, pictures: Tensor, texts: Sequence[str], style: str) -> Verdict:
         """What the judge says of pictures."""
-        with torch.no_grad():
-            of_subject, of_style = self.judge.answers(pictures)
         order = every_subject()
         wanted = torch.tensor([order.index(text) for text in texts])
-        right = (of_subject == wanted).float().mean().item()
-        return Verdict(right, (of_style == STYLES.index(style)).float().mean().item())
+        with torch.no_grad():
+            of_subject, of_style = self.judge(pictures, wanted)
+        right = (of_subject.argmax(1) == wanted).float().mean().item()
+        return Verdict(right, (of_style.argmax(1) == STYLES.index(style)).float().mean().item())

@@ -289,7 +289,7 @@ def demo(host: Path) -> int:
 
 def serve(host: Path, port: int) -> int:
     """Run ComfyUI with the demo models until it is stopped; return the exit code."""
-    failed = call(host, HARNESS / "demo_models.py", BASE)
+    failed = call(host, HARNESS / "fill_base.py", BASE)
     # By default the database would be in the host's folder.
     database = f"sqlite:///{BASE / 'user' / 'comfyui.db'}"
     options = ["--base-directory", BASE, "--port", str(port), "--database-url", database]

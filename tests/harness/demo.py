@@ -64,7 +64,7 @@ class Result:
     name: str
     title: str
     description: str
-    honest: str
+    seen: str
     seconds: float = 0.0
     pictures: list[Picture] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
@@ -106,7 +106,7 @@ def place(path: Path) -> int:
 def run_example(server: ComfyServer, path: Path, out_dir: Path) -> Result:
     """Run one example and return its result, with the error in it if the workflow failed."""
     example = json.loads(path.read_text(encoding="utf-8"))
-    result = Result(path.stem, *(example.get(key, "") for key in ("title", "description", "honest")))
+    result = Result(path.stem, *(example.get(key, "") for key in ("title", "description", "seen")))
     line = ProgressLine(path.stem)
     start = time.perf_counter()
     try:
@@ -151,7 +151,7 @@ def section(result: Result, out_dir: Path) -> str:
         return f'<figure><a href="{address}"><img src="{address}" alt="{caption}"></a><figcaption>{caption}</figcaption></figure>'
 
     parts = ["<section>", f"<h2>{html.escape(result.title or result.name)}</h2>"]
-    parts += [f"<p>{html.escape(result.description)}</p>", f'<p class="note">{html.escape(result.honest)}</p>']
+    parts += [f"<p>{html.escape(result.description)}</p>", f'<p class="note">{html.escape(result.seen)}</p>']
     if result.error:
         parts.append(f'<p class="error">{html.escape(result.error)}</p>')
     parts.append(f'<div class="pictures">{"".join(map(figure, result.pictures))}</div>')
@@ -162,7 +162,7 @@ def section(result: Result, out_dir: Path) -> str:
 
 def main(host_dir: Path, base_dir: Path, out_dir: Path) -> int:
     """Run the examples, write the gallery and return 1 when one of them failed."""
-    subprocess.run([sys.executable, HARNESS / "demo_models.py", base_dir], check=True)
+    subprocess.run([sys.executable, HARNESS / "fill_base.py", base_dir], check=True)
     out_dir.mkdir(parents=True, exist_ok=True)
     print("Starting ComfyUI", flush=True)
     with ComfyServer(host_dir, base_dir, base_dir / "demo-server.log") as server:

@@ -4,6 +4,7 @@
     python dev.py test [pytest args]   the whole suite, or the part that the arguments name
     python dev.py serve [--port N]     ComfyUI with this pack and the demo models, for a browser
     python dev.py bench [names]        the benchmarks
+    python dev.py train [--minutes N]  the demo's trained models, anew from their drawings, into tests/models/
     python dev.py families             what works for each family of models, as a table
     python dev.py texts                what is written from the code: locales/en/nodeDefs.json, the table in docs/LIMITS.md
 
@@ -38,6 +39,8 @@ BASE = WORK / "base"
 # Test processes at a time, each with memory for a ComfyUI and a server.
 WORKERS = min(4, os.cpu_count() or 1)
 PACK_NAME = "ComfyUI-StyleDelta"
+# What the training takes from the pack and from the tests.
+TRAINING_PATH = os.pathsep.join(map(str, (ROOT, HARNESS)))
 
 COMFYUI_REPOSITORY = "https://github.com/comfyanonymous/ComfyUI.git"
 DEFAULT_TAG = "v0.3.75"
@@ -306,6 +309,14 @@ def bench(host: Path, arguments: list[str]) -> int:
     return call(host, ROOT / "benchmarks/bench.py", *arguments)
 
 
+def train(host: Path, minutes: float | None) -> int:
+    """Train the demo's models, or go on with it, and write them to tests/models; return the exit code."""
+    pip("install", "--requirement", ROOT / "training/requirements.txt", remedy="check the network.")
+    work, models, tokenizer = WORK / "training", TESTS / "models", host / "comfy/sd1_tokenizer"
+    chosen = [] if minutes is None else ["--minutes", str(minutes)]
+    return call(host, ROOT / "training/train.py", work, models, tokenizer, *chosen, PYTHONPATH=TRAINING_PATH)
+
+
 def texts(host: Path) -> int:
     """Write the English texts of the nodes from their schemas, and the table of names; return the exit code."""
     return call(host, HARNESS / "names_table.py", PYTHONPATH=str(ROOT)) or call(
@@ -367,14 +378,17 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
         "test": "run the tests; further arguments go to pytest",
         "serve": "run ComfyUI with this pack and the demo models",
         "bench": "run the benchmarks; further arguments name some of them",
+        "train": "train the demo's models and write them to tests/models/",
         "families": "print what works for the small model of every family",
         "texts": "write locales/en/nodeDefs.json and the table of docs/LIMITS.md from the code",
     }.items():
         command = commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
         if name == "serve":
             command.add_argument("--port", type=int, default=8188)
+        if name == "train":
+            command.add_argument("--minutes", type=float, help="about how long two cores are to work on it")
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command in ("demo", "serve", "families", "texts"):
+    if rest and options.command in ("demo", "serve", "train", "families", "texts"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return options, rest
 
@@ -390,6 +404,8 @@ def main(arguments: Sequence[str]) -> int:
             return demo(host)
         if options.command == "serve":
             return serve(host, options.port)
+        if options.command == "train":
+            return train(host, options.minutes)
         if options.command == "families":
             return families(host)
         if options.command == "texts":

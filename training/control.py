@@ -42,7 +42,9 @@ def copied(unet: UNet, seed: int = 1906) -> ControlNet:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = ControlNet()
-    encoder = {name: weight for name, weight in unet.state_dict().items() if not name.startswith(("output_blocks", "out."))}
+    encoder = {
+        name: weight for name, weight in unet.state_dict().items() if not name.startswith(("output_blocks", "out."))
+    }
     net.load_state_dict(net.state_dict() | encoder)
     for convs in (*net.zero_convs, net.middle_block_out):
         nn.init.zeros_(convs[0].weight)

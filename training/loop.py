@@ -40,7 +40,8 @@ def train(
     """Train parameters in place until all steps are done; they end as the average over the last steps.
 
     loss_of: what is minimised for the next batch, and the number that is shown of it. The state is kept in the folder
-    under the name, so that a second call goes on where the first was stopped; the generator depends on the name alone.
+    under the name, so that a second call goes on where the first was stopped, and what the card tells of it. The generator
+    depends on the name alone.
     """
     kept = folder / f"{name}.training.pt"
     generator = torch.Generator().manual_seed(sum(map(ord, name)))
@@ -77,6 +78,7 @@ def train(
             _write(kept, state | {"step": done.step, "seconds": done.seconds, "losses": done.losses})
     with torch.no_grad():
         torch._foreach_copy_(parameters, averages)
+    torch.save({"losses": done.losses, "seconds": done.seconds}, folder / f"{name}.card.pt")
     return done
 
 

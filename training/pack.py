@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import storage
-import torch
+from drawings import BASE_MAKER, STYLES
+from stages import KINDS, Training
 from torch import Tensor
 
-from delta.extraction.extract import MemoryStore, Settings, extract
+from delta.extraction.extract import Settings, extract
 from delta.extraction.pair import compare
 from delta.files.stored_weight import StoredWeight
-from delta.linear_algebra.rank import RankChoice, fixed
+from delta.linear_algebra.rank import RankChoice
 
 # Of what is kept of a whole fine-tune.
 FULL_RANK = 16
@@ -31,7 +32,7 @@ class Weights(NamedTuple):
         return {name: tuple(weight.shape) for name, weight in self.weights.items()}
 
     def read(self, name: str) -> StoredWeight:
-        return StoredWeight(self.weights[name])
+        return StoredWeight(self.weights[name].detach().float().cpu(), 0.0)
 
 
 def extracted(tuned: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -52,3 +53,28 @@ def extracted(tuned: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[s
 def changes(trained: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What was added to the weights that were trained."""
     return {name: weight - base[name] for name, weight in trained.items()}
+
+
+def write_models(training: Training, folder: Path) -> dict[str, int]:
+    """Write all that was trained, and return the bytes of each file by its name under the folder."""
+    base = {name: weight.detach().cpu() for name, weight in training.base.named_parameters()}
+    files = {
+        "vae": storage.halves(training.decoder.state_dict()),
+        "base": storage.quantised(base),
+        "judge": storage.quantised(training.judge.state_dict()),
+        "canny": storage.quantised(training.canny()),
+    }
+    for style in STYLES:
+        if style == BASE_MAKER:
+            continue
+        for kind in KINDS:
+            trained = {name: weight.cpu() for name, weight in training.style(style, kind).items()}
+            files[f"styles/{style}_{kind}"] = stored_style(kind, trained, base)
+    return {name: storage.write(folder / f"{name}.safetensors", tensors) for name, tensors in files.items()}
+
+
+def stored_style(kind: str, trained: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the file of a style holds: factors as int8, changes of norms and biases as float16."""
+    if kind == "full":
+        trained = extracted(trained, base)
+    return storage.halves(changes(trained, base)) if kind.startswith("norms") else storage.quantised(trained)

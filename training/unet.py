@@ -68,7 +68,9 @@ class Attention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(LIVE, LIVE), nn.Identity())
 
     def forward(self, x: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
-        heads = (y.unflatten(-1, (-1, HEAD)).transpose(1, 2) for y in (self.to_q(x), self.to_k(context), self.to_v(context)))
+        heads = (
+            y.unflatten(-1, (-1, HEAD)).transpose(1, 2) for y in (self.to_q(x), self.to_k(context), self.to_v(context))
+        )
         query, key, value = heads
         scores = query @ key.transpose(2, 3) * HEAD**-0.5
         if bias is not None:
@@ -174,7 +176,12 @@ class UNet(Encoder):
     def __init__(self) -> None:
         super().__init__()
         wide = 2 * LIVE
-        blocks = [[ResBlock(wide), Transformer()], [ResBlock(wide), Transformer(), Up()], [ResBlock(wide)], [ResBlock(wide)]]
+        blocks = [
+            [ResBlock(wide), Transformer()],
+            [ResBlock(wide), Transformer(), Up()],
+            [ResBlock(wide)],
+            [ResBlock(wide)],
+        ]
         self.output_blocks = nn.ModuleList(map(nn.ModuleList, blocks))
         self.out = nn.Sequential(group_norm(LIVE), nn.SiLU(), nn.Conv2d(LIVE, 4, 3, padding=1))
 

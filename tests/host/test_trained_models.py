@@ -1,0 +1,147 @@
+"""The trained models in the host: it computes what was trained, and the judge knows the pictures that its sampler draws."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# Last, so that none of its modules hides one of the host.
+sys.path.append(str(ROOT / "training"))
+
+CHECKPOINT, TUNED = "styledelta_emoji.safetensors", "styledelta_emoji_noto.safetensors"
+TEXTS = ["cat face", "pizza", "rocket", "red apple", "penguin", "automobile", "rose", "robot"]
+SEED, STEPS, GUIDANCE = 4, 12, 3.0
+# Of TEXTS: how many pictures must show their subject, and how many the style.
+SUBJECTS, STYLED = 7, 7
+
+
+@pytest.fixture(scope="module")
+def studio(host_dir):
+    import torch
+    from studio import Studio
+
+    torch.manual_seed(0)
+    return Studio(host_dir / "comfy/sd1_tokenizer")
+
+
+@pytest.fixture(scope="module")
+def base(host):
+    """MODEL, CLIP and VAE of the base."""
+    return host.node("CheckpointLoaderSimple")().load_checkpoint(CHECKPOINT)
+
+
+@pytest.fixture(scope="module")
+def draw(host, base):
+    """Draws TEXTS with a model of the host's, pictures [8, 3, 64, 64] in 0..1."""
+    import torch
+
+    _, clip, vae = base
+
+    def pictures(model):
+        drawn = []
+        with torch.inference_mode():
+            encode = host.node("CLIPTextEncode")().encode
+            (nothing,) = encode(clip, "")
+            for text in TEXTS:
+                (caption,) = encode(clip, text)
+                empty = {"samples": torch.zeros(1, 4, 8, 8)}
+                sampled = host.node("KSampler")().sample(
+                    model, SEED, STEPS, GUIDANCE, "ddim", "normal", caption, nothing, empty
+                )
+                drawn.append(host.node("VAEDecode")().decode(vae, sampled[0])[0])
+        return torch.cat(drawn).movedim(-1, 1).clamp(0, 1).clone()
+
+    return pictures
+
+
+def counts(studio, pictures, style: str) -> tuple[int, int]:
+    """How many pictures show their subject, and how many the style."""
+    found = studio.verdict(pictures, TEXTS, style)
+    return round(found.subject * len(TEXTS)), round(found.style * len(TEXTS))
+
+
+def test_the_host_computes_what_was_trained(studio, base):
+    import torch
+    from torch.func import functional_call
+
+    model, clip, _ = base
+    assert type(model.model.model_config).__name__ == "SD15"
+    net = model.model.diffusion_model.float()
+    latents, times = torch.randn(3, 4, 8, 8), torch.tensor([20, 500, 950])
+    texts = ["cat face", "soft ice cream", ""]
+    with torch.inference_mode():
+        context = torch.cat([clip.encode_from_tokens(clip.tokenize(text)) for text in texts]).float()
+        theirs = net(latents, times, context=context)
+        ours = functional_call(studio.net, studio.base, (latents, times, *studio.captions(texts)))
+    assert (theirs - ours).abs().max() < 0.01 * ours.std()
+
+
+def test_the_base_draws_what_it_is_asked_for(studio, base, draw):
+    subjects, styled = counts(studio, draw(base[0]), "twemoji")
+    assert subjects >= SUBJECTS and styled >= STYLED
+
+
+@pytest.fixture
+def applied(host, base, base_dir):
+    """A function that saves a LoRA with our node and applies the file to the base with core's loader."""
+    links = []
+
+    def apply(lora, dtype="float16"):
+        saved = Path(host.node("StyleDeltaSaveLora").execute(lora, "test_trained/style", dtype).result[0])
+        links.append(saved.replace(base_dir / "models/loras/test_trained.safetensors"))
+        return host.node("LoraLoaderModelOnly")().load_lora_model_only(base[0], links[-1].name, 1.0)[0]
+
+    yield apply
+    for link in links:
+        link.unlink(missing_ok=True)
+
+
+def policy(host, mode: str, value: float):
+    return host.node("StyleDeltaRankPolicy").execute(mode, value, 0.0)[0]
+
+
+def load_lora(host, name: str):
+    return host.node("StyleDeltaLoadLora").execute(name)[0]
+
+
+@pytest.fixture(scope="module")
+def extracted(host):
+    """What Extract LoRA from Files finds of the fine-tune for Noto at rank 16."""
+    files = f"checkpoints/{TUNED}", f"checkpoints/{CHECKPOINT}"
+    options = {"conv_rank": 0, "biases_and_norms": True, "ignore_noise": False, "device": "cpu", "text_encoders": True}
+    return host.node("StyleDeltaExtractLoraFiles").execute(*files, 16, **options).result[0]
+
+
+def test_an_extracted_lora_draws_as_the_tuned_maker_does(studio, draw, applied, extracted):
+    subjects, styled = counts(studio, draw(applied(extracted)), "noto")
+    assert subjects >= SUBJECTS and styled >= STYLED
+
+
+def test_half_the_size_still_draws_so(host, studio, draw, applied, extracted):
+    small = host.node("StyleDeltaResizeLora").execute(extracted, 0, policy(host, "size", 0.8)).result[0]
+    subjects, styled = counts(studio, draw(applied(small)), "noto")
+    assert subjects >= SUBJECTS and styled >= STYLED
+
+
+@pytest.mark.parametrize("style", ["noto", "fluent", "ink", "night", "poster"])
+def test_a_lora_of_every_flavour_draws_its_style(studio, host, base, draw, style):
+    name = f"emoji_{style}_rank16.safetensors"
+    model = host.node("LoraLoaderModelOnly")().load_lora_model_only(base[0], name, 1.0)[0]
+    subjects, styled = counts(studio, draw(model), style)
+    assert subjects >= SUBJECTS and styled >= STYLED
+
+
+def test_a_merge_with_nothing_of_the_other_draws_the_one(host, studio, draw, applied):
+    rows = [("emoji_night_rank16.safetensors", 1.0, 0.0), ("emoji_poster_rank16.safetensors", 0.0, 0.0)]
+    merged = host.node("StyleDeltaMergeLoras").execute("linear", "", 0, 0, lora_stack=rows).result[0]
+    subjects, styled = counts(studio, draw(applied(merged)), "night")
+    assert subjects >= SUBJECTS and styled >= STYLED
+
+
+def test_a_look_is_carried_by_norms_and_biases(host, studio, draw, applied):
+    lora = load_lora(host, "emoji_norms_biases/night.safetensors")
+    subjects, styled = counts(studio, draw(applied(lora)), "night")
+    assert subjects >= SUBJECTS - 1 and styled >= STYLED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from sketch import CAT, Link, Sketch
 # Of a picture in a row, of the room between two, and of the headings, in pixels.
 CELL, GAP, HEADING, SIDE = 192, 12, 26, 92
 INK, PAPER = "#1d2126", "#ffffff"
+FOLDER = "claims"
 STYLES = ("noto", "fluent", "ink", "night", "poster")
 PRESETS = ("encoder half", "middle only", "decoder half")
 
@@ -269,6 +271,18 @@ CLAIMS: tuple[Callable[[Sketch], Row], ...] = (
     control_lora,
     reference,
 )
+
+
+def run_claims(server: ComfyServer, out_dir: Path) -> dict[str, Row]:
+    """All claims by their names, whose pictures are written into FOLDER; raise PromptError when a node fails."""
+    (out_dir / FOLDER).mkdir(parents=True, exist_ok=True)
+    rows = {}
+    for claim in CLAIMS:
+        name, start = claim.__name__, time.perf_counter()
+        rows[name], picture = run_claim(server, claim)
+        save(picture, out_dir / FOLDER / f"{name}.png")
+        print(f"{rows[name].title}: {time.perf_counter() - start:.1f} s", flush=True)
+    return rows
 
 
 def run_claim(server: ComfyServer, claim: Callable[[Sketch], Row]) -> tuple[Row, Image.Image]:

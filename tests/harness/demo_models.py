@@ -140,6 +140,15 @@ def make_demo_models(base_dir: str | Path) -> list[Path]:
     return paths
 
 
+def make_pictures(base_dir: str | Path) -> None:
+    """Write the pictures alone, those that are not there."""
+    for name, write in ARTEFACTS.items():
+        path = Path(base_dir) / name
+        if name.startswith("input/") and not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, write)
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary neighbour of `path`, then put it in place."""
     part = path.with_name(f"{path.stem}.{os.getpid()}.part{path.suffix}")

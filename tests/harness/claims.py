@@ -258,6 +258,33 @@ def reference(sketch: Sketch) -> Row:
     return Row("Statistics of a reference", "", columns, [("", pictures)])
 
 
+def training(sketch: Sketch) -> Row:
+    words = sketch.words("rabbit face")
+    settings = {"steps": 100, "learning_rate": 0.005, "batch_size": 1, "seed": 0}
+    kinds = {"norms": True, "modulation": True, "qk_norms": False}
+
+    def line(style: str) -> list[str]:
+        images = [sketch.loaded(f"{style}_{animal}.png") for animal in ("dog", "fox", "owl", "panda")]
+        batch = images[0]
+        for image in images[1:]:
+            batch = sketch.out("ImageBatch", image1=batch, image2=image)
+        trained = sketch.out(
+            "StyleDeltaTrainNorms",
+            model=sketch.model,
+            latents=sketch.latent(batch),
+            conditioning=sketch.words("")[0],
+            **settings,
+            **kinds,
+        )
+        pictures = [sketch.sampled(model, words) for model in (sketch.model, sketch.with_lora(trained))]
+        return [*map(sketch.shown, images), *pictures]
+
+    columns = ("Trained on", "", "", "", "Before", "After")
+    return Row(
+        "Norms trained from four pictures", "", columns, [(name.capitalize(), line(name)) for name in ("noto", "night")]
+    )
+
+
 CLAIMS: tuple[Callable[[Sketch], Row], ...] = (
     styles,
     stack_and_merge,
@@ -270,6 +297,7 @@ CLAIMS: tuple[Callable[[Sketch], Row], ...] = (
     schedule,
     control_lora,
     reference,
+    training,
 )
 
 

@@ -1,15 +1,19 @@
-"""Small drawings that the demo's prompts load: things as an emoji shows them, but in shapes of their own.
+"""Small pictures that the demo's prompts load.
 
-A control net is seen to work where the shape is not what the model draws by itself. Nothing is drawn by chance.
+Some are drawn here: things as an emoji shows them, but in shapes of their own, as a control net is seen to work where the
+shape is not what the model draws by itself. Others are the drawings of tests/drawings, from which norms are trained.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+STORED = Path(__file__).resolve().parents[1] / "drawings"
 # What is loaded, and what is drawn on.
 SIZE, CANVAS = 64, 512
 PAPER, DARK = "#ffffff", "#31373d"
@@ -63,4 +67,5 @@ DRAWINGS: dict[str, Callable[[Path], None]] = {
     "input/drawn_cat.png": saved(cat, 14),
     "input/drawn_car.png": saved(car, -12),
     "input/drawn_apple.png": saved(apple),
+    **{f"input/{path.name}": partial(shutil.copyfile, path) for path in sorted(STORED.glob("*.png"))},
 }

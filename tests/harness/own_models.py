@@ -52,9 +52,10 @@ class OwnModels:
 
 def own_models(folder: Path, checkpoint: str, loras: Sequence[str] = ()) -> OwnModels:
     """What a ComfyUI models folder has for one of its checkpoints."""
-    kind = family, width = _family_and_width(folder / "checkpoints" / checkpoint)
-    names = [name for name in model_files(folder / "checkpoints") if name != checkpoint]
-    relatives = [name for name in names if family and _family_and_width(folder / "checkpoints" / name) == kind]
+    kind = _family_and_width(folder / "checkpoints" / checkpoint)
+    width = kind[1]
+    names = [name for name in model_files(folder / "checkpoints") if name != checkpoint and any(kind)]
+    relatives = [name for name in names if _family_and_width(folder / "checkpoints" / name) == kind]
     nets = [
         name
         for place in FOLDERS["controlnet"]

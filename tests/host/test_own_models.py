@@ -42,7 +42,7 @@ def test_workflows_run_on_a_folder_that_is_only_read(host_dir, models, tmp_path)
     assert "lora_merge: skipped, it needs 3 LoRAs, and --loras names 2" in done.stdout
     assert "norm_schedule: skipped, it needs styledelta_norms_00001_.safetensors" in done.stdout
     assert "controlnet_regions: skipped, it needs a ControlNet for mine.safetensors with scribble" in done.stdout
-    assert "2 of 5 workflows ran, 3 were skipped." in done.stdout
+    assert "2 of 5 workflows ran, 3 were skipped." in done.stdout, done.stdout
     gallery = (out / "index.html").read_text(encoding="utf-8")
     assert "The workflows on mine.safetensors" in gallery and "--loras names 2" in gallery
     assert list((out / "lora_extract_files").glob("*.png"))

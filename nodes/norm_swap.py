@@ -39,7 +39,7 @@ def _style_inputs() -> list[io.Input]:
         io.LoraModel.Input(
             "lora_model",
             optional=True,
-            tooltip="A norm style from Extract Norms, Train Norms or Load LoRA File, instead of a model.",
+            tooltip="A norm style from Extract Norms, Train Style or Load LoRA File, instead of a model.",
         ),
     ]
 

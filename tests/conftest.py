@@ -15,6 +15,7 @@ LONG = (
     "host/test_diffusers.py",
     "host/test_controlnet_nodes.py",
     "host/test_lora_merge.py",
+    "host/test_style_training.py",
     "host/test_norm_training.py",
 )
 # Files that come last, in pieces: one for each value of the first parameter of their tests, in any process.

@@ -10,11 +10,11 @@ WIDTHS = (24, 48, 96, 128)
 # Pixels that a picture is moved by, the widest blur, and the strongest noise and change of light that the judge overlooks.
 SHIFT, BLUR, NOISE, LIGHT = 3, 1.2, 0.04, 0.15
 KERNEL = 7
-QUARTERS = 4
+QUARTERS, SUMMARY = 4, 128
 
 
 class Judge(nn.Module):
-    """Pictures [B, 3, 64, 64] in 0..1 to scores of subjects [B, subjects] and of styles [B, styles]."""
+    """Pictures [B, 3, 64, 64] in 0..1 to scores [B, subjects, styles] of what they may be: each drawing is a class of its own."""
 
     def __init__(self, subjects: int, styles: int):
         super().__init__()
@@ -22,21 +22,23 @@ class Judge(nn.Module):
         for inputs, outputs in zip((3, *WIDTHS), WIDTHS):
             layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(8, outputs), nn.ReLU()]
             layers += [nn.Conv2d(outputs, outputs, 3, padding=1), nn.ReLU()]
-        self.features = nn.Sequential(*layers)
-        # Where a thing is says what it is; a style is everywhere.
-        self.subject = nn.Linear(QUARTERS * WIDTHS[-1], subjects)
-        self.style = nn.Linear(2 * WIDTHS[-1], styles)
+        self.features, self.shape = nn.Sequential(*layers), (subjects, styles)
+        self.summary = nn.Linear(QUARTERS * WIDTHS[-1], SUMMARY)
+        self.drawing = nn.Linear(SUMMARY, subjects * styles)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.features(2 * pictures - 1)
-        summary = torch.cat([found.mean((2, 3)), found.amax((2, 3))], 1)
-        return self.subject(F.adaptive_avg_pool2d(found, 2).flatten(1)), self.style(summary)
+    def forward(self, pictures: Tensor) -> Tensor:
+        found = F.adaptive_avg_pool2d(self.features(2 * pictures - 1), 2).flatten(1)
+        return self.drawing(F.relu(self.summary(found))).unflatten(1, self.shape)
+
+    def answers(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """The likeliest subject [B] of pictures in any style, and the likeliest style [B] of any subject."""
+        scores = self(pictures)
+        return scores.logsumexp(2).argmax(1), scores.logsumexp(1).argmax(1)
 
     def loss(self, pictures: Tensor, subjects: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
-        """The cross entropy of both answers, and the share of wrong subjects."""
-        of_subject, of_style = self(pictures)
-        wrong = (of_subject.argmax(1) != subjects).float().mean()
-        return F.cross_entropy(of_subject, subjects) + F.cross_entropy(of_style, styles), wrong
+        """The cross entropy of the drawings, and the share of wrong answers."""
+        scores, wanted = self(pictures).flatten(1), subjects * self.shape[1] + styles
+        return F.cross_entropy(scores, wanted), (scores.argmax(1) != wanted).float().mean()
 
 
 def disturbed(pictures: Tensor, generator: torch.Generator) -> Tensor:

@@ -30,7 +30,7 @@ VAE_RATE, VAE_BATCH = 2e-3, 8
 VAE_STEPS, DECODER_STEPS = 1850, 1800
 # Of a batch of the VAE: how much are other drawings of the makers, and photos.
 OTHERS, PHOTOS = 2, 1
-JUDGE_STEPS, JUDGE_RATE, JUDGE_BATCH = 1600, 2e-3, 32
+JUDGE_STEPS, JUDGE_RATE, JUDGE_BATCH = 2400, 2e-3, 32
 # How often a caption is left out, so that a sampler can be guided.
 DROPPED = 0.1
 # A control net sees so many warped pictures of each subject, and more often no caption.

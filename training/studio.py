@@ -72,8 +72,8 @@ class Studio:
     def verdict(self, pictures: Tensor, texts: Sequence[str], style: str) -> Verdict:
         """What the judge says of pictures."""
         with torch.no_grad():
-            of_subject, of_style = self.judge(pictures)
+            of_subject, of_style = self.judge.answers(pictures)
         order = every_subject()
         wanted = torch.tensor([order.index(text) for text in texts])
-        right = (of_subject.argmax(1) == wanted).float().mean().item()
-        return Verdict(right, (of_style.argmax(1) == STYLES.index(style)).float().mean().item())
+        right = (of_subject == wanted).float().mean().item()
+        return Verdict(right, (of_style == STYLES.index(style)).float().mean().item())

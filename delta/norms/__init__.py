@@ -1,1 +1,1 @@
-"""Styles that are norm parameters: their difference, mixing and training."""
+"""Styles that are norm parameters: their difference and mixing."""

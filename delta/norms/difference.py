@@ -20,6 +20,7 @@ from ..extraction.pair import Source
 from ..families.norm_sites import NormSites, resolve, sites_of
 from ..families.registry import family_of
 from ..files.checkpoint import common
+from ..linear_algebra.factors import LowRank
 from ..lora.adapters import Layer
 from ..lora.addresses import ModelNames
 from ..lora.file import LoraModel, write_layers
@@ -165,10 +166,17 @@ def mix(styles: Sequence[Deltas], weights: Sequence[float], normalise: bool) -> 
     return mixed
 
 
-def to_lora(deltas: Deltas, shapes: Mapping[str, Sequence[int]], metadata: Mapping[str, str], name: str) -> LoraModel:
+def to_lora(
+    deltas: Deltas,
+    shapes: Mapping[str, Sequence[int]],
+    metadata: Mapping[str, str],
+    name: str,
+    factors: Mapping[str, LowRank] | None = None,
+) -> LoraModel:
     """Differences as a LoRA that any loader applies, float32.
 
-    shapes: of all weights of the model that the differences are of, by which the usual names of its layers are known.
+    shapes: of all weights of the model that the differences are of, by which the usual names of its layers are known;
+    factors: updates of other weights of it by factors.
     """
     layers: dict[str, Layer] = {}
     for weight, delta in deltas.items():
@@ -178,6 +186,8 @@ def to_lora(deltas: Deltas, shapes: Mapping[str, Sequence[int]], metadata: Mappi
         else:
             # Loaders mean `layer.weight` by a layer, and every other parameter by its whole name.
             layers.setdefault(layer if ending == "weight" else weight, Layer()).full = delta
+    for weight, part in (factors or {}).items():
+        layers.setdefault(weight.removesuffix(".weight"), Layer()).low_rank = part
     return LoraModel(write_layers(_named(layers, shapes), torch.float32), metadata, name)
 
 

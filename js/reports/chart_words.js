@@ -25,7 +25,7 @@ const CHINESE = {
   'How far {} moved, by block': (norms) => `各块中“${chinese(norms)}”的变化幅度`,
   'How far norms moved, by block': '各块中归一化参数的变化幅度',
   'Layers by rank': '各秩的层数',
-  'Loss of the norm training': '归一化训练的损失',
+  'Loss of the training': '训练的损失',
   'Relative error against the exact sum, by block': '各块相对于精确之和的误差',
   'Relative error by block': '各块的相对误差',
   'Singular values of the blocks that change most': '变化最大的各块的奇异值',

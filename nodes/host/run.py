@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import comfy.model_management
 import comfy.utils
 import torch
+from comfy.cli_args import args
+from PIL import Image
 from server import PromptServer
 
 # Seconds after which the rest of a long run is estimated, and between two estimates.
@@ -27,24 +28,39 @@ def to_output(image: torch.Tensor) -> torch.Tensor:
     return image.to(comfy.model_management.intermediate_device())
 
 
-def progress(node_id: str | None = None) -> Callable[[int, int], None]:
+class Progress:
     """A function step(done, total) that shows progress on the running node and obeys Cancel.
 
     With the node's id it also shows there how long the rest will take, as soon as that can be told.
     """
-    bar, start, shown = None, time.monotonic(), 0.0
 
-    def step(done: int, total: int) -> None:
-        nonlocal bar, shown
+    def __init__(self, node_id: str | None = None):
+        self.node_id, self.bar = node_id, None
+        self.start, self.shown = time.monotonic(), 0.0
+
+    def __call__(self, done: int, total: int) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        bar = bar or comfy.utils.ProgressBar(total)
-        bar.update_absolute(done, total)
+        self.bar = self.bar or comfy.utils.ProgressBar(total)
+        self.bar.update_absolute(done, total)
         now = time.monotonic()
-        if node_id is not None and now - start > TOLD_AFTER and now - shown > TOLD_EVERY:
-            shown = now
-            _show_on_node(node_id, f"about {_duration((now - start) * (total - done) / done)} left")
+        if self.node_id is not None and now - self.start > TOLD_AFTER and now - self.shown > TOLD_EVERY:
+            self.shown = now
+            self.tell(f"about {_duration((now - self.start) * (total - done) / done)} left")
 
-    return step
+    def show(self, picture: Image.Image) -> None:
+        """Put a picture on the node, once there is progress."""
+        if self.bar is not None:
+            self.bar.update_absolute(self.bar.current, self.bar.total, ("JPEG", picture, args.preview_size))
+
+    def tell(self, text: str) -> None:
+        """Put a line of text on the node."""
+        if self.node_id is not None:
+            _show_on_node(self.node_id, text)
+
+
+def progress(node_id: str | None = None) -> Progress:
+    """What shows progress on the running node and obeys Cancel; with its id also how long the rest will take."""
+    return Progress(node_id)
 
 
 def _show_on_node(node_id: str, text: str) -> None:

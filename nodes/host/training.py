@@ -1,7 +1,7 @@
-"""The loss of a MODEL as a function of its norm parameters, for training them.
+"""The loss of a MODEL as a function of a style, for training it.
 
-The host's own training adds a wrapper to each weight, or copies the model. Here the parameters are exchanged for the
-time of one call only, by `torch.func.functional_call`, because that
+The host's own training adds a wrapper to each weight, or copies the model. Here parameters are exchanged for the time of one
+call only, by `torch.func.functional_call`, and LoRAs act on the input of their layers by hooks of that call, because that
 - reaches parameters of every module alike, also those that the host never patches (tables beside other modules);
 - leaves nothing behind: neither wrappers, nor flags, nor changed weights;
 - allows other tensors for all weights: those that were loaded in inference mode, as the host does, cannot take part in a
@@ -10,8 +10,8 @@ time of one call only, by `torch.func.functional_call`, because that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import comfy.model_management
@@ -19,72 +19,21 @@ import comfy.sampler_helpers
 import comfy.samplers
 import torch
 
-from ...delta.norms.training import Deltas, Draw, Loss
-from .sampling import samples_of
-from .weights import base_weight
+from ...delta.linear_algebra.factors import LowRank
+from ...delta.training.style import Style, added
+from ...delta.training.training import Draw
+from .training_inputs import check_weights
 
-Interrupted = comfy.model_management.InterruptProcessingException
 # More than any device has: the host then frees all it can, and loads the whole model.
 EVERYTHING = 1e20
-# Options of a conditioning that bring a ControlNet, change weights, or bring boxes.
-FOREIGN = ("control", "hooks", "gligen")
-
-
-def parameter_shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    """The shape of each parameter of a MODEL by name."""
-    return {name: tuple(parameter.shape) for name, parameter in model.model.named_parameters()}
-
-
-def check_latents(model: Any, latent: dict[str, Any]) -> torch.Tensor:
-    """The latents of a LATENT, in the form in which the model takes them.
-
-    Raises ValueError for empty latents, and as `samples_of` does.
-    """
-    samples = samples_of(model, latent)
-    if not samples.any():
-        raise ValueError("The latents are empty, all zero. Connect pictures by VAE Encode, not an empty latent.")
-    return samples
-
-
-def check_conditioning(conditioning: list, latents: int) -> list:
-    """One entry of CONDITIONING for each latent.
-
-    Raises ValueError for any other number than 1 or one each, and for what runs or changes other weights.
-    """
-    for context, options in conditioning:
-        foreign = [key for key in FOREIGN if key in options]
-        if foreign:
-            raise ValueError(
-                f"The conditioning has {foreign[0]}, with which norms cannot be trained. Connect a prompt alone."
-            )
-        if context is not None and len(context) > 1:
-            raise ValueError(
-                f"A conditioning holds {len(context)} prompts as one batch, of which only the first would count. Combine them."
-            )
-    if len(conditioning) not in (1, latents):
-        raise ValueError(
-            f"There are {len(conditioning)} conditionings for {latents} latents. Connect one for all, or combine one for each."
-        )
-    return conditioning * latents if len(conditioning) == 1 else conditioning
-
-
-def check_weights(model: Any) -> None:
-    """Raises ValueError for a model with weights of 8 bits or fewer: gradients, and small changes, get lost in them."""
-    for name, weight in model.model.named_parameters():
-        if hasattr(weight, "tensor_type"):
-            base_weight(model, name)
-        if hasattr(weight, "_qdata") or weight.element_size() == 1:
-            raise ValueError(f"{name} is quantised, and cannot be trained through. Load the model in 16 or 32 bits.")
 
 
 def run_with_loss(
-    model: Any, samples: torch.Tensor, conditioning: list, work: Callable[[Loss], None], seed: int = 0
+    model: Any, samples: torch.Tensor, conditioning: list, work: Callable[[StyleLoss], None], seed: int = 0
 ) -> None:
     """Load the model and call work(loss).
 
-    samples and conditioning are as the checks give them. The loss of a draw is the mean squared error in what the model
-    itself predicts: noise, velocity or picture. The error of the denoised latent, which core's training takes, is that
-    times the square of the noise level, so that the highest levels would decide alone.
+    samples and conditioning are as the checks of `training_inputs` give them.
     """
     check_weights(model)
     # A model that the host streams into the GPU has no weights to train with; it gives a copy that has.
@@ -101,12 +50,12 @@ def run_with_loss(
 class _Work(comfy.samplers.Sampler):
     """A sampler that does not sample: it is where the host has everything ready to call the model."""
 
-    def __init__(self, work: Callable[[Loss], None], conditioning: list):
+    def __init__(self, work: Callable[[StyleLoss], None], conditioning: list):
         self.work, self.conditioning = work, conditioning
 
     def sample(self, guider, sigmas, extra_args, callback, noise, latent_image=None, *_, **__) -> torch.Tensor:
         with _gradients():
-            self.work(_loss(guider.inner_model, latent_image, self.conditioning, extra_args))
+            self.work(StyleLoss(guider.inner_model, latent_image, self.conditioning, extra_args))
         return latent_image
 
 
@@ -136,32 +85,66 @@ class _Denoiser(torch.nn.Module):
         return comfy.samplers.calc_cond_batch(self.model, [conditioning], noised, sigma, options)[0]
 
 
-def _loss(model: Any, latents: torch.Tensor, conditioning: list, extra_args: dict[str, Any]) -> Loss:
-    latents, denoiser, sampling = latents.float().clone(), _Denoiser(model), model.model_sampling
-    weights = {name: _plain(weight) for name, weight in denoiser.named_parameters()}
-    weights |= {name: _plain(buffer) for name, buffer in denoiser.named_buffers()}
-    converted = comfy.sampler_helpers.convert_cond(_copied(conditioning))
-    # One latent at a time, because what a conditioning gives the model may depend on the latent.
-    ready = [
-        comfy.samplers.process_conds(
-            model, latent, {"positive": [converted[i]]}, latent.device, latent, seed=extra_args["seed"]
-        )["positive"]
-        for i, latent in enumerate(latents.split(1))
-    ]
+class StyleLoss:
+    """loss(style, draw): the mean squared error in what the model itself predicts: noise, velocity or picture.
 
-    def loss(deltas: Deltas, draw: Draw) -> torch.Tensor:
-        clean = latents[draw.latent : draw.latent + 1]
+    The error of the denoised latent, which core's training takes, is that times the square of the noise level, so that the
+    highest levels would decide alone. weights: all tensors of the model, as the calls use them; latents: [count, ...].
+    """
+
+    def __init__(self, model: Any, latents: torch.Tensor, conditioning: list, extra_args: Mapping[str, Any]):
+        self.model, self.latents = model, latents.float().clone()
+        self.denoiser, self.sampling = _Denoiser(model), model.model_sampling
+        self.options = extra_args["model_options"]
+        self.weights = {name: _plain(weight) for name, weight in self.denoiser.named_parameters()}
+        self.weights |= {name: _plain(buffer) for name, buffer in self.denoiser.named_buffers()}
+        converted = comfy.sampler_helpers.convert_cond(_copied(conditioning))
+        # One latent at a time, because what a conditioning gives the model may depend on the latent.
+        self.ready = [
+            comfy.samplers.process_conds(
+                model, latent, {"positive": [converted[i]]}, latent.device, latent, seed=extra_args["seed"]
+            )["positive"]
+            for i, latent in enumerate(self.latents.split(1))
+        ]
+
+    def __call__(self, style: Style, draw: Draw) -> torch.Tensor:
+        clean = self.latents[draw.latent : draw.latent + 1]
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(draw.seed)).to(clean)
-        sigma = torch.tensor([float(sampling.percent_to_sigma(draw.position))]).to(clean)
-        noised = sampling.noise_scaling(sigma, noise, clean, False)
-        moved = {f"model.{name}": _moved(weights[f"model.{name}"], delta) for name, delta in deltas.items()}
-        arguments = (ready[draw.latent], noised, sigma, extra_args["model_options"])
-        denoised = torch.func.functional_call(denoiser, {**weights, **moved}, arguments)
+        sigma = torch.tensor([float(self.sampling.percent_to_sigma(draw.position))]).to(clean)
+        noised = self.sampling.noise_scaling(sigma, noise, clean, False)
+        if torch.is_grad_enabled():
+            # On CPUs torch 2.13 crashes in the way back through a group norm whose input has no gradient, in channels_last. A
+            # copy, because models change their input in place, which no leaf allows.
+            noised = noised.detach().requires_grad_().clone()
+        denoised = self.denoised(style, draw.latent, noised, sigma)
         # The denoised latent is linear in what the model predicts: how much of it a 1 there is.
-        scale = sampling.calculate_denoised(sigma, torch.ones_like(clean), torch.zeros_like(clean))
+        scale = self.sampling.calculate_denoised(sigma, torch.ones_like(clean), torch.zeros_like(clean))
         return ((denoised - clean) / scale).square().mean()
 
-    return loss
+    def denoised(self, style: Style, latent: int, noised: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """What the model with a style makes of a noised latent [1, ...] at a noise level [1], under the prompt of a latent."""
+        moved = {f"model.{name}": _moved(self.weights[f"model.{name}"], delta) for name, delta in style.plain.items()}
+        arguments = (self.ready[latent], noised, sigma, self.options)
+        with _hooked(self.model, style.factors):
+            return torch.func.functional_call(self.denoiser, {**self.weights, **moved}, arguments)
+
+
+@contextmanager
+def _hooked(model: Any, factors: Mapping[str, LowRank]) -> Iterator[None]:
+    """The LoRAs act on the layers of the model."""
+    with ExitStack() as hooks:
+        for name, part in factors.items():
+            layer = model.get_submodule(name.removesuffix(".weight"))
+            hooks.enter_context(layer.register_forward_hook(_adding(part), with_kwargs=True))
+        yield
+
+
+def _adding(part: LowRank) -> Callable[..., torch.Tensor]:
+    def add(layer: torch.nn.Module, given: tuple, named: dict, result: torch.Tensor) -> torch.Tensor:
+        features = next(iter((*given, *named.values())))
+        return result + added(part, features, layer).to(result.dtype)
+
+    return add
 
 
 def _moved(weight: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:

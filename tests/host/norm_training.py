@@ -16,6 +16,9 @@ STEPS = {"sd15": 12, "flux": 40, "wan": 40, "ltx": 40, "lumina": 40}
 UNUSED = "diffusion_model.norm_final.weight"
 SETTINGS = {"batch_size": 1, "seed": 0, "norms": True, "modulation": True, "qk_norms": False}
 
+LORA = {"train": "LoRA", "rank": 4, "learning_rate": 0.02}
+BOTH = {**LORA, "train": "norms and LoRA", "lora_layers": "attention and convolutions", "learning_rate": 0.01}
+
 
 def module(host, name: str) -> ModuleType:
     """A module of the pack, as the host has loaded it."""
@@ -51,13 +54,13 @@ def losses(report: str) -> tuple[float, float]:
 
 def evaluate(host, layout: str, model) -> float:
     """The loss on the fixed draws of a model as it is."""
-    training = module(host, "delta.norms.training")
-    fixed = training.NormTraining({}, 2, training.Settings(1, 1.0, 1, 0)).fixed
-    values = []
+    plan, settings = module(host, "delta.training.plan").Plan({}), module(host, "delta.training.schedule").Settings
+    fixed = module(host, "delta.training.training").StyleTraining(plan, 2, settings(1, 1.0, 1, 0)).fixed
+    nothing, values = module(host, "delta.training.style").Style(), []
 
     def work(loss) -> None:
         with torch.no_grad():
-            values.extend(float(loss({}, draw)) for draw in fixed)
+            values.extend(float(loss(nothing, draw)) for draw in fixed)
 
     with torch.inference_mode():
         prompts = conditioning(layout) * 2

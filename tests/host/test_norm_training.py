@@ -1,16 +1,15 @@
-"""Train Norms on tiny models, with the host in this process."""
+"""Train Style, with norms, on tiny models, with the host in this process."""
 
 import re
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from .norm_training import (
     STEPS,
     conditioning,
     evaluate,
-    files,
     latents,
     losses,
     model_of,
@@ -92,32 +91,54 @@ def test_the_model_is_as_before_after_an_error_inside(host):
     assert all(parameter.is_leaf for parameter in model.model.parameters())
 
 
-def test_cancel_leaves_the_model_as_before_and_the_best_in_a_file(host, base_dir):
+def cancelled_training(host, model, at: int, again: bool = False):
+    """Train Wan, with Cancel as soon as the progress is at a number, and once more while the step that was reached is evaluated."""
     import comfy.model_management
     import comfy.utils
 
-    model, before = model_of("wan"), files(base_dir, "styledelta_norms_interrupted")
-    weights = {name: weight.clone() for name, weight in model.model.state_dict().items()}
-    start = evaluate(host, "wan", model)
+    presses = [at, 0] if again else [at]
 
     def cancel(value: int, *_, **__) -> None:
-        # Among the steps after the evaluation of step 8.
-        if value >= 8 * 3 + 3 * 8 + 5:
+        if presses and value >= presses[0]:
+            presses.pop(0)
             comfy.model_management.interrupt_current_processing()
 
     comfy.utils.set_progress_bar_global_hook(cancel)
     try:
-        with pytest.raises(comfy.model_management.InterruptProcessingException):
-            train(host, "wan", model)
+        return train(host, "wan", model)
     finally:
         comfy.utils.set_progress_bar_global_hook(None)
+        assert not presses and not comfy.model_management.processing_interrupted()
+
+
+# The work of 8 steps, and of the evaluations before, on the way and after.
+EIGHT_STEPS = 8 * 3 + 3 * 8
+
+
+def test_cancel_leaves_the_model_as_before_and_gives_the_best(host):
+    model = model_of("wan")
+    weights = {name: weight.clone() for name, weight in model.model.state_dict().items()}
+    start = evaluate(host, "wan", model)
+    lora, report, plot = cancelled_training(host, model, EIGHT_STEPS + 5)
     assert all(torch.equal(weights[name], after) for name, after in model.model.state_dict().items())
-    (path,) = files(base_dir, "styledelta_norms_interrupted") - before
-    lora = load_file(path)
-    path.unlink()
-    applied = host.node("LoraModelLoader").execute(model, lora, 1.0)[0]
+    # The step that was reached is evaluated too: at this loss it is the best.
+    assert "stopped at step 10 of 40; what came out is of step 10" in report and plot.shape[0] == 1
+    applied = host.node("LoraModelLoader").execute(model, dict(lora), 1.0)[0]
     replace_tables(host, applied, lora)
-    assert evaluate(host, "wan", applied) < 0.95 * start
+    assert evaluate(host, "wan", applied) == pytest.approx(losses(report)[1], rel=1e-4)
+    assert losses(report)[1] < 0.95 * start
+
+
+def test_a_second_cancel_gives_what_was_evaluated_before(host):
+    _, report, _ = cancelled_training(host, model_of("wan"), EIGHT_STEPS + 5, again=True)
+    assert "stopped at step 10 of 40; what came out is of step 8" in report
+
+
+def test_cancel_before_anything_was_found_is_a_cancel(host):
+    import comfy.model_management
+
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        cancelled_training(host, model_of("wan"), 2)
 
 
 def test_patches_of_the_model_are_trained_upon(host):
@@ -138,20 +159,21 @@ def test_the_seed_decides(host):
 @pytest.mark.parametrize("layout", STEPS)
 def test_gradients_are_those_of_finite_differences(host, layout):
     """Along the gradient the loss rises by its norm, also through what the model changes in place."""
-    model, draw = model_of(layout), module(host, "delta.norms.training").Draw(1, 0.4, 3)
+    model, draw = model_of(layout), module(host, "delta.training.training").Draw(1, 0.4, 3)
     sizes = site_sizes(host, model, ("norms", "modulation", "qk_norms"))
     shapes = {name: model.model.state_dict()[name].shape for name in sizes}
-    slopes = []
+    slopes, style = [], module(host, "delta.training.style").Style
 
     def work(loss) -> None:
         deltas = {name: torch.zeros(shape, requires_grad=True) for name, shape in shapes.items()}
-        with torch.autograd.graph.allow_mutation_on_saved_tensors():
-            loss(deltas, draw).backward()
+        with module(host, "delta.training.mutation").changes_allowed():
+            loss(style(deltas), draw).backward()
         steepness = torch.cat([delta.grad.flatten() for delta in deltas.values()]).norm()
         step = 0.02 / steepness
         with torch.no_grad():
             up, down = (
-                loss({name: sign * step * delta.grad for name, delta in deltas.items()}, draw) for sign in (1, -1)
+                loss(style({name: sign * step * delta.grad for name, delta in deltas.items()}), draw)
+                for sign in (1, -1)
             )
         slopes.append((float(steepness), float((up - down) / 0.04)))
 
@@ -162,13 +184,14 @@ def test_gradients_are_those_of_finite_differences(host, layout):
 
 
 def test_each_latent_has_its_own_conditioning(host):
-    draw, run = module(host, "delta.norms.training").Draw, module(host, "nodes.host.training").run_with_loss
+    draw, run = module(host, "delta.training.training").Draw, module(host, "nodes.host.training").run_with_loss
+    nothing = module(host, "delta.training.style").Style()
     model, both, prompts = model_of("flux"), latents("flux")["samples"], conditioning("flux", 2)
 
     def loss_of(samples, entries, number) -> float:
         values = []
         with torch.inference_mode():
-            run(model, samples, entries, lambda loss: values.append(float(loss({}, draw(number, 0.5, 1)))))
+            run(model, samples, entries, lambda loss: values.append(loss(nothing, draw(number, 0.5, 1)).item()))
         return values[0]
 
     alone = [loss_of(both[i : i + 1], prompts[i : i + 1], 0) for i in range(2)]
@@ -178,14 +201,15 @@ def test_each_latent_has_its_own_conditioning(host):
 
 def test_the_loss_is_that_of_the_models_own_prediction(host):
     """Of noise for SD 1.5, of velocity for Flux: recomputed from what the network returns."""
-    draw, noise_level = module(host, "delta.norms.training").Draw(0, 0.5, 5), {}
+    draw, noise_level = module(host, "delta.training.training").Draw(0, 0.5, 5), {}
+    nothing = module(host, "delta.training.style").Style()
     for layout in ("sd15", "flux"):
         model, values, outputs = model_of(layout), [], []
         samples = latents(layout, 1)["samples"]
         hook = model.model.diffusion_model.register_forward_hook(lambda *a, seen=outputs: seen.append(a[2].clone()))
         with torch.inference_mode():
             run = module(host, "nodes.host.training").run_with_loss
-            run(model, samples, conditioning(layout), lambda loss, seen=values: seen.append(float(loss({}, draw))))
+            run(model, samples, conditioning(layout), lambda loss, seen=values: seen.append(loss(nothing, draw).item()))
         hook.remove()
         noise = torch.randn(samples.shape, generator=torch.Generator().manual_seed(5))
         clean = model.model.process_latent_in(samples)

@@ -1,0 +1,1 @@
+"""Styles that are trained: norm parameters, biases and LoRAs of a frozen model."""

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from comfy_server import ComfyServer
 from PIL import Image, ImageDraw, ImageFont
-from sketch import CAT, Link, Sketch
+from sketch import Link, Sketch
 
 # Of a picture in a row, of the room between two, and of the headings, in pixels.
 CELL, GAP, HEADING, SIDE = 192, 12, 26, 92
 INK, PAPER = "#1d2126", "#ffffff"
 FOLDER = "claims"
+# Makers draw it differently.
+SUBJECT = "house"
 STYLES = ("noto", "fluent", "ink", "night", "poster")
 PRESETS = ("encoder half", "middle only", "decoder half")
 
@@ -32,7 +34,7 @@ class Row:
 
 
 def styles(sketch: Sketch) -> Row:
-    words = sketch.words(CAT)
+    words = sketch.words(SUBJECT)
 
     def line(style: str) -> list[str]:
         files = [f"emoji_{style}_rank{rank}" for rank in (16, 4)] + [
@@ -42,7 +44,7 @@ def styles(sketch: Sketch) -> Row:
         return [sketch.sampled(model, words) for model in (sketch.model, sketch.fine_tune(style), *models)]
 
     return Row(
-        "One cat, five styles, five kinds of delta",
+        "One house, five styles, five kinds of delta",
         "",
         ("Base model", "Full fine-tune", "LoRA, rank 16", "LoRA, rank 4", "Norms and biases", "Norms"),
         [(style.capitalize(), line(style)) for style in STYLES],
@@ -50,7 +52,7 @@ def styles(sketch: Sketch) -> Row:
 
 
 def stack_and_merge(sketch: Sketch) -> Row:
-    words = sketch.words(CAT)
+    words = sketch.words(SUBJECT)
 
     def line(first: str, second: str) -> list[str]:
         files = [f"emoji_{style}_rank16.safetensors" for style in (first, second)]
@@ -74,7 +76,7 @@ def stack_and_merge(sketch: Sketch) -> Row:
 
 
 def resized(sketch: Sketch) -> Row:
-    words, lora = sketch.words(CAT), sketch.lora("emoji_noto_rank16.safetensors")
+    words, lora = sketch.words(SUBJECT), sketch.lora("emoji_noto_rank16.safetensors")
 
     def picture(percent: float) -> str:
         policy = sketch.out("StyleDeltaRankPolicy", mode="size", value=FULL_SIZE * percent / 100, text_encoder_mb=0.0)
@@ -92,7 +94,7 @@ FULL_SIZE = 3.7
 
 
 def block_weights(sketch: Sketch) -> Row:
-    words = sketch.words(CAT)
+    words = sketch.words(SUBJECT)
 
     def line(style: str) -> list[str]:
         file = f"emoji_{style}_rank16.safetensors"
@@ -106,7 +108,7 @@ def block_weights(sketch: Sketch) -> Row:
 
 
 def norms(sketch: Sketch) -> Row:
-    words, usual = sketch.words(CAT), {"norms": True, "modulation": True, "qk_norms": False}
+    words, usual = sketch.words(SUBJECT), {"norms": True, "modulation": True, "qk_norms": False}
     files = {name: f"emoji_norms/{name}.safetensors" for name in ("night", "poster", "ink")}
     night, poster, ink = map(sketch.lora, files.values())
     swapped = [
@@ -153,7 +155,7 @@ def growing(sketch: Sketch, words: tuple[Link, Link], file: str) -> tuple[Link, 
 
 
 def layer_swap(sketch: Sketch) -> Row:
-    words = sketch.words(CAT)
+    words = sketch.words(SUBJECT)
 
     def line(style: str) -> list[str]:
         other = sketch.fine_tune(style)
@@ -178,13 +180,13 @@ def edges(sketch: Sketch) -> Row:
         "A ControlNet keeps the edges",
         "",
         ("Drawing", "Its edges", "Without the net", "With the net"),
-        [("", line(CAT, "drawn_cat.png")), ("", line("automobile", "drawn_car.png"))],
+        [("", line("fish", "drawn_fish.png")), ("", line("automobile", "drawn_car.png"))],
     )
 
 
 def regions(sketch: Sketch) -> Row:
     words = sketch.words("red apple")
-    left, right = sketch.edges("drawn_apple.png"), sketch.edges("drawn_cat.png")
+    left, right = sketch.edges("drawn_apple.png"), sketch.edges("drawn_tall_apple.png")
     mask = sketch.out("LoadImageMask", image="mask_left.png", channel="red")
     inverse = sketch.out("InvertMask", mask=mask)
     one = sketch.controlled(words, sketch.net, left)
@@ -202,7 +204,7 @@ def regions(sketch: Sketch) -> Row:
 
 
 def schedule(sketch: Sketch) -> Row:
-    words, hint = sketch.words("automobile"), sketch.edges("drawn_car.png")
+    words, hint = sketch.words("fish"), sketch.edges("drawn_fish.png")
     usual = {"interpolation": "linear", "shape": "fade out", "shape_start": 0.0, "shape_end": 1.0}
     times = {
         "Throughout": "1@0",
@@ -220,7 +222,7 @@ def schedule(sketch: Sketch) -> Row:
 
 
 def control_lora(sketch: Sketch) -> Row:
-    words, hint = sketch.words("automobile"), sketch.edges("drawn_car.png")
+    words, hint = sketch.words("fish"), sketch.edges("drawn_fish.png")
     usual = {"conv_rank": 0, "ignore_noise": False, "device": "auto", "precision": "float16"}
     source = {"control_net": "styledelta_emoji_canny.safetensors", "base": "checkpoints/styledelta_emoji.safetensors"}
     ranks = (64, 16, 4, 1)
@@ -238,7 +240,7 @@ def control_lora(sketch: Sketch) -> Row:
 
 
 def reference(sketch: Sketch) -> Row:
-    words, image = sketch.words(CAT), sketch.loaded("drawn_apple.png")
+    words, image = sketch.words(SUBJECT), sketch.loaded("drawn_apple.png")
 
     def picture(amount: float) -> str:
         settings = {"style_fidelity": 1.0, "start_percent": 0.0, "end_percent": 1.0, "latent_amount": 0.0}

@@ -31,16 +31,13 @@ def saved(draw: Callable[[ImageDraw.ImageDraw], None], turn: float = 0.0) -> Cal
     return write
 
 
-def cat(draw: ImageDraw.ImageDraw) -> None:
-    """A cat's face, low and broad, with ears far apart; grey, as yellow on white gives no edges."""
-    for left, right, tip in ((50, 190, 70), (322, 462, 442)):
-        draw.polygon([(left, 290), (tip, 80), (right, 210)], fill="#66757f")
-    draw.ellipse((36, 160, 476, 440), fill="#8899a6")
-    for eye in (150, 362):
-        draw.ellipse((eye - 26, 240, eye + 26, 320), fill=DARK)
-    draw.polygon([(226, 330), (286, 330), (256, 366)], fill="#f4abba")
-    draw.arc((190, 320, 256, 400), 20, 160, fill=DARK, width=12)
-    draw.arc((256, 320, 322, 400), 20, 160, fill=DARK, width=12)
+def fish(draw: ImageDraw.ImageDraw) -> None:
+    """A fish that looks to the left, with a high back fin."""
+    draw.polygon([(340, 256), (490, 120), (452, 256), (490, 392)], fill="#226699")
+    draw.polygon([(150, 190), (250, 60), (320, 190)], fill="#226699")
+    draw.ellipse((24, 140, 390, 380), fill="#55acee")
+    draw.arc((130, 190, 230, 330), 290, 70, fill="#226699", width=16)
+    draw.ellipse((84, 196, 124, 236), fill=DARK)
 
 
 def car(draw: ImageDraw.ImageDraw) -> None:
@@ -63,9 +60,16 @@ def apple(draw: ImageDraw.ImageDraw) -> None:
     draw.ellipse((280, 100, 430, 170), fill="#5c913b")
 
 
+def tall_apple(draw: ImageDraw.ImageDraw) -> None:
+    """An apple that is high and narrow."""
+    draw.ellipse((130, 100, 382, 470), fill="#dd2e44")
+    draw.line([(256, 120), (240, 40)], fill="#662113", width=26)
+
+
 DRAWINGS: dict[str, Callable[[Path], None]] = {
-    "input/drawn_cat.png": saved(cat, 14),
     "input/drawn_car.png": saved(car, -12),
+    "input/drawn_fish.png": saved(fish, 20),
     "input/drawn_apple.png": saved(apple),
+    "input/drawn_tall_apple.png": saved(tall_apple),
     **{f"input/{path.name}": partial(shutil.copyfile, path) for path in sorted(STORED.glob("*.png"))},
 }

@@ -1,6 +1,8 @@
 """Developer tasks: run the demo, the tests, a server to play with, or the benchmarks, each on a real ComfyUI.
 
     python dev.py demo                 every example workflow, pictures and a gallery in demo_output/
+    python dev.py demo --checkpoint NAME --models DIR [--loras NAME ...]
+                                       the same on your own models, in demo_output/own/; DIR is only read
     python dev.py test [pytest args]   the whole suite, or the part that the arguments name
     python dev.py serve [--port N]     ComfyUI with this pack and the demo models, for a browser
     python dev.py bench [names]        the benchmarks
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import hashlib
 import json
 import os
@@ -36,6 +39,9 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "installed.sha256"
 WORK = ROOT / ".dev"
 BASE = WORK / "base"
+# Where the demo runs on the user's own models, without its own in between.
+OWN_BASE = WORK / "base-own"
+MODEL_ENDINGS = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl")
 # Test processes at a time, each with memory for a ComfyUI and a server.
 WORKERS = min(4, os.cpu_count() or 1)
 PACK_NAME = "ComfyUI-StyleDelta"
@@ -267,6 +273,48 @@ def link_folder(link: Path, target: Path) -> None:
         link.symlink_to(target, target_is_directory=True)
 
 
+# The user's own models
+
+
+def model_files(folder: Path) -> list[str]:
+    """The names of the model files in one of ComfyUI's models folders, as ComfyUI lists them; none without the folder."""
+    walked = os.walk(folder, followlinks=True)
+    found = (Path(place) / name for place, _, names in walked for name in names)
+    return sorted(str(path.relative_to(folder)) for path in found if path.suffix.lower() in MODEL_ENDINGS)
+
+
+def chosen_model(folder: Path, name: str) -> str:
+    """The file of that name, which may come without its ending and its subfolder; raise DevError with the nearest ones."""
+    files = model_files(folder)
+    if name in files:
+        return name
+    alike = [file for file in files if name in (Path(file).name, Path(file).stem, str(Path(file).with_suffix("")))]
+    if len(alike) == 1:
+        return alike[0]
+    if alike:
+        raise DevError(f"{folder} has {name} more than once: write {' or '.join(alike)}.")
+    stems = {Path(file).stem.lower(): file for file in files}
+    near = [stems[stem] for stem in difflib.get_close_matches(Path(name).stem.lower(), stems, 3, 0.4)] or files[:3]
+    raise DevError(f"{folder} has no {name}" + (f". Nearest: {', '.join(near)}." if near else ", nor any model file."))
+
+
+def own_models(options: argparse.Namespace) -> list[str]:
+    """The models folder, the checkpoint and the LoRAs that the demo is to use, none for its own; raise DevError."""
+    if not options.models:
+        return []
+    folder = Path(options.models).expanduser().resolve()
+    if not folder.is_dir():
+        raise DevError(f"There is no folder {folder}: --models wants the models folder of a ComfyUI.")
+    if not (folder / "checkpoints").is_dir():
+        inner = folder / "models"
+        remedy = (
+            f"did you mean {inner}?" if (inner / "checkpoints").is_dir() else "is it the models folder of a ComfyUI?"
+        )
+        raise DevError(f"{folder} has no folder checkpoints: {remedy}")
+    loras = [chosen_model(folder / "loras", name) for name in options.loras]
+    return [str(folder), chosen_model(folder / "checkpoints", options.checkpoint), *loras]
+
+
 # The commands
 
 
@@ -285,14 +333,17 @@ def call(host: Path, script: Path | str, *arguments: str | Path, cwd: Path = ROO
     return subprocess.call([str(part) for part in (venv_python(), script, *arguments)], cwd=cwd, env=env)
 
 
-def demo(host: Path) -> int:
-    """Run every example workflow and write the gallery; return the exit code."""
+def demo(host: Path, own: list[str]) -> int:
+    """Run every example workflow, on the user's own models if there are any, and write the gallery; return the exit code."""
+    if own:
+        ensure_base(OWN_BASE)
+        return call(host, HARNESS / "own_demo.py", host, OWN_BASE, ROOT / "demo_output/own", *own)
     return call(host, HARNESS / "demo.py", host, BASE, ROOT / "demo_output")
 
 
 def serve(host: Path, port: int) -> int:
     """Run ComfyUI with the demo models until it is stopped; return the exit code."""
-    failed = call(host, HARNESS / "demo_models.py", BASE)
+    failed = call(host, HARNESS / "fill_base.py", BASE)
     # By default the database would be in the host's folder.
     database = f"sqlite:///{BASE / 'user' / 'comfyui.db'}"
     options = ["--base-directory", BASE, "--port", str(port), "--database-url", database]
@@ -385,11 +436,25 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
         command = commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
         if name == "serve":
             command.add_argument("--port", type=int, default=8188)
+        if name == "demo":
+            command.add_argument(
+                "--checkpoint", metavar="NAME", help="a checkpoint of your own, for all workflows that it fits"
+            )
+            command.add_argument(
+                "--models", metavar="DIR", help="the models folder of a ComfyUI that has it; only read"
+            )
+            command.add_argument(
+                "--loras", metavar="NAME", nargs="+", default=[], help="LoRAs in it for that checkpoint"
+            )
         if name == "train":
             command.add_argument("--minutes", type=float, help="about how long two cores are to work on it")
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command in ("demo", "serve", "train", "families", "texts"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if options.command == "demo" and bool(options.checkpoint) != bool(options.models):
+        parser.error("--checkpoint and --models go together")
+    if options.command == "demo" and options.loras and not options.models:
+        parser.error("--loras goes with --checkpoint and --models")
     return options, rest
 
 
@@ -399,9 +464,11 @@ def main(arguments: Sequence[str]) -> int:
     # A terminated run must unwind, so that the programs it started are stopped too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
+        # A wrong name is told before anything is installed.
+        own = own_models(options) if options.command == "demo" else []
         host = set_up(options.comfyui)
         if options.command == "demo":
-            return demo(host)
+            return demo(host, own)
         if options.command == "serve":
             return serve(host, options.port)
         if options.command == "train":

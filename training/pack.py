@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import storage
+import torch
 from drawings import BASE_MAKER, STYLES
 from stages import KINDS, Training
 from torch import Tensor
@@ -32,7 +33,8 @@ class Weights(NamedTuple):
         return {name: tuple(weight.shape) for name, weight in self.weights.items()}
 
     def read(self, name: str) -> StoredWeight:
-        return StoredWeight(self.weights[name].detach().float().cpu(), 0.0)
+        # A copy, because the extraction subtracts in place.
+        return StoredWeight(self.weights[name].detach().to("cpu", torch.float32, copy=True), 0.0)
 
 
 def extracted(tuned: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:

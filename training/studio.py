@@ -53,7 +53,7 @@ class Studio:
         for net in (self.net, self.vae, self.judge):
             net.to(memory_format=torch.channels_last).requires_grad_(False)
 
-    def pictures(self, weights: Weights, texts: Sequence[str], seed: int) -> Tensor:
+    def pictures(self, weights: Weights, texts: Sequence[str], seed: int, steps: int = STEPS) -> Tensor:
         """Pictures [n, 3, 64, 64] in 0..1 of captions, drawn with weights that take the place of the base's."""
         drawn, generator = [], torch.Generator().manual_seed(seed)
         changed = {**self.base, **weights}
@@ -66,7 +66,7 @@ class Studio:
                 return functional_call(self.net, changed, given)
 
             with torch.no_grad():
-                latents = ddim(guided(predict, context, bias, nothing, GUIDANCE), noise, STEPS)
+                latents = ddim(guided(predict, context, bias, nothing, GUIDANCE), noise, steps)
                 drawn.append(self.vae.decoder(latents).clamp(0, 1))
         return torch.cat(drawn)
 

@@ -1,6 +1,7 @@
 """Run every example workflow on a headless ComfyUI: demo.py <host_dir> <base_dir> <out_dir>
 
-Writes the pictures of each workflow to <out_dir>/<name>/ and a gallery to <out_dir>/index.html.
+Writes the pictures of each workflow to <out_dir>/<name>/, those of the claims to <out_dir>/claims/, and a gallery to
+<out_dir>/index.html.
 """
 
 from __future__ import annotations
@@ -11,13 +12,18 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+import claims
 import readme_pictures
+import thumbnails
 import widget_picture
+from claims import Row
 from comfy_server import ComfyServer, Progress, Prompt, PromptError, ServerError
+from PIL import Image
 
 HARNESS = Path(__file__).resolve().parent
 PROMPTS = HARNESS.parent / "prompts"
@@ -44,9 +50,12 @@ figure { margin: 0; }
 img { display: block; max-width: 100%; max-height: 20rem; border: 1px solid var(--line); border-radius: 4px; }
 figcaption { color: var(--soft); font-size: .8rem; }
 pre { overflow-x: auto; padding: .75rem 1rem; border: 1px solid var(--line); border-radius: 4px; font-size: .85rem; }
+.small { width: 12rem; }
+.rows { max-height: none; }
 </style>
-<h1>StyleDelta demo</h1>
 """
+# Pictures of up to so many pixels are shown larger than they are.
+SMALL = 128
 
 
 @dataclass
@@ -64,7 +73,7 @@ class Result:
     name: str
     title: str
     description: str
-    honest: str
+    seen: str
     seconds: float = 0.0
     pictures: list[Picture] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
@@ -106,15 +115,20 @@ def place(path: Path) -> int:
 def run_example(server: ComfyServer, path: Path, out_dir: Path) -> Result:
     """Run one example and return its result, with the error in it if the workflow failed."""
     example = json.loads(path.read_text(encoding="utf-8"))
-    result = Result(path.stem, *(example.get(key, "") for key in ("title", "description", "honest")))
-    line = ProgressLine(path.stem)
+    result = Result(path.stem, *(example.get(key, "") for key in ("title", "description", "seen")))
+    return run_prompt(server, example["prompt"], result, out_dir)
+
+
+def run_prompt(server: ComfyServer, prompt: Prompt, result: Result, out_dir: Path, timeout: float = 600) -> Result:
+    """Run a prompt and put what comes out of it into its result."""
+    line = ProgressLine(result.name)
     start = time.perf_counter()
     try:
-        outputs = server.run(example["prompt"], on_progress=line)
+        outputs = server.run(prompt, line, timeout)
     except (PromptError, TimeoutError) as error:
         outputs, result.error = {}, str(error)
     result.seconds = time.perf_counter() - start
-    result.pictures = download(server, example["prompt"], outputs, out_dir / path.stem)
+    result.pictures = download(server, prompt, outputs, out_dir / result.name)
     result.texts = list(dict.fromkeys(text for output in outputs.values() for text in output.get("text", ())))
     line.finish(f"FAILED. {result.error}" if result.error else f"{result.seconds:.1f} s")
     return result
@@ -143,32 +157,54 @@ def download(server: ComfyServer, prompt: Prompt, outputs: dict[str, dict[str, l
     return pictures
 
 
+def figure(file: Path, caption: str, out_dir: Path) -> str:
+    """Return the gallery's HTML for a picture file."""
+    address, text = quote(file.relative_to(out_dir).as_posix()), html.escape(caption)
+    kind = ' class="small"' if max(Image.open(file).size) <= SMALL else ""
+    link = f'<a href="{address}"><img src="{address}" alt="{text}"{kind}></a>'
+    return f"<figure>{link}<figcaption>{text}</figcaption></figure>"
+
+
 def section(result: Result, out_dir: Path) -> str:
     """Return the gallery's HTML for one workflow."""
-
-    def figure(picture: Picture) -> str:
-        address, caption = quote(picture.file.relative_to(out_dir).as_posix()), html.escape(picture.caption)
-        return f'<figure><a href="{address}"><img src="{address}" alt="{caption}"></a><figcaption>{caption}</figcaption></figure>'
-
     parts = ["<section>", f"<h2>{html.escape(result.title or result.name)}</h2>"]
-    parts += [f"<p>{html.escape(result.description)}</p>", f'<p class="note">{html.escape(result.honest)}</p>']
+    parts += [f"<p>{html.escape(result.description)}</p>", f'<p class="note">{html.escape(result.seen)}</p>']
     if result.error:
         parts.append(f'<p class="error">{html.escape(result.error)}</p>')
-    parts.append(f'<div class="pictures">{"".join(map(figure, result.pictures))}</div>')
+    pictures = "".join(figure(picture.file, picture.caption, out_dir) for picture in result.pictures)
+    parts.append(f'<div class="pictures">{pictures}</div>')
     parts += [f"<pre>{html.escape(text)}</pre>" for text in result.texts]
     parts.append(f'<p class="note">{result.seconds:.1f} s, workflows/{html.escape(result.name)}.json</p></section>')
     return "\n".join(parts)
 
 
+def row_section(name: str, row: Row) -> str:
+    """Return the gallery's HTML for the pictures of a claim."""
+    address, title = f"{claims.FOLDER}/{name}.png", html.escape(row.title)
+    picture = f'<a href="{address}"><img class="rows" src="{address}" alt="{title}"></a>'
+    return f"<section><h2>{title}</h2><p>{html.escape(row.seen)}</p>{picture}</section>"
+
+
+def write_gallery(out_dir: Path, title: str, results: Sequence[Result], *more: str) -> Path:
+    """Write the gallery's page: what is more, and a section for each workflow; return its path."""
+    heading = f"<h1>{html.escape(title)}</h1>"
+    parts = [PAGE, heading, *more, *(section(result, out_dir) for result in results)]
+    gallery = out_dir / "index.html"
+    gallery.write_text("\n".join(parts), encoding="utf-8")
+    return gallery
+
+
 def main(host_dir: Path, base_dir: Path, out_dir: Path) -> int:
-    """Run the examples, write the gallery and return 1 when one of them failed."""
-    subprocess.run([sys.executable, HARNESS / "demo_models.py", base_dir], check=True)
+    """Run the claims and the examples, write the gallery and return 1 when one of them failed."""
+    subprocess.run([sys.executable, HARNESS / "fill_base.py", base_dir], check=True)
     out_dir.mkdir(parents=True, exist_ok=True)
     print("Starting ComfyUI", flush=True)
     with ComfyServer(host_dir, base_dir, base_dir / "demo-server.log") as server:
         results = [run_example(server, path, out_dir) for path in sorted(PROMPTS.glob("*.json"), key=place)]
-    gallery = out_dir / "index.html"
-    gallery.write_text("\n".join([PAGE, *(section(result, out_dir) for result in results)]), encoding="utf-8")
+        rows = claims.run_claims(server, out_dir)
+    gallery = write_gallery(
+        out_dir, "StyleDelta demo", results, *(row_section(name, row) for name, row in rows.items())
+    )
     failed = [result.name for result in results if result.error]
     if failed:
         print(f"{len(failed)} of {len(results)} workflows failed: {', '.join(failed)}")
@@ -178,6 +214,7 @@ def main(host_dir: Path, base_dir: Path, out_dir: Path) -> int:
             widget_picture.main(host_dir, base_dir, folder / "widgets.png")
         except FileNotFoundError as error:
             print(f"No picture of the widgets: {error}")
+        thumbnails.main(out_dir)
     print(f"Gallery: {gallery}")
     return 1 if failed else 0
 
@@ -185,5 +222,5 @@ def main(host_dir: Path, base_dir: Path, out_dir: Path) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(*map(Path, sys.argv[1:])))
-    except (ServerError, subprocess.CalledProcessError) as error:
+    except (ServerError, PromptError, subprocess.CalledProcessError) as error:
         sys.exit(str(error))

@@ -17,6 +17,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+import demo_drawings
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -128,14 +129,24 @@ def make_demo_models(base_dir: str | Path) -> list[Path]:
     base = Path(base_dir)
     paths = [base / name for name in ARTEFACTS]
     stamp = base / STAMP
-    digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    if stamp.is_file() and stamp.readtext_model() == digest and all(path.is_file() for path in paths):
+    sources = (Path(__file__), Path(demo_drawings.__file__))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    if stamp.is_file() and stamp.read_text() == digest and all(path.is_file() for path in paths):
         return paths
     for path, write in zip(paths, ARTEFACTS.values(), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, write)
     write_whole(stamp, lambda part: part.write_text(digest))
     return paths
+
+
+def make_pictures(base_dir: str | Path) -> None:
+    """Write the pictures alone, those that are not there."""
+    for name, write in ARTEFACTS.items():
+        path = Path(base_dir) / name
+        if name.startswith("input/") and not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, write)
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -685,6 +696,12 @@ def _write_painting(path: Path) -> None:
     picture.resize((PICTURE, PICTURE), Image.Resampling.LANCZOS).save(path)
 
 
+def _write_small_painting(path: Path) -> None:
+    """The painting in the size of the pictures that the trained models know."""
+    _write_painting(path)
+    Image.open(path).resize((demo_drawings.SIZE,) * 2, Image.Resampling.LANCZOS).save(path)
+
+
 def _painting_fields() -> tuple[np.ndarray, np.ndarray]:
     """The colour and the stroke direction wanted at every pixel."""
     y, x = np.mgrid[:PICTURE, :PICTURE].astype(np.float64)
@@ -791,8 +808,10 @@ ARTEFACTS: dict[str, Callable[[Path], None]] = {
     "input/chelsea.png": _photo("chelsea"),
     "input/rocket.png": _photo("rocket"),
     "input/painting.png": _write_painting,
+    "input/painting_small.png": _write_small_painting,
     "input/mask_left.png": _write_left_mask,
     "input/portrait_mask.png": _write_portrait_mask,
+    **demo_drawings.DRAWINGS,
 }
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import claims
 from PIL import Image
 
 PROMPTS = Path(__file__).resolve().parents[1] / "prompts"
@@ -13,6 +14,13 @@ PROMPTS = Path(__file__).resolve().parents[1] / "prompts"
 REPORTS = (("lora_extract_files", "StyleDeltaExtractLoraFiles"), ("lora_merge", "StyleDeltaMergeLoras"))
 REPORT_HEIGHT = 600
 GAP = 24
+# Which claims stand below each other in a picture.
+CLAIMS = {
+    "styles": ("styles",),
+    "deltas": ("stack_and_merge", "resized", "block_weights"),
+    "norms": ("norms", "training"),
+    "control": ("edges", "regions", "schedule", "control_lora"),
+}
 
 
 def plot_of(out_dir: Path, workflow: str, node_class: str) -> Image.Image:
@@ -35,13 +43,26 @@ def in_a_row(pictures: list[Image.Image], height: int) -> Image.Image:
     return row
 
 
+def in_a_column(pictures: list[Image.Image]) -> Image.Image:
+    """The pictures below each other, on white."""
+    height = sum(p.height for p in pictures) + GAP * (len(pictures) - 1)
+    column = Image.new("RGB", (max(p.width for p in pictures), height), "white")
+    top = 0
+    for picture in pictures:
+        column.paste(picture, (0, top))
+        top += picture.height + GAP
+    return column
+
+
 def main(out_dir: Path) -> Path:
     """Write the pictures to readme/ in the demo's folder and return that folder; they are copied to tests/pictures by hand."""
     folder = out_dir / "readme"
     folder.mkdir(parents=True, exist_ok=True)
     row = in_a_row([plot_of(out_dir, *report) for report in REPORTS], REPORT_HEIGHT)
-
     row.save(folder / "reports.png", optimize=True)
+    for name, rows in CLAIMS.items():
+        pictures = [Image.open(out_dir / claims.FOLDER / f"{row}.png").convert("RGB") for row in rows]
+        claims.save(in_a_column(pictures), folder / f"{name}.png")
     return folder
 
 

@@ -28,11 +28,11 @@ def host_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def base_dir(worker_id: str) -> Path:
-    """ComfyUI's base directory, with the demo models in it; one for each of the processes that run tests at a time."""
+    """ComfyUI's base directory, with all models and pictures in it; one for each of the processes that run tests at a time."""
     folder = folder_from_env("STYLEDELTA_BASE_DIR")
     if worker_id != "master":
         folder = folder.with_name(f"{folder.name}-{worker_id}")
-    subprocess.run([sys.executable, HARNESS / "demo_models.py", folder], check=True)
+    subprocess.run([sys.executable, HARNESS / "fill_base.py", folder], check=True)
     return folder
 
 

@@ -14,16 +14,16 @@ from playwright.sync_api import sync_playwright
 STYLES = ((19, 0.45), (5, 0.1), (3, 0.25), (13, 0.2))
 MARGIN = 16
 ROWS = (
-    ("kohya", 0.8, "all blocks", True),
-    ("diffusers", 0.5, "decoder half", True),
-    ("locon", 0.7, "all blocks", False),
+    ("noto", 0.8, "all blocks", True),
+    ("fluent", 0.5, "decoder half", True),
+    ("night", 0.7, "all blocks", False),
 )
 
 
 def draw(editor: Editor, out: Path) -> None:
     """Place the three widgets, run them, and photograph the graph without the menus around it."""
     rows = [
-        {"on": on, "name": f"styledelta_demo_{name}.safetensors", "model": strength, "preset": preset}
+        {"on": on, "name": f"emoji_{name}_rank16.safetensors", "model": strength, "preset": preset}
         for name, strength, preset, on in ROWS
     ]
     palette = {"styles": [{"style": style, "weight": weight} for style, weight in STYLES]}

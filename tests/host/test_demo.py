@@ -23,7 +23,7 @@ PAINTING = {
 
 
 def test_a_workflow_gives_its_pictures_and_a_section_of_the_gallery(server, tmp_path):
-    result = demo.run_example(server, example(tmp_path, "sheet", PAINTING, honest="real"), tmp_path)
+    result = demo.run_example(server, example(tmp_path, "sheet", PAINTING, seen="real"), tmp_path)
     assert not result.error and [picture.caption for picture in result.pictures] == ["Photo", "All <styles>"]
     assert all(picture.file.stat().st_size for picture in result.pictures)
     section = demo.section(result, tmp_path)

@@ -12,18 +12,12 @@ from workflows import NOTES, to_prompt
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 MODEL_INPUTS = {"ckpt_name", "lora_name", "control_net_name", "tuned", "base"}
-# What a twin may change: the real files become the demo's, and a picture of noise need not be large.
-REPLACED = MODEL_INPUTS | {
-    "rows",
-    "palette",
-    "folder",
-    "control_net",
-    "control_lora",
-    "image",
-    "width",
-    "height",
-    "steps",
-}
+# What a twin may change. The real files become the demo's:
+REPLACED = MODEL_INPUTS | {"rows", "palette", "folder", "control_net", "control_lora", "image"}
+# its model draws 64 x 64 pixels, has learnt the names of emoji alone, and was guided little:
+REPLACED |= {"width", "height", "text", "cfg"}
+# so that hints are finer, and training norms is shorter.
+REPLACED |= {"blur", "resolution", "steps"}
 OWN_FILES = "styledelta_norms_"
 TITLE_HEIGHT = 30
 

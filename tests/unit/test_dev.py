@@ -120,8 +120,67 @@ def test_the_arguments_for_pytest_are_not_touched():
     assert rest == ["tests/unit", "-k", "a or b", "-x", "--co"]
 
 
+@pytest.fixture
+def models(tmp_path):
+    for name in (
+        "checkpoints/dreamshaper_8.safetensors",
+        "checkpoints/xl/juggernaut.safetensors",
+        "loras/ink.safetensors",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "checkpoints/put_checkpoints_here").touch()
+    return tmp_path
+
+
+def own(*arguments):
+    return dev.own_models(dev.parse_arguments(["demo", *map(str, arguments)])[0])
+
+
+def test_own_models_are_found_by_name_with_or_without_folder_and_ending(models):
+    inner = os.path.join("xl", "juggernaut.safetensors")
+    for name in (inner, "juggernaut.safetensors", "juggernaut"):
+        assert own("--models", models, "--checkpoint", name) == [str(models), inner]
+    chosen = own("--models", models, "--checkpoint", "dreamshaper_8.safetensors", "--loras", "ink")
+    assert chosen == [str(models), "dreamshaper_8.safetensors", "ink.safetensors"]
+    assert own() == []
+
+
+def test_own_models_that_are_not_there_are_an_error(models):
+    with pytest.raises(dev.DevError, match=r"has no dreamshapr_8.safetensors. Nearest: dreamshaper_8.safetensors"):
+        own("--models", models, "--checkpoint", "dreamshapr_8.safetensors")
+    with pytest.raises(dev.DevError, match=r"loras has no moss. Nearest: ink.safetensors"):
+        own("--models", models, "--checkpoint", "juggernaut", "--loras", "moss")
+    with pytest.raises(dev.DevError, match="There is no folder .*nowhere: --models wants the models folder"):
+        own("--models", models / "nowhere", "--checkpoint", "a")
+    with pytest.raises(dev.DevError, match="has no folder checkpoints: is it the models folder"):
+        own("--models", models / "loras", "--checkpoint", "a")
+
+
+def test_the_folder_above_the_models_folder_is_told_from_it(models):
+    models.rename(models.with_name("models"))
+    with pytest.raises(dev.DevError, match="did you mean .*models\\?"):
+        own("--models", models.parent, "--checkpoint", "a")
+
+
+def test_a_name_in_two_folders_is_not_guessed(models):
+    (models / "checkpoints/juggernaut.ckpt").touch()
+    with pytest.raises(dev.DevError, match="has juggernaut more than once: write juggernaut.ckpt or xl"):
+        own("--models", models, "--checkpoint", "juggernaut")
+
+
 @pytest.mark.parametrize(
-    "arguments", [["demo", "--port", "1"], ["serve", "x"], ["texts", "x"], ["test", "--comfyui", "../x"], []]
+    "arguments",
+    [
+        ["demo", "--port", "1"],
+        ["demo", "--checkpoint", "a"],
+        ["demo", "--models", "a"],
+        ["demo", "--loras", "a"],
+        ["serve", "x"],
+        ["texts", "x"],
+        ["test", "--comfyui", "../x"],
+        [],
+    ],
 )
 def test_wrong_arguments_end_with_usage(arguments, capsys):
     with pytest.raises(SystemExit) as caught:

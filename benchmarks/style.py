@@ -9,25 +9,32 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path += [str(ROOT), str(ROOT / "tests/harness"), str(ROOT / "training")]
 
 import deltas  # noqa: E402
 import torch  # noqa: E402
-from drawings import BASE_MAKER, STYLES  # noqa: E402
+from drawings import BASE_MAKER, MAKERS, STYLES  # noqa: E402
+from pack import FULL_RANK  # noqa: E402
 from pack import Weights as Source  # noqa: E402
-from studio import Studio, every_subject, stored  # noqa: E402
+from PIL import Image  # noqa: E402
+from studio import Studio, Verdict, every_subject, stored  # noqa: E402
 from torch import Tensor  # noqa: E402
 
+from delta.charts import plots  # noqa: E402
 from delta.extraction.extract import Settings, extract  # noqa: E402
 from delta.extraction.pair import compare  # noqa: E402
 from delta.linear_algebra.rank import RankChoice  # noqa: E402
 
-# Of the subjects: every so many of them, for a base with two seeds and for a delta with one.
-BASE_EVERY, EVERY, SEEDS = 1, 4, (0, 1)
+PLOT = ROOT / "tests/pictures/style_curve.png"
+# The base is asked for every subject with these seeds, a delta for every so many of them.
+EVERY, SEEDS = 5, (0, 1)
+EXTRACTED, BUDGET, TRAINED, NORMS = "extracted by rank", "extracted by budget", "trained as LoRA", "trained norms"
 RANKS = (1, 2, 4, 8)
 SIZES_MB = (0.4, 0.2, 0.1, 0.05, 0.02)
 BYTES = 2
@@ -64,19 +71,39 @@ def extracted(base: Weights, tuned: Weights, choice: RankChoice) -> tuple[Weight
     return changed, count
 
 
-def candidates(base: Weights, style: str) -> Iterator[tuple[str, Weights, int]]:
-    """Every delta of a style: its name, the weights it makes and how many numbers it needs."""
+class Candidate(NamedTuple):
+    """A delta: its line in the plot, its name, the weights it makes and how many numbers it needs."""
+
+    line: str
+    name: str
+    weights: Weights
+    numbers: int
+
+
+class Point(NamedTuple):
+    """What was measured of a delta."""
+
+    style: str
+    line: str
+    kilobytes: float
+    verdict: Verdict
+
+
+def candidates(base: Weights, style: str) -> Iterator[Candidate]:
+    """Every delta of a style."""
     full = stored(f"styles/{style}_full")
     tuned = with_pairs(base, full)
-    yield "fine-tune, as kept (rank 16)", tuned, numbers(full)
+    yield Candidate(EXTRACTED, f"fine-tune, as kept (rank {FULL_RANK})", tuned, numbers(full))
     for rank in RANKS:
-        yield (f"extracted, rank {rank}", *extracted(base, tuned, RankChoice("fixed", rank)))
+        choice = RankChoice("fixed", rank)
+        yield Candidate(EXTRACTED, f"extracted, rank {rank}", *extracted(base, tuned, choice))
     for size in SIZES_MB:
-        yield (f"extracted, {1000 * size:g} kB by budget", *extracted(base, tuned, RankChoice("size", size)))
-    yield ("extracted, knee", *extracted(base, tuned, RankChoice("knee")))
-    for name in ("lora16", "lora4", "norms_biases", "norms"):
+        choice = RankChoice("size", size)
+        yield Candidate(BUDGET, f"extracted, {1000 * size:g} kB by budget", *extracted(base, tuned, choice))
+    yield Candidate("", "extracted, knee", *extracted(base, tuned, RankChoice("knee")))
+    for name, line in {"lora16": TRAINED, "lora4": TRAINED, "norms_biases": NORMS, "norms": NORMS}.items():
         trained = stored(f"styles/{style}_{name}")
-        yield f"trained as {name}", with_pairs(base, trained), numbers(trained)
+        yield Candidate(line, f"trained as {name}", with_pairs(base, trained), numbers(trained))
     swaps = {
         "norms of the fine-tune": deltas.is_norm,
         "attention of the fine-tune": lambda name: ".attn" in name,
@@ -84,24 +111,43 @@ def candidates(base: Weights, style: str) -> Iterator[tuple[str, Weights, int]]:
     }
     for name, belongs in swaps.items():
         part = {key: weight for key, weight in tuned.items() if belongs(key)}
-        yield name, part, numbers(part)
+        yield Candidate("", name, part, numbers(part))
+
+
+def plot(points: list[Point], path: Path) -> None:
+    """Draw the curves of makers and of looks, the style above and the subject below, means over the styles."""
+    charts = []
+    for share in ("style", "subject"):
+        found: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for point in points:
+            if point.line:
+                kind = "makers" if point.style in MAKERS else "looks"
+                size = float(f"{point.kilobytes:.1g}")
+                found[f"{kind}, {point.line}"][size].append(100 * getattr(point.verdict, share))
+        series = {name: [(size, sum(all_) / len(all_)) for size, all_ in line.items()] for name, line in found.items()}
+        charts.append(plots.curves(series, f"Pictures with the right {share}", "kB (float16)", "%", log_x=True))
+    picture = (255 * plots.stack(charts)[0]).round().byte().numpy()
+    Image.fromarray(picture).save(path, optimize=True)
 
 
 def main() -> None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     studio, subjects = Studio(Path(os.environ["STYLEDELTA_HOST_DIR"]) / "comfy/sd1_tokenizer"), every_subject()
-    texts = subjects[::BASE_EVERY]
     for seed in SEEDS:
-        found = studio.verdict(studio.pictures({}, texts, seed), texts, BASE_MAKER)
-        print(f"base, seed {seed}, {len(texts)} captions: subject {found.subject:.0%}, maker {found.style:.0%}")
-    texts = subjects[::EVERY]
+        found = studio.verdict(studio.pictures({}, subjects, seed), subjects, BASE_MAKER)
+        print(f"base, seed {seed}, {len(subjects)} captions: subject {found.subject:.0%}, maker {found.style:.0%}")
+    texts, points = subjects[::EVERY], []
     for style in STYLES:
         if style == BASE_MAKER:
             continue
-        print(f"{style}, {len(texts)} captions{'':16} kB  subject  style")
-        for name, weights, count in candidates(studio.base, style):
-            found = studio.verdict(studio.pictures(weights, texts, 0), texts, style)
-            print(f"  {name:34} {count * BYTES / 1000:7.0f}  {found.subject:6.0%}  {found.style:5.0%}", flush=True)
+        left = studio.verdict(studio.pictures({}, texts, 0), texts, style)
+        print(f"{style + f', {len(texts)} captions':38} kB  subject  style")
+        print(f"  {'nothing':34} {0:7.0f}  {left.subject:6.0%}  {left.style:5.0%}", flush=True)
+        for line, name, weights, count in candidates(studio.base, style):
+            found, size = studio.verdict(studio.pictures(weights, texts, 0), texts, style), count * BYTES / 1000
+            points.append(Point(style, line, size, found))
+            print(f"  {name:34} {size:7.0f}  {found.subject:6.0%}  {found.style:5.0%}", flush=True)
+    plot(points, PLOT)
 
 
 if __name__ == "__main__":

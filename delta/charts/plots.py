@@ -171,18 +171,21 @@ def curves(
     x_label: str,
     y_label: str,
     mark: tuple[float, float] | None = None,
+    log_x: bool = False,
 ) -> Tensor:
     """One quantity against another: for each name a line through points (x, y) in the order of x.
 
-    `mark` is the point chosen. Raises ValueError for no points, and for infinite or NaN ones.
+    `mark` is the point chosen; `log_x` is for an x above 0 of several magnitudes. Raises ValueError for no points, and for
+    infinite or NaN ones.
     """
     points = [point for line in series.values() for point in line]
     everything = np.asarray([*points, *([mark] if mark else [])], dtype=np.float64)
     _require_finite("curve", everything[: len(points)])
     _require_finite("mark", everything)
-    axes = [linear_axis(label, everything[:, i]) for i, label in enumerate((x_label, y_label))]
+    across, up = everything[:, 0], linear_axis(y_label, everything[:, 1])
+    along = log_axis(x_label, across.min(), across.max()) if log_x else linear_axis(x_label, across)
     styles = _styles(series)
-    sheet, frame = _plot(title, *axes, styles if len(series) > 1 else {})
+    sheet, frame = _plot(title, along, up, styles if len(series) > 1 else {})
     for name, line in series.items():
         colour, dash = styles[name]
         places = [frame.place(*point) for point in sorted(line)]

@@ -182,7 +182,7 @@ def row_section(name: str, row: Row) -> str:
     """Return the gallery's HTML for the pictures of a claim."""
     address, title = f"{claims.FOLDER}/{name}.png", html.escape(row.title)
     picture = f'<a href="{address}"><img class="rows" src="{address}" alt="{title}"></a>'
-    return f"<section><h2>{title}</h2><p>{html.escape(row.seen)}</p>{picture}</section>"
+    return f"<section><h2>{title}</h2><p>{html.escape(claims.SEEN[name])}</p>{picture}</section>"
 
 
 def write_gallery(out_dir: Path, title: str, results: Sequence[Result], *more: str) -> Path:

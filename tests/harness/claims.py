@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_server import ComfyServer
+from comfy_server import ComfyServer, PromptError
 from PIL import Image, ImageDraw, ImageFont
 from sketch import Link, Sketch
 
 # Of a picture in a row, of the room between two, and of the headings, in pixels.
-CELL, GAP, HEADING, SIDE = 192, 12, 26, 92
+CELL, GAP, HEADING, SIDE = 176, 10, 26, 76
 INK, PAPER = "#1d2126", "#ffffff"
 FOLDER = "claims"
 # Makers draw it differently.
@@ -56,7 +56,7 @@ def stack_and_merge(sketch: Sketch) -> Row:
         files = [f"emoji_{style}_rank16.safetensors" for style in (first, second)]
         loras = {f"lora_{number}": sketch.lora(file) for number, file in enumerate(files, 1)}
         halves = {f"strength_{number}": 0.5 for number in (1, 2)} | {"strength_3": 1.0, "strength_4": 1.0}
-        settings = {"method": "linear", "parameters": "", "rank": 0, "seed": 0}
+        settings = {"method": "linear", "parameters": "", "rank": 0, "seed": 0, "model": sketch.model}
         merged = sketch.out("StyleDeltaMergeLoras", **settings, **halves, **loras)
         models = [
             *map(sketch.with_lora, loras.values()),
@@ -280,7 +280,7 @@ def training(sketch: Sketch) -> Row:
 SEEN = {
     "styles": "The base draws Twemoji's house. A whole fine-tune and LoRAs of rank 16 and 4 carry the red roofs of Noto and "
     "Fluent, the outlines of Ink, the dark of Night and the flat colours of Poster. Norms, with biases or without, move "
-    "light and colour: they darken towards Night, but draw no outlines, and of another maker's house they make none.",
+    "light and colour, and in Ink they darken edges to lines; but forms blur, and of another maker's house they make none.",
     "stack_and_merge": "",
     "resized": "",
     "block_weights": "",
@@ -310,13 +310,17 @@ CLAIMS: tuple[Callable[[Sketch], Row], ...] = (
 
 
 def run_claims(server: ComfyServer, out_dir: Path) -> dict[str, Row]:
-    """All claims by their names, whose pictures are written into FOLDER; raise PromptError when a node fails."""
+    """All claims by their names, whose pictures are written into FOLDER; those of which a node fails are left out."""
     (out_dir / FOLDER).mkdir(parents=True, exist_ok=True)
     rows = {}
     for claim in CLAIMS:
         name, start = claim.__name__, time.perf_counter()
-        rows[name], picture = run_claim(server, claim)
-        save(picture, out_dir / FOLDER / f"{name}.png")
+        try:
+            rows[name], picture = run_claim(server, claim)
+        except PromptError as error:
+            print(f"{name}: FAILED. {error}", flush=True)
+            continue
+        save(picture, out_dir / FOLDER / f"{name}.jpg")
         print(f"{rows[name].title}: {time.perf_counter() - start:.1f} s", flush=True)
     return rows
 
@@ -350,5 +354,5 @@ def drawn(row: Row, lines: Sequence[Sequence[Image.Image]]) -> Image.Image:
 
 
 def save(picture: Image.Image, path: Path) -> None:
-    """Write a picture of rows, small enough for a README."""
-    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    """Write a picture of rows."""
+    picture.save(path, quality=90, optimize=True)

@@ -10,11 +10,15 @@ WIDTHS = (24, 48, 96, 128)
 # Pixels that a picture is moved by, the widest blur, and the strongest noise and change of light that the judge overlooks.
 SHIFT, BLUR, NOISE, LIGHT = 3, 1.2, 0.04, 0.15
 KERNEL = 7
-QUARTERS, SUMMARY = 4, 32
+QUARTERS, DISCRIMINANTS, SHRINKAGE = 4, 64, 0.01
 
 
 class Judge(nn.Module):
-    """Tells the subject of a picture [B, 3, 64, 64] in 0..1, and its style among the drawings of a subject."""
+    """Tells the subject of a picture [B, 3, 64, 64] in 0..1, and its style among the drawings of a subject.
+
+    Subjects are learnt by gradients, styles by linear discriminants (Fisher 1936) of the features that came of it: makers
+    draw a subject in their own ways, which are other ways for every subject.
+    """
 
     def __init__(self, subjects: int, styles: int):
         super().__init__()
@@ -22,23 +26,40 @@ class Judge(nn.Module):
         for inputs, outputs in zip((3, *WIDTHS), WIDTHS):
             layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(8, outputs), nn.ReLU()]
             layers += [nn.Conv2d(outputs, outputs, 3, padding=1), nn.ReLU()]
-        self.features = nn.Sequential(*layers)
-        self.subject = nn.Linear(QUARTERS * WIDTHS[-1], subjects)
-        # Makers draw a subject in their own ways, which are other ways for every subject.
-        self.summary = nn.Linear(QUARTERS * WIDTHS[-1], SUMMARY)
-        self.style = nn.Parameter(torch.randn(subjects, SUMMARY, styles) / SUMMARY**0.5)
+        self.layers = nn.Sequential(*layers)
+        features = QUARTERS * WIDTHS[-1]
+        self.subject = nn.Linear(features, subjects)
+        self.register_buffer("discriminants", torch.zeros(DISCRIMINANTS, features))
+        self.register_buffer("centres", torch.zeros(subjects, styles, DISCRIMINANTS))
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """What is seen in pictures, [B, 512]."""
+        return F.adaptive_avg_pool2d(self.layers(2 * pictures - 1), 2).flatten(1)
 
     def forward(self, pictures: Tensor, subjects: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores [B, subjects], and of styles [B, styles] for what pictures of these subjects [B] would be."""
-        found = F.adaptive_avg_pool2d(self.features(2 * pictures - 1), 2).flatten(1)
-        summary = F.relu(self.summary(found))
-        return self.subject(found), torch.einsum("bi,bis->bs", summary, self.style[subjects])
+        """The likeliest subject [B], and the style [B] that is nearest among the drawings of the subjects [B] given."""
+        found = self.features(pictures)
+        places = found @ self.discriminants.T
+        distances = (places[:, None] - self.centres[subjects]).norm(dim=2)
+        return self.subject(found).argmax(1), distances.argmin(1)
 
-    def loss(self, pictures: Tensor, subjects: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
-        """The cross entropy of both answers, and the share of wrong subjects and styles together."""
-        of_subject, of_style = self(pictures, subjects)
-        wrong = (of_subject.argmax(1) != subjects) | (of_style.argmax(1) != styles)
-        return F.cross_entropy(of_subject, subjects) + F.cross_entropy(of_style, styles), wrong.float().mean()
+    def loss(self, pictures: Tensor, subjects: Tensor) -> tuple[Tensor, Tensor]:
+        """The cross entropy of the subjects [B], and the share of wrong ones."""
+        scores = self.subject(self.features(pictures))
+        return F.cross_entropy(scores, subjects), (scores.argmax(1) != subjects).float().mean()
+
+    @torch.no_grad()
+    def learn_styles(self, features: Tensor) -> None:
+        """Find the discriminants by features [copies, styles, subjects, 512] of disturbed drawings."""
+        centres = features.mean(0)
+        within = (features - centres).flatten(0, 2)
+        spread = within.T @ within / len(within)
+        values, vectors = torch.linalg.eigh(spread + SHRINKAGE * spread.diagonal().mean() * torch.eye(len(spread)))
+        whitened = vectors / values.sqrt()
+        between = (centres - centres.mean(0)).flatten(0, 1) @ whitened
+        directions = torch.linalg.svd(between, full_matrices=False)[2][:DISCRIMINANTS]
+        self.discriminants.copy_(directions @ whitened.T)
+        self.centres.copy_((centres @ self.discriminants.T).transpose(0, 1))
 
 
 def disturbed(pictures: Tensor, generator: torch.Generator) -> Tensor:

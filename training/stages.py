@@ -31,6 +31,8 @@ VAE_STEPS, DECODER_STEPS = 1850, 1800
 # Of a batch of the VAE: how much are other drawings of the makers, and photos.
 OTHERS, PHOTOS = 2, 1
 JUDGE_STEPS, JUDGE_RATE, JUDGE_BATCH = 2400, 2e-3, 32
+# Disturbed copies of every drawing, by which its place among the styles is found.
+JUDGE_COPIES = 12
 # How often a caption is left out, so that a sampler can be guided.
 DROPPED = 0.1
 # A control net sees so many warped pictures of each subject, and more often no caption.
@@ -137,9 +139,14 @@ class Training:
             def loss_of(generator: torch.Generator) -> tuple[Tensor, Tensor]:
                 rows = torch.randint(len(pictures), (JUDGE_BATCH,), generator=generator)
                 shown = disturbed(pictures[rows], generator).to(self.device)
-                return judge.loss(shown, (rows % count).to(self.device), (rows // count).to(self.device))
+                return judge.loss(shown, (rows % count).to(self.device))
 
             train("judge", list(judge.parameters()), loss_of, self._steps(JUDGE_STEPS), JUDGE_RATE, self.folder)
+            generator = torch.Generator().manual_seed(SEED)
+            with torch.no_grad():
+                copies = [disturbed(part, generator) for _ in range(JUDGE_COPIES) for part in pictures.split(count)]
+                features = torch.cat([judge.features(part.to(self.device)) for part in copies])
+            judge.learn_styles(features.view(JUDGE_COPIES, len(STYLES), count, -1))
             torch.save(judge.state_dict(), done)
         judge.load_state_dict(torch.load(done, weights_only=True, map_location=self.device))
         return judge.eval().requires_grad_(False)

@@ -76,5 +76,9 @@ class Studio:
         wanted = torch.tensor([order.index(text) for text in texts])
         with torch.no_grad():
             of_subject, of_style = self.judge(pictures, wanted)
-        right = (of_subject.argmax(1) == wanted).float().mean().item()
-        return Verdict(right, (of_style.argmax(1) == STYLES.index(style)).float().mean().item())
+        return Verdict(share(of_subject == wanted), share(of_style == STYLES.index(style)))
+
+
+def share(answers: Tensor) -> float:
+    """How many of the answers are true, 0..1."""
+    return answers.float().mean().item()

@@ -118,11 +118,14 @@ class Lab:
 
     def judged(self, weights: Mapping[str, Tensor]) -> tuple[float, dict[str, float]]:
         """Of pictures drawn with weights: the share with the right subject, and the judge's mean probability of each style."""
+        judge, pictures = self.studio.judge, self.draw(weights)
         wanted = torch.tensor([every_subject().index(text) for text in self.texts])
         with torch.no_grad():
-            of_subject, of_style = self.studio.judge(self.draw(weights), wanted)
-        right = (of_subject.argmax(1) == wanted).float().mean().item()
-        return right, dict(zip(STYLES, of_style.softmax(1).mean(0).tolist(), strict=True))
+            subjects, _ = judge(pictures, wanted)
+            places = judge.features(pictures) @ judge.discriminants.T
+            # The discriminants have the variance 1 among pictures of one drawing.
+            odds = (-(places[:, None] - judge.centres[wanted]).square().sum(2) / 2).softmax(1)
+        return (subjects == wanted).float().mean().item(), dict(zip(STYLES, odds.mean(0).tolist(), strict=True))
 
 
 def lab() -> Lab:

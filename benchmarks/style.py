@@ -20,7 +20,7 @@ sys.path += [str(ROOT), str(ROOT / "tests/harness"), str(ROOT / "training")]
 import deltas  # noqa: E402
 import torch  # noqa: E402
 from drawings import BASE_MAKER, MAKERS, STYLES  # noqa: E402
-from pack import FULL_RANK  # noqa: E402
+from pack import KEPT  # noqa: E402
 from pack import Weights as Source  # noqa: E402
 from PIL import Image  # noqa: E402
 from studio import Studio, Verdict, every_subject, stored  # noqa: E402
@@ -31,12 +31,12 @@ from delta.extraction.extract import Settings, extract  # noqa: E402
 from delta.extraction.pair import compare  # noqa: E402
 from delta.linear_algebra.rank import RankChoice  # noqa: E402
 
-PLOT = ROOT / "tests/pictures/style_curve.png"
+WORK, PLOT = ROOT / ".dev/training", ROOT / "tests/pictures/style_curve.png"
 # The base is asked for every subject with these seeds, a delta for every so many of them.
-EVERY, SEEDS = 5, (0, 1)
+EVERY, SEEDS = 6, (0, 1)
 EXTRACTED, BUDGET, TRAINED, NORMS = "extracted by rank", "extracted by budget", "trained as LoRA", "trained norms"
-RANKS = (1, 2, 4, 8)
-SIZES_MB = (0.4, 0.2, 0.1, 0.05, 0.02)
+RANKS = (4, 16, 32)
+SIZES_MB = (3.3, 1.6, 0.8, 0.4, 0.1)
 BYTES = 2
 
 Weights = dict[str, Tensor]
@@ -91,9 +91,21 @@ class Point(NamedTuple):
 
 def candidates(base: Weights, style: str) -> Iterator[Candidate]:
     """Every delta of a style."""
-    full = stored(f"styles/{style}_full")
-    tuned = with_pairs(base, full)
-    yield Candidate(EXTRACTED, f"fine-tune, as kept (rank {FULL_RANK})", tuned, numbers(full))
+    for name, line in {"lora16": TRAINED, "lora4": TRAINED, "norms_biases": NORMS, "norms": NORMS}.items():
+        trained = stored(f"styles/{style}_{name}")
+        yield Candidate(line, f"trained as {name}", with_pairs(base, trained), numbers(trained))
+    if style in KEPT:
+        yield from parts_of_a_fine_tune(base, style)
+
+
+def parts_of_a_fine_tune(base: Weights, style: str) -> Iterator[Candidate]:
+    """What can be taken of a whole fine-tune: of the trained one where it lies in the work folder, else of what is kept of it."""
+    kept, whole = stored(f"styles/{style}_full"), WORK / f"{style}_full.pt"
+    tuned = with_pairs(base, kept)
+    yield Candidate(EXTRACTED, f"fine-tune as kept ({KEPT[style].describe()})", tuned, numbers(kept))
+    if whole.is_file():
+        tuned = torch.load(whole, weights_only=True, map_location="cpu")
+        yield Candidate("", "whole fine-tune", tuned, numbers(tuned))
     for rank in RANKS:
         choice = RankChoice("fixed", rank)
         yield Candidate(EXTRACTED, f"extracted, rank {rank}", *extracted(base, tuned, choice))
@@ -101,9 +113,6 @@ def candidates(base: Weights, style: str) -> Iterator[Candidate]:
         choice = RankChoice("size", size)
         yield Candidate(BUDGET, f"extracted, {1000 * size:g} kB by budget", *extracted(base, tuned, choice))
     yield Candidate("", "extracted, knee", *extracted(base, tuned, RankChoice("knee")))
-    for name, line in {"lora16": TRAINED, "lora4": TRAINED, "norms_biases": NORMS, "norms": NORMS}.items():
-        trained = stored(f"styles/{style}_{name}")
-        yield Candidate(line, f"trained as {name}", with_pairs(base, trained), numbers(trained))
     swaps = {
         "norms of the fine-tune": deltas.is_norm,
         "attention of the fine-tune": lambda name: ".attn" in name,

@@ -37,11 +37,11 @@ class Judge(nn.Module):
         return F.adaptive_avg_pool2d(self.layers(2 * pictures - 1), 2).flatten(1)
 
     def forward(self, pictures: Tensor, subjects: Tensor) -> tuple[Tensor, Tensor]:
-        """The likeliest subject [B], and the style [B] that is nearest among the drawings of the subjects [B] given."""
+        """Scores [B, subjects], and scores [B, styles] among the drawings of the subjects [B] that are given; logarithms."""
         found = self.features(pictures)
         places = found @ self.discriminants.T
-        distances = (places[:, None] - self.centres[subjects]).norm(dim=2)
-        return self.subject(found).argmax(1), distances.argmin(1)
+        distances = (places[:, None] - self.centres[subjects]).square().sum(2)
+        return self.subject(found), -distances / 2
 
     def loss(self, pictures: Tensor, subjects: Tensor) -> tuple[Tensor, Tensor]:
         """The cross entropy of the subjects [B], and the share of wrong ones."""

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import storage
 import torch
-from drawings import BASE_MAKER, STYLES
-from stages import KINDS, Training
+from stages import DELTAS, Training
 from torch import Tensor
 
 from delta.extraction.extract import Settings, extract
@@ -17,8 +16,8 @@ from delta.extraction.pair import compare
 from delta.files.stored_weight import StoredWeight
 from delta.linear_algebra.rank import RankChoice
 
-# Of what is kept of a whole fine-tune.
-FULL_RANK = 16
+# What is kept of a whole fine-tune: as little as the judge sees no loss at (`python dev.py bench style`).
+KEPT = {"noto": RankChoice("size", 3.3), "night": RankChoice("fixed", 16)}
 
 
 class Weights(NamedTuple):
@@ -37,10 +36,10 @@ class Weights(NamedTuple):
         return StoredWeight(self.weights[name].detach().to("cpu", torch.float32, copy=True), 0.0)
 
 
-def extracted(tuned: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What Extract LoRA keeps of a fine-tune: downs and ups of rank FULL_RANK, and changes of biases and norms whole."""
+def extracted(tuned: Mapping[str, Tensor], base: Mapping[str, Tensor], choice: RankChoice) -> dict[str, Tensor]:
+    """What Extract LoRA keeps of a fine-tune: downs and ups, and changes of biases and norms whole."""
     pair = compare(Weights("tuned", tuned), Weights("base", base))
-    found = extract(pair, Settings(RankChoice("fixed", FULL_RANK), ignore_noise=True))
+    found = extract(pair, Settings(choice, ignore_noise=True))
     kept = {}
     for name, difference in found.differences.items():
         if difference.low_rank is None:
@@ -66,17 +65,14 @@ def write_models(training: Training, folder: Path) -> dict[str, int]:
         "judge": storage.quantised(training.judge.state_dict()),
         "canny": storage.quantised(training.canny()),
     }
-    for style in STYLES:
-        if style == BASE_MAKER:
-            continue
-        for kind in KINDS:
-            trained = {name: weight.cpu() for name, weight in training.style(style, kind).items()}
-            files[f"styles/{style}_{kind}"] = stored_style(kind, trained, base)
+    for style, kind in DELTAS:
+        trained = {name: weight.cpu() for name, weight in training.style(style, kind).items()}
+        files[f"styles/{style}_{kind}"] = stored_style(style, kind, trained, base)
     return {name: storage.write(folder / f"{name}.safetensors", tensors) for name, tensors in files.items()}
 
 
-def stored_style(kind: str, trained: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def stored_style(style: str, kind: str, trained: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What the file of a style holds: factors as int8, changes of norms and biases as float16."""
     if kind == "full":
-        trained = extracted(trained, base)
+        trained = extracted(trained, base, KEPT[style])
     return storage.halves(changes(trained, base)) if kind.startswith("norms") else storage.quantised(trained)

@@ -59,14 +59,14 @@ KINDS = {
     "norms": Kind(lambda weights: deltas.norms(weights, False), 500, 1e-2, 300),
     "norms_biases": Kind(lambda weights: deltas.norms(weights, True), 500, 1e-2, 300),
 }
-# The VAE and the base are trained before what needs them.
-NAMES = [
-    "base",
-    "decoder",
-    "judge",
-    "canny",
-    *(f"{style}_{kind}" for kind in KINDS for style in STYLES if style != BASE_MAKER),
+# One maker and one look are learnt whole too.
+WHOLE = ("noto", "night")
+# Every style and kind that is trained of the base.
+DELTAS = [
+    (style, kind) for kind in KINDS for style in STYLES if style != BASE_MAKER and (kind != "full" or style in WHOLE)
 ]
+# The VAE and the base are trained before what needs them.
+NAMES = ["base", "decoder", "judge", "canny", *(f"{style}_{kind}" for style, kind in DELTAS)]
 
 
 def as_pictures(pixels: np.ndarray) -> Tensor:

@@ -76,7 +76,7 @@ class Studio:
         wanted = torch.tensor([order.index(text) for text in texts])
         with torch.no_grad():
             of_subject, of_style = self.judge(pictures, wanted)
-        return Verdict(share(of_subject == wanted), share(of_style == STYLES.index(style)))
+        return Verdict(share(of_subject.argmax(1) == wanted), share(of_style.argmax(1) == STYLES.index(style)))
 
 
 def share(answers: Tensor) -> float:

@@ -180,9 +180,9 @@ def section(result: Result, out_dir: Path) -> str:
 
 def row_section(name: str, row: Row) -> str:
     """Return the gallery's HTML for the pictures of a claim."""
-    address, title = f"{claims.FOLDER}/{name}.png", html.escape(row.title)
+    address, title = f"{claims.FOLDER}/{name}.jpg", html.escape(row.title)
     picture = f'<a href="{address}"><img class="rows" src="{address}" alt="{title}"></a>'
-    return f"<section><h2>{title}</h2><p>{html.escape(row.seen)}</p>{picture}</section>"
+    return f"<section><h2>{title}</h2><p>{html.escape(claims.SEEN[name])}</p>{picture}</section>"
 
 
 def write_gallery(out_dir: Path, title: str, results: Sequence[Result], *more: str) -> Path:
@@ -206,8 +206,9 @@ def main(host_dir: Path, base_dir: Path, out_dir: Path) -> int:
         out_dir, "StyleDelta demo", results, *(row_section(name, row) for name, row in rows.items())
     )
     failed = [result.name for result in results if result.error]
+    failed += [claim.__name__ for claim in claims.CLAIMS if claim.__name__ not in rows]
     if failed:
-        print(f"{len(failed)} of {len(results)} workflows failed: {', '.join(failed)}")
+        print(f"Failed: {', '.join(failed)}")
     else:
         folder = readme_pictures.main(out_dir)
         try:
@@ -222,5 +223,5 @@ def main(host_dir: Path, base_dir: Path, out_dir: Path) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(*map(Path, sys.argv[1:])))
-    except (ServerError, PromptError, subprocess.CalledProcessError) as error:
+    except (ServerError, subprocess.CalledProcessError) as error:
         sys.exit(str(error))

@@ -61,8 +61,8 @@ def main(out_dir: Path) -> Path:
     row = in_a_row([plot_of(out_dir, *report) for report in REPORTS], REPORT_HEIGHT)
     row.save(folder / "reports.png", optimize=True)
     for name, rows in CLAIMS.items():
-        pictures = [Image.open(out_dir / claims.FOLDER / f"{row}.png").convert("RGB") for row in rows]
-        claims.save(in_a_column(pictures), folder / f"{name}.png")
+        pictures = [Image.open(out_dir / claims.FOLDER / f"{row}.jpg").convert("RGB") for row in rows]
+        claims.save(in_a_column(pictures), folder / f"{name}.jpg")
     return folder
 
 

@@ -70,12 +70,12 @@ def base() -> Tensors:
 
 
 def tuned(style: str) -> Tensors:
-    """The UNet after a whole fine-tune for a style: the base and what an extraction kept of the difference."""
-    live, kept = read("base"), read(f"styles/{style}_full")
+    """The UNet of a style: what an extraction kept of a whole fine-tune, or the LoRA of rank 16, in the base."""
+    whole = MODELS / f"styles/{style}_full.safetensors"
+    live, kept = read("base"), read(f"styles/{style}_{'full' if whole.is_file() else 'lora16'}")
     for layer, down, up in pairs(kept):
-        live[f"{layer}.weight"] = live[f"{layer}.weight"] + (up @ down.reshape(len(down), -1)).reshape(
-            live[f"{layer}.weight"].shape
-        )
+        weight = live[f"{layer}.weight"]
+        live[f"{layer}.weight"] = weight + (up @ down.reshape(len(down), -1)).reshape(weight.shape)
     for name, change in kept.items():
         if change.ndim == 1:
             live[name] = live[name] + change

@@ -54,10 +54,8 @@ from delta.norms.difference import explained_share, extract_norms  # noqa: E402
 
 ORIGINALS = ROOT / ".dev/training"
 TUNED_STYLES = [style for style in STYLES if style != BASE_MAKER]
-# Captions that pictures are drawn of, and how often each picture is noised for outputs.
-CAPTIONS, NOISED, SEED = 24, 3, 1906
-# Steps of the pictures that are noised, and of those that the judge sees, which are many.
-STEPS, JUDGED_STEPS = 12, 6
+# Captions that pictures are drawn of, with so many steps, and how often the base's pictures are noised for outputs.
+CAPTIONS, STEPS, NOISED, SEED = 24, 8, 3, 1906
 ENERGY_AT = (1, 2, 4, 8, 16, 32)
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 CONTROL_RANKS = (4, 8, 16, 32, 64)
@@ -87,7 +85,7 @@ class Lab:
     @cached_property
     def pictures(self) -> Tensor:
         """The base's pictures [n, 3, 64, 64]."""
-        return self.draw({}, STEPS)
+        return self.draw({})
 
     @cached_property
     def latents(self) -> Tensor:
@@ -108,9 +106,9 @@ class Lab:
         context, bias = self.conditions
         return noisy, times, context.repeat(NOISED, 1, 1), bias.repeat(NOISED, 1)
 
-    def draw(self, weights: Mapping[str, Tensor], steps: int) -> Tensor:
+    def draw(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Pictures of all captions with weights in place of the base's."""
-        return self.studio.pictures(weights, self.texts, SEED, steps)
+        return self.studio.pictures(weights, self.texts, SEED, STEPS)
 
     def output(self, weights: Mapping[str, Tensor], control: object = None) -> Tensor:
         """What the UNet predicts of the noisy latents, [n, 4, 8, 8]."""
@@ -121,7 +119,7 @@ class Lab:
         """Of pictures drawn with weights: the share with the right subject, and the judge's mean probability of each style."""
         wanted = torch.tensor([every_subject().index(text) for text in self.texts])
         with torch.no_grad():
-            of_subject, of_style = self.studio.judge(self.draw(weights, JUDGED_STEPS), wanted)
+            of_subject, of_style = self.studio.judge(self.draw(weights), wanted)
         right = (of_subject.argmax(1) == wanted).float().mean().item()
         return right, dict(zip(STYLES, of_style.softmax(1).mean(0).tolist(), strict=True))
 

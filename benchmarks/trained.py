@@ -163,8 +163,13 @@ def controlled() -> Tuned:
 
 
 def show(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    cells = [[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    cells = [[written(cell) for cell in row] for row in rows]
     print(f"\n{title}\n", *text_table([head, *cells]), sep="\n", flush=True)
+
+
+def written(cell: object) -> str:
+    """Three digits of a number, none of one that rounds to 0."""
+    return (f"{cell:.3g}" if abs(cell) >= 5e-4 else "0") if isinstance(cell, float) else str(cell)
 
 
 def distance(one: Tensor, other: Tensor, unit: Tensor) -> float:

@@ -104,23 +104,23 @@ def block_weights(sketch: Sketch) -> Row:
 
 def norms(sketch: Sketch) -> Row:
     words, usual = sketch.words(SUBJECT), {"norms": True, "modulation": True, "qk_norms": False}
-    files = {name: f"emoji_norms/{name}.safetensors" for name in ("night", "poster", "ink")}
-    night, poster, ink = map(sketch.lora, files.values())
+    files = {name: f"emoji_norms/{name}.safetensors" for name in ("ink", "night", "poster")}
+    ink, night, poster = map(sketch.lora, files.values())
     swapped = [
         sketch.out("StyleDeltaNormSwap", model=sketch.model, lora_model=style, amount=1.0, block_weights="", **usual)
-        for style in (night, poster)
+        for style in (ink, night, poster)
     ]
     weights = {"weight_1": 0.5, "weight_2": 0.5, "weight_3": 1.0, "weight_4": 1.0}
     mixed = sketch.out(
-        "StyleDeltaMixNorms", model=sketch.model, normalise=True, lora_1=night, lora_2=poster, **weights, **usual
+        "StyleDeltaMixNorms", model=sketch.model, normalise=True, lora_1=ink, lora_2=night, **weights, **usual
     )
     shares = zip(files.values(), (0.5, 0.25, 0.25))
     palette = json.dumps({"styles": [{"style": file, "weight": weight} for file, weight in shares]})
     by_hand = sketch.out("StyleDeltaNormPalette", model=sketch.model, amount=1.0, palette=palette, **usual)
     models = [sketch.model, *swapped, mixed, by_hand]
     pictures = [sketch.sampled(model, words) for model in models]
-    grows = sketch.sampled(sketch.model, growing(sketch, words, files["night"]))
-    columns = ("Base model", "Night", "Poster", "Half of each", "Palette of three", "Night, growing")
+    grows = sketch.sampled(sketch.model, growing(sketch, words, files["ink"]))
+    columns = ("Base model", "Ink", "Night", "Poster", "Half Ink, half Night", "Palette of three", "Ink, growing")
     return Row("Norms alone: swapped, mixed, and growing while sampling", columns, [("", [*pictures, grows])])
 
 

@@ -281,17 +281,28 @@ SEEN = {
     "styles": "The base draws Twemoji's house. A whole fine-tune and LoRAs of rank 16 and 4 carry the red roofs of Noto and "
     "Fluent, the outlines of Ink, the dark of Night and the flat colours of Poster. Norms, with biases or without, move "
     "light and colour, and in Ink they darken edges to lines; but forms blur, and of another maker's house they make none.",
-    "stack_and_merge": "",
-    "resized": "",
-    "block_weights": "",
-    "norms": "",
-    "layer_swap": "",
-    "edges": "",
-    "regions": "",
-    "schedule": "",
-    "control_lora": "",
-    "reference": "",
-    "training": "",
+    "stack_and_merge": "Ink and Poster, Noto and Night, half of each. The stack and the one merged file give the same "
+    "picture, with something of both.",
+    "resized": "A LoRA of rank 16 for Noto, from 3.7 MB down to 37 KB. At 25 % the house is still the same, at 10 "
+    "and 5 % the roof is red and the drawing goes, at 2 % next to nothing is left.",
+    "block_weights": "The style is in the decoder: its half alone draws as all blocks do, the encoder half and the middle "
+    "change next to nothing.",
+    "norms": "Norms of three looks are swapped in, two of them are mixed, three of them by hand; and Ink comes "
+    "while sampling, between 30 and 80 % of the steps, which leaves the house as it was laid out. Forms "
+    "blur where norms move far.",
+    "layer_swap": "The decoder of a fine-tune brings its roof, its colours and its dark; its encoder and its middle "
+    "bring little.",
+    "edges": "Without the net the model draws the fish and the car that it has learnt. With it they lie and bulge "
+    "as those in the drawings do.",
+    "regions": "An apple that is broad at the left and narrow at the right.",
+    "schedule": "What the net lays out early stays, also where it is gone from 40 % on; coming after 40 %, it changes"
+    " less.",
+    "control_lora": "The net's training as a Control-LoRA: rank 64 and rank 16 draw what the full net draws, and lower "
+    "ranks lose its lead step by step.",
+    "reference": "This claim does not hold for the small model: matched at every norm, its colours come out opposite "
+    "to those of the reference, as it carries the noisy picture straight to its last norm.",
+    "training": "Four pictures, seen on a fifth animal. Norms learn colours and ground, a LoRA learns more of the "
+    "drawing.",
 }
 CLAIMS: tuple[Callable[[Sketch], Row], ...] = (
     styles,

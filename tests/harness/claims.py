@@ -295,8 +295,8 @@ SEEN = {
     "edges": "Without the net the model draws the fish and the car that it has learnt. With it they lie and bulge "
     "as those in the drawings do.",
     "regions": "An apple that is broad at the left and narrow at the right.",
-    "schedule": "What the net lays out early stays, also where it is gone from 40 % on; coming after 40 %, it changes"
-    " less.",
+    "schedule": "The small model settles its forms late: a net that is gone from 40 % on leaves them half-way, one that comes "
+    "at 40 % still brings nearly all of them.",
     "control_lora": "The net's training as a Control-LoRA: rank 64 and rank 16 draw what the full net draws, and lower "
     "ranks lose its lead step by step.",
     "reference": "This claim does not hold for the small model: matched at every norm, its colours come out opposite "

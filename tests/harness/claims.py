@@ -297,8 +297,8 @@ SEEN = {
     "regions": "An apple that is broad at the left and narrow at the right.",
     "schedule": "The small model settles its forms late: a net that is gone from 40 % on leaves them half-way, one that comes "
     "at 40 % still brings nearly all of them.",
-    "control_lora": "The net's training as a Control-LoRA: rank 64 and rank 16 draw what the full net draws, and lower "
-    "ranks lose its lead step by step.",
+    "control_lora": "As a Control-LoRA of any rank down to 1 the net draws the same fish: the layers of its own, which a "
+    "Control-LoRA keeps whole, do most of the work in this small net.",
     "reference": "This claim does not hold for the small model: matched at every norm, its colours come out opposite "
     "to those of the reference, as it carries the noisy picture straight to its last norm.",
     "training": "Four pictures, seen on a fifth animal. Norms learn colours and ground, a LoRA learns more of the "

@@ -27,6 +27,7 @@ from diffusion import KEPT, noised  # noqa: E402
 from drawings import BASE_MAKER, STYLES  # noqa: E402
 from pack import Weights as Source  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
+from stages import WHOLE  # noqa: E402
 from studio import Studio, every_subject, stored  # noqa: E402
 from style import with_pairs  # noqa: E402
 from torch import Tensor  # noqa: E402
@@ -53,14 +54,12 @@ from delta.norms.difference import explained_share, extract_norms  # noqa: E402
 
 ORIGINALS = ROOT / ".dev/training"
 TUNED_STYLES = [style for style in STYLES if style != BASE_MAKER]
-# Captions that pictures are drawn of, with so many steps; and how often each of them is noised for outputs.
-CAPTIONS, STEPS, NOISED, SEED = 24, 12, 3, 1906
+# Captions that pictures are drawn of, with so many steps, and how often the base's pictures are noised for outputs.
+CAPTIONS, STEPS, NOISED, SEED = 24, 8, 3, 1906
 ENERGY_AT = (1, 2, 4, 8, 16, 32)
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 CONTROL_RANKS = (4, 8, 16, 32, 64)
 PAIRED = (("night", "noto"), ("poster", "fluent"))
-# A maker and a look, where two styles are enough.
-EXAMPLES = ("noto", "night")
 # Half way from noise to picture, in SD's 1000 steps: where Norm Report measures.
 HALF = 499
 FLOAT8 = torch.float8_e4m3fn
@@ -141,14 +140,20 @@ def tuned(style: str) -> Tuned:
     """The fine-tune of a style as it was trained, else as it was kept."""
     weights, base = original(f"{style}_full"), original("base")
     if weights and base:
-        return Tuned(weights, base, "as trained")
+        return Tuned(weights, base, "fine-tune as trained")
     return kept(style)
 
 
 def kept(style: str) -> Tuned:
-    """The fine-tune of a style out of tests/models: rank 16, biases and norms."""
+    """The fine-tune of a style out of tests/models: factors, biases and norms."""
     base = stored("base")
-    return Tuned({**base, **with_pairs(base, stored(f"styles/{style}_full"))}, base, "as kept")
+    return Tuned({**base, **with_pairs(base, stored(f"styles/{style}_full"))}, base, "fine-tune as kept")
+
+
+def with_lora(style: str) -> Tuned:
+    """The base with the style's LoRA of rank 16, where it was not trained whole."""
+    base = stored("base")
+    return Tuned({**base, **with_pairs(base, stored(f"styles/{style}_lora16"))}, base, "LoRA of rank 16")
 
 
 def controlled() -> Tuned:
@@ -158,8 +163,13 @@ def controlled() -> Tuned:
 
 
 def show(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    cells = [[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    cells = [[written(cell) for cell in row] for row in rows]
     print(f"\n{title}\n", *text_table([head, *cells]), sep="\n", flush=True)
+
+
+def written(cell: object) -> str:
+    """Three digits of a number, none of one that rounds to 0."""
+    return (f"{cell:.3g}" if abs(cell) >= 5e-4 else "0") if isinstance(cell, float) else str(cell)
 
 
 def distance(one: Tensor, other: Tensor, unit: Tensor) -> float:
@@ -184,9 +194,10 @@ def matrices(one: Tuned) -> Iterator[tuple[str, Tensor, Tensor]]:
 
 def spectra(_: Lab) -> None:
     """Are the changes that training makes flat? Of live weights."""
-    noise = [(torch.randn(change.shape), weight) for _, change, weight in matrices(kept("noto"))]
-    rows = [spectrum_row("white noise in these shapes", noise)]
-    for style in TUNED_STYLES:
+    noise = [(torch.randn(weight.shape), weight) for _, _, weight in matrices(kept("noto"))]
+    name, _, *shares = spectrum_row("white noise in these shapes", noise)
+    rows = [[name, "", *shares]]
+    for style in WHOLE:
         rows.append(spectrum_row(f"{style}, {tuned(style).origin}", [row[1:] for row in matrices(tuned(style))]))
     net = controlled()
     rows.append(spectrum_row(f"canny net, {net.origin}", [row[1:] for row in matrices(net)]))
@@ -218,7 +229,7 @@ def spectrum_row(name: str, changes: Sequence[tuple[Tensor, Tensor]]) -> list[ob
 def errors(lab: Lab) -> None:
     """Does the relative error of the weights tell that of the outputs?"""
     rows = []
-    for style in EXAMPLES:
+    for style in WHOLE:
         one = tuned(style)
         before, after = lab.output(one.base), lab.output(one.weights)
         for rank in RANKS:
@@ -327,7 +338,7 @@ def bases(lab: Lab) -> None:
 
 def base_candidates(lab: Lab, base: Weights) -> Iterator[tuple[str, Weights]]:
     yield "its own", base
-    for style in TUNED_STYLES:
+    for style in WHOLE:
         one = tuned(style)
         # On the net's own base, so that no rounding of the kept one comes in between.
         yield f"{style}'s fine-tune", {name: base[name] + one.weights[name] - one.base[name] for name in base}
@@ -358,7 +369,7 @@ def merges(lab: Lab) -> None:
     """Which method keeps both styles, at its defaults and strengths of 1?"""
     for pair in PAIRED:
         base = lab.studio.base
-        loras = [{**base, **with_pairs(base, stored(f"styles/{style}_lora16"))} for style in pair]
+        loras = [with_lora(style).weights for style in pair]
         plain, *styled = (lab.output(weights) for weights in (base, *loras))
         changes = [output - plain for output in styled]
         given = {"no LoRA": base, **{f"{style} alone": lora for style, lora in zip(pair, loras)}}
@@ -410,7 +421,7 @@ def merge_row(
 def float8(lab: Lab) -> None:
     """What the noise floor makes of two files of float8."""
     rows = []
-    for style in EXAMPLES:
+    for style in WHOLE:
         one = tuned(style)
         before, after = lab.output(one.base), lab.output(one.weights)
         for name, found in float8_extractions(one):
@@ -420,7 +431,7 @@ def float8(lab: Lab) -> None:
             error = true_error(one, weights)
             rows.append([style, name, ranks(found), relative_error(found), error, output, subject, odds[style]])
         subject, odds = lab.judged(one.weights)
-        rows.append([style, f"the fine-tune, {one.origin}", "", "", 0.0, 0.0, subject, odds[style]])
+        rows.append([style, f"the {one.origin}", "", "", 0.0, 0.0, subject, odds[style]])
     head = ["style", "extraction", "rank", "error told", "true error", "missing of the change", "subject", "style"]
     show("Base and fine-tune rounded to float8, extracted, and put on the base as it was", head, rows)
 
@@ -469,7 +480,7 @@ def norms(lab: Lab) -> None:
     """Does the explained share of Norm Report tell what the judge sees?"""
     rows = []
     for style in TUNED_STYLES:
-        one = kept(style)
+        one = kept(style) if style in WHOLE else with_lora(style)
         for name, weights in norm_candidates(one, style):
             subject, odds = lab.judged(weights)
             empty, drawn = (
@@ -478,7 +489,15 @@ def norms(lab: Lab) -> None:
             )
             shares = [f"{explained_share(*outputs):.0%}" for outputs in (empty, drawn)]
             rows.append([style, name, *shares, single_shares(drawn), subject, odds[style]])
-    head = ["style", "norms", "share without latent", "with", "single captions with", "subject", "style"]
+    head = [
+        "style",
+        "norms in place of all",
+        "share without latent",
+        "with",
+        "single captions with",
+        "subject",
+        "style",
+    ]
     show("The explained share, and what the judge sees", head, rows)
 
 
@@ -486,13 +505,14 @@ def norm_candidates(one: Tuned, style: str) -> Iterator[tuple[str, Weights]]:
     def named(name: str, weights: Weights) -> Source:
         return Source(name, {DENOISER + key: weight for key, weight in weights.items()})
 
-    sources = [named(name, weights) for name, weights in files_of(one)]
-    found = extract_norms(*sources, (NORMS, MODULATION), parse_block_weights("")).deltas
-    changes = {name.removeprefix(DENOISER): change for name, change in found.items()}
-    yield "of the fine-tune", {**one.base, **{name: one.base[name] + change for name, change in changes.items()}}
+    if style in WHOLE:
+        sources = [named(name, weights) for name, weights in files_of(one)]
+        found = extract_norms(*sources, (NORMS, MODULATION), parse_block_weights("")).deltas
+        changes = {name.removeprefix(DENOISER): change for name, change in found.items()}
+        yield "of the fine-tune", {**one.base, **{name: one.base[name] + change for name, change in changes.items()}}
     for kind in ("norms", "norms_biases"):
         yield f"trained as {kind}", {**one.base, **with_pairs(one.base, stored(f"styles/{style}_{kind}"))}
-    yield "all of the fine-tune", one.weights
+    yield f"all: {one.origin}", one.weights
 
 
 def half_way(lab: Lab, weights: Weights, latents: Tensor) -> Tensor:

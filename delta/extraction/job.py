@@ -97,7 +97,7 @@ def noise_lines(differences: Mapping[str, Difference]) -> list[str]:
     ranks = [noise_rank(difference) for difference in matrices.values()]
     lines = [f"signal to rounding noise: {min(signals.values()):.3g} to {max(signals.values()):.3g} by layer"]
     if None not in ranks:
-        lines.append(f"these two files cannot give more than rank {max(ranks)}: what is beyond is rounding")
+        lines.append(f"these two files cannot give more than rank {max(ranks)}: what is beyond is mostly rounding")
     noisy = [name for name, signal in signals.items() if signal < NOISY]
     if noisy:
         worst = min(noisy, key=signals.__getitem__)

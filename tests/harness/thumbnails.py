@@ -13,17 +13,9 @@ PROMPTS = Path(__file__).resolve().parents[1] / "prompts"
 HEIGHT, LARGE_HEIGHT, GAP, PAPER = 320, 560, 12, "#ffffff"
 SMALL = 128
 MOST_WIDTH = 1700
-# Which pictures stand in the row, by the titles of their nodes; all that the demo kept where none are named. The workflows of
-# style networks keep the thumbnails that they have.
+# Which pictures stand in the row, by the titles of their nodes; all that the demo kept where none are named. The workflows with
+# photos keep the thumbnails that they have.
 CHOSEN: dict[str, tuple[str, ...]] = {
-    "adain_reference": (
-        "Reference",
-        "Without the reference",
-        "With the reference",
-        "Photo",
-        "Photo with AdaIN",
-        "Photo with WCT",
-    ),
     "control_lora_extract": (
         "Your photo",
         "The hint",

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from drawings import BASE_MAKER, MAKERS, SIZE
 from looks import LOOKS
-from stages import Training
+from stages import WHOLE, Training
 
 LAST = 100
 
@@ -20,11 +20,11 @@ workflows, the pictures of the README and the tests. `python dev.py train` makes
 ## What they can
 
 They draw {subjects} subjects at {size}x{size} pixels: the names in `training/subjects.txt`, such as "cat face", "pizza" or
-"rocket". The base draws as {base} does. For each style there are five deltas: a whole fine-tune (kept as our own
-extraction of rank 16 with all biases and norms), a LoRA of rank 16 and of rank 4, norms, and norms with biases. The styles
-are two other makers, {makers}, whose drawings are other drawings, and three looks over the base's own drawings, made by a
-program: {looks}. A control net follows Canny edges. The judge tells subject and style of a picture; it has seen the drawings
-alone.
+"rocket". The base draws as {base} does. For each style there are four deltas: a LoRA of rank 16 and of rank 4, norms, and norms
+with biases; for {whole} there is a whole fine-tune too, kept as our own extraction from it with all biases and norms. The
+styles are two other makers, {makers}, whose drawings are other drawings, and three looks over the base's own drawings,
+made by a program: {looks}. A control net follows Canny edges. The judge tells the subject of a picture, and which of the
+drawings of that subject it is nearest to in style; it has seen the drawings alone. What each carries is in `docs/MEASURED.md`.
 
 ## What they cannot
 
@@ -78,6 +78,7 @@ def write_card(training: Training, sizes: Mapping[str, int], path: Path) -> None
         base=BASE_MAKER.capitalize(),
         makers=" and ".join(map(str.capitalize, others)),
         looks=", ".join(LOOKS),
+        whole=" and ".join(WHOLE),
         data="\n".join(data),
         device="a GPU" if training.device == "cuda" else "a CPU",
         last=LAST,

@@ -12,6 +12,7 @@ from pathlib import Path
 from comfy_server import ComfyServer, PromptError
 from PIL import Image, ImageDraw, ImageFont
 from sketch import Link, Sketch
+from trained_models import is_whole
 
 # Of a picture in a row, of the room between two, and of the headings, in pixels.
 CELL, GAP, HEADING, SIDE = 176, 10, 26, 76
@@ -25,7 +26,7 @@ PRESETS = ("encoder half", "middle only", "decoder half")
 
 @dataclass(frozen=True)
 class Row:
-    """A claim. lines: a heading and the nodes that show the pictures under `columns`."""
+    """A claim. lines: a heading and the nodes that show the pictures under `columns`, "" for none."""
 
     title: str
     columns: Sequence[str]
@@ -40,7 +41,9 @@ def styles(sketch: Sketch) -> Row:
             f"emoji_{n}/{style}" for n in ("norms_biases", "norms")
         ]
         models = [sketch.with_lora(sketch.lora(f"{file}.safetensors")) for file in files]
-        return [sketch.sampled(model, words) for model in (sketch.model, sketch.fine_tune(style), *models)]
+        # Not every style was learnt whole: its place stays empty.
+        whole = sketch.sampled(sketch.fine_tune(style), words) if is_whole(style) else ""
+        return [sketch.sampled(sketch.model, words), whole, *(sketch.sampled(model, words) for model in models)]
 
     return Row(
         "One house, five styles, five kinds of delta",
@@ -339,13 +342,15 @@ def run_claim(server: ComfyServer, claim: Callable[[Sketch], Row]) -> tuple[Row,
     row = claim(sketch)
     outputs = server.run(sketch.prompt)
 
-    def picture(node: str) -> Image.Image:
+    def picture(node: str) -> Image.Image | None:
+        if not node:
+            return None
         return Image.open(io.BytesIO(server.view(**outputs[node]["images"][0]))).convert("RGB")
 
     return row, drawn(row, [[picture(node) for node in nodes] for _, nodes in row.lines])
 
 
-def drawn(row: Row, lines: Sequence[Sequence[Image.Image]]) -> Image.Image:
+def drawn(row: Row, lines: Sequence[Sequence[Image.Image | None]]) -> Image.Image:
     """The pictures of a row under its headings."""
     left = SIDE if any(name for name, _ in row.lines) else 0
     width = left + len(row.columns) * (CELL + GAP) - GAP
@@ -357,7 +362,8 @@ def drawn(row: Row, lines: Sequence[Sequence[Image.Image]]) -> Image.Image:
         top = HEADING + number * (CELL + GAP)
         draw.text((0, top + CELL // 2 - 10), name, INK, font)
         for column, picture in enumerate(pictures):
-            sheet.paste(picture.resize((CELL, CELL), Image.Resampling.LANCZOS), (left + column * (CELL + GAP), top))
+            if picture:
+                sheet.paste(picture.resize((CELL, CELL), Image.Resampling.LANCZOS), (left + column * (CELL + GAP), top))
     return sheet
 
 

@@ -69,10 +69,14 @@ def base() -> Tensors:
     return padded_net(read("base"), demo_models.unet_shapes())
 
 
+def is_whole(style: str) -> bool:
+    """Whether there is a whole fine-tune of a style."""
+    return (MODELS / f"styles/{style}_full.safetensors").is_file()
+
+
 def tuned(style: str) -> Tensors:
-    """The UNet of a style: what an extraction kept of a whole fine-tune, or the LoRA of rank 16, in the base."""
-    whole = MODELS / f"styles/{style}_full.safetensors"
-    live, kept = read("base"), read(f"styles/{style}_{'full' if whole.is_file() else 'lora16'}")
+    """The UNet of a style: what an extraction kept of a whole fine-tune, or of norms and biases that were trained alone."""
+    live, kept = read("base"), read(f"styles/{style}_{'full' if is_whole(style) else 'norms_biases'}")
     for layer, down, up in pairs(kept):
         weight = live[f"{layer}.weight"]
         live[f"{layer}.weight"] = weight + (up @ down.reshape(len(down), -1)).reshape(weight.shape)

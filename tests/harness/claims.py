@@ -278,9 +278,10 @@ def training(sketch: Sketch) -> Row:
 
 # What the pictures show, and what they do not.
 SEEN = {
-    "styles": "The base draws Twemoji's house. A whole fine-tune and LoRAs of rank 16 and 4 carry the red roofs of Noto and "
-    "Fluent, the outlines of Ink, the dark of Night and the flat colours of Poster. Norms, with biases or without, move "
-    "light and colour, and in Ink they darken edges to lines; but forms blur, and of another maker's house they make none.",
+    "styles": "The base draws Twemoji's house. Whole fine-tunes, which are kept of Noto and Night, and LoRAs of rank 16 and 4 "
+    "carry the red roofs of Noto and Fluent, the outlines of Ink, the dark of Night and the flat colours of Poster. Norms, "
+    "with biases or without, move light and colour, and in Ink they darken edges to lines; but forms blur, and of another "
+    "maker's house they make none.",
     "stack_and_merge": "Ink and Poster, Noto and Night, half of each. The stack and the one merged file give the same "
     "picture, with something of both.",
     "resized": "A LoRA of rank 16 for Noto, from 3.7 MB down to 37 KB. At 25 % the house is still the same, at 10 "

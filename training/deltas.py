@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -62,8 +61,3 @@ def _adapted(name: str) -> bool:
 
 def _added(weight: Tensor, change: Tensor) -> Tensor:
     return weight + change.view(weight.shape)
-
-
-def rank_numbers(delta: Delta) -> int:
-    """How many numbers are trained."""
-    return sum(math.prod(parameter.shape) for parameter in delta.parameters.values())

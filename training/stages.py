@@ -97,7 +97,8 @@ class Training:
         """Both halves, of which only the encoder is final."""
         torch.manual_seed(SEED)
         vae = TinyVae()
-        start(vae, as_pictures(self.found.pictures))
+        if not (self.folder / "vae.pt").is_file():
+            start(vae, as_pictures(self.found.pictures))
         return self._drawn_back("vae", vae, vae, VAE_STEPS)
 
     @cached_property

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from trained_models import SCALE
 
-SCALE = ".scale"
 LARGEST = 127
 
 

@@ -336,8 +336,12 @@ def test_results_come_back_with_the_workflows_tab(editor, report):
     }"""
     tab = editor.page.evaluate(script)
     editor.element(".workflow-tabs-container .new-blank-workflow-button").click()
+    # Until the new workflow is the active one, the editor takes a click on the tab of the old one for nothing.
+    editor.until(lambda: editor.page.evaluate(script) != tab, True)
+    editor.settle()
     expect(editor.element(".styledelta-panel")).to_have_count(0)
     editor.element(".workflow-tabs .p-togglebutton").nth(tab).click()
+    editor.until(lambda: editor.page.evaluate(script), tab)
     expect(panel_of(editor).locator(".series")).to_have_count(5)
 
 

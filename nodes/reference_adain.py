@@ -23,7 +23,7 @@ class ReferenceAdaIN(io.ComfyNode):
             node_id="StyleDeltaReferenceAdaIN",
             display_name="Reference AdaIN",
             category=menu.STATISTICS,
-            description="Samples with the look of a reference: at every norm of the model, each channel takes over the "
+            description="Samples with the look of a reference: at the norms of the model, each channel takes over the "
             "reference's mean and deviation. The model itself is not changed.",
             inputs=[
                 io.Model.Input("model", tooltip="The model to sample with."),
@@ -75,7 +75,8 @@ class ReferenceAdaIN(io.ComfyNode):
                     default="",
                     multiline=True,
                     tooltip="Factors of the amount by block or module name, such as `input.4=0.5, middle=1, norm2=0`. The last "
-                    "rule that matches a norm decides; `*=0` first switches everything else off.",
+                    "rule that matches a norm decides; `*=0` first switches everything else off. Norms beside the noisy picture and the "
+                    "predicted noise are left alone unless a rule such as `*=1` or `out=1` matches them.",
                 ),
                 io.Latent.Input(
                     "reference",

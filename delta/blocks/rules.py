@@ -67,9 +67,9 @@ class BlockWeights:
 
     rules: tuple[Rule, ...] = ()
 
-    def factor(self, path: tuple[str, ...]) -> float:
-        """The factor of the last rule that matches, else 1."""
-        return next((rule.weight for rule in reversed(self.rules) if rule.matches(path)), 1.0)
+    def factor(self, path: tuple[str, ...], otherwise: float = 1.0) -> float:
+        """The factor of the last rule that matches; otherwise: where none does."""
+        return next((rule.weight for rule in reversed(self.rules) if rule.matches(path)), otherwise)
 
     def unused(self, paths: list[tuple[str, ...]]) -> list[str]:
         """Selectors that match none of the paths: usually a block that this model does not have.

@@ -39,6 +39,8 @@ JOINT_SITES = {
 # Networks whose sequences have the text before the picture or behind it, depending on the version of ComfyUI.
 UNTOLD_SITES = {"HunyuanVideo": ("single_blocks.",)}
 UNTOLD = "text and picture in an order that depends on the version of ComfyUI"
+# The reason for sites that only a rule takes in.
+OUTERMOST = "beside the noisy picture and the predicted noise, unless a block weight names them"
 # Networks that are given other pictures before their own.
 REFERENCES_BEFORE = ("NextDiT", "OmniGen2Transformer2DModel", "BooguTransformer2DModel")
 # Networks with a patch size whose latents come in patches already.
@@ -108,10 +110,11 @@ def norm_sites(model: Any) -> dict[str, torch.nn.Module]:
 def describe_sites(model: Any, names: Iterable[str]) -> str:
     """Which norms of a MODEL are used, by block, and which are left alone and why."""
     network, used = model.model.diffusion_model, set(names)
-    others: dict[str, list[str]] = {}
+    outermost, others = outermost_sites(model), {}
     for name in norm_modules(model):
         if name not in used:
-            others.setdefault(_left_alone(network, name) or "block weights 0", []).append(name)
+            why = _left_alone(network, name) or (OUTERMOST if name in outermost else "block weights 0")
+            others.setdefault(why, []).append(name)
     lines = [f"norms of the picture: {len(used)}: {count_by_block(map(site_path, sorted(used)))}"]
     if not any(part.isdigit() for name in used for part in name.split(".")):
         lines.append(
@@ -125,13 +128,37 @@ def _left_alone(network: torch.nn.Module, name: str) -> str | None:
     return stream_of(name) or (UNTOLD if name.startswith(_of_class(network, UNTOLD_SITES, ("\0",))) else None)
 
 
+def outermost_sites(model: Any) -> set[str]:
+    """The norm sites of a U-Net's first level and the last norm of any network.
+
+    What passes there is the noisy latent itself, and what is predicted of its noise: a reference's mean there is for the most
+    part that of its noise, and colours come out opposite (docs/MEASURED.md). ControlNet's reference mode leaves that level
+    alone too.
+    """
+    network, names = model.model.diffusion_model, list(norm_sites(model))
+    if hasattr(network, "input_blocks"):
+        first = next(iter(_resampling(network, "input_blocks", "Downsample")), 0)
+        last = max(_resampling(network, "output_blocks", "Upsample"), default=-1)
+        above = [f"input_blocks.{place}." for place in range(first)]
+        above += [f"output_blocks.{place}." for place in range(last + 1, len(network.output_blocks))]
+        return {name for name in names if name.startswith(("out.", *above))}
+    in_blocks = [place for place, name in enumerate(names) if any(part.isdigit() for part in name.split("."))]
+    return set(names[in_blocks[-1] + 1 :]) if in_blocks else set()
+
+
+def _resampling(network: torch.nn.Module, half: str, kind: str) -> list[int]:
+    """The numbers of the blocks of a U-Net's half that end in another resolution."""
+    blocks = getattr(network, half)
+    return [place for place, block in enumerate(blocks) if any(type(m).__name__ == kind for m in block.modules())]
+
+
 def site_path(name: str) -> tuple[str, ...]:
     """The path of a norm site for block rules and reports."""
     return weight_path(f"diffusion_model.{name}.weight")
 
 
 def site_factors(model: Any, rules: str) -> dict[str, float]:
-    """The factor of each norm site by block rules, without those that are 0.
+    """The factor of each norm site by block rules, without those that are 0. Outermost sites need a rule.
 
     Raises ValueError for rules that cannot be read, that match no site, or that switch all of them off.
     """
@@ -142,7 +169,8 @@ def site_factors(model: Any, rules: str) -> dict[str, float]:
         raise ValueError(
             f"The block weights {', '.join(unused)} match no norm of this model. It has: {count_by_block(paths.values())}."
         )
-    factors = {name: weights.factor(path) for name, path in paths.items()}
+    outermost = outermost_sites(model)
+    factors = {name: weights.factor(path, float(name not in outermost)) for name, path in paths.items()}
     factors = {name: factor for name, factor in factors.items() if factor != 0}
     if not factors:
         raise ValueError(

@@ -11,7 +11,8 @@ SETTINGS = {
     "start_percent": 0.0,
     "end_percent": 1.0,
     "latent_amount": 0.0,
-    "block_weights": "",
+    # All norms, those too that need a rule.
+    "block_weights": "*=1",
 }
 # A late norm of each model, and how many tokens stand before the picture there: Z-Image fills the text up to 32.
 LATE_SITES = {

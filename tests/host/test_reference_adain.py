@@ -336,7 +336,7 @@ def test_matching_nothing_is_an_error(host, models):
 
 def test_the_report_names_the_norms_that_are_matched_and_left_alone(host, models):
     execute = host.node("StyleDeltaReferenceAdaIN").execute
-    report = execute(models["flux"], **{**SETTINGS, "block_weights": "single=0"}, reference=latent("flux"))[1]
+    report = execute(models["flux"], **{**SETTINGS, "block_weights": "*=1, single=0"}, reference=latent("flux"))[1]
     lines = report.splitlines()
     assert lines[0] == "norms of the picture: 5: double.0 2, double.1 2, final_layer 1"
     assert "left alone, text: 4, such as double_blocks.0.txt_norm1" in lines
@@ -344,3 +344,38 @@ def test_the_report_names_the_norms_that_are_matched_and_left_alone(host, models
     assert any(line.startswith("left alone, query and key: ") for line in lines)
     ltx = execute(models["ltx"], **SETTINGS, reference=latent("ltx"))[1]
     assert "norms of the picture: 1: norm_out 1\nnone in the blocks of the model" in ltx
+
+
+def matched_blocks(host, model, layout: str, rules: str) -> tuple[set[str], list[str]]:
+    """The blocks of which the report says that their norms are matched, and its other lines."""
+    inputs = {**SETTINGS, "block_weights": rules}
+    first, *others = (
+        host.node("StyleDeltaReferenceAdaIN").execute(model, **inputs, reference=latent(layout))[1].split("\n")
+    )
+    return {block.rpartition(" ")[0] for block in first.split(": ")[2].split(", ")}, others
+
+
+@pytest.mark.parametrize(
+    ("layout", "outermost"),
+    [
+        ("sd15", {"input.1", "input.2", "output.9", "output.10", "output.11", "out"}),
+        ("sdxl", {"input.1", "input.2", "output.6", "output.7", "output.8", "out"}),
+        ("flux", {"final_layer"}),
+        ("wan", {"head"}),
+        ("qwen", {"norm_out"}),
+    ],
+)
+def test_norms_beside_the_noise_need_a_rule(host, models, layout, outermost):
+    (usual, lines), (every, _) = (matched_blocks(host, models[layout], layout, rules) for rules in ("", "*=1"))
+    assert every - usual == outermost and usual < every
+    assert any(
+        line.startswith("left alone, beside the noisy picture and the predicted noise, unless") for line in lines
+    )
+
+
+def test_the_last_norm_keeps_its_statistics_unless_a_rule_names_it(host, models):
+    for rules, is_matched in (("", False), ("out=1", True)):
+        model, calls = watched(matched(host, models["sd15"], block_weights=rules, reference=latent("sd15")), "out.0")
+        sampled(model, "sd15", steps=1)
+        goal, got = (outputs["out.0"].mean((2, 3)) for _, _, outputs in calls)
+        assert ((got - goal).abs().max() < 1e-4) == is_matched

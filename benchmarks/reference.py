@@ -1,0 +1,93 @@
+"""Which way the colours of a picture go under Reference AdaIN: towards those of the reference, or away from them.
+
+The demo's trained model draws four subjects with six references. Way: the part of the road from the plain picture's mean colour
+to the reference's that was gone, the median of all pictures. Moved: how far the mean colour went, in 0..1.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import statistics
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "tests/harness"))
+
+import numpy as np  # noqa: E402
+from comfy_server import ComfyServer  # noqa: E402
+from fill_base import fill_base  # noqa: E402
+from PIL import Image  # noqa: E402
+from sketch import Sketch  # noqa: E402
+
+REFERENCES = ("drawn_apple.png", "night_fox.png", "night_owl.png", "night_panda.png", "noto_dog.png", "noto_panda.png")
+SUBJECTS = ("house", "fish", "rabbit face", "automobile")
+# Amount, block weights and latent amount by what they are called.
+SETTINGS = {
+    "as it is": (1.0, "", 0.0),
+    "encoder and middle": (1.0, "*=0, input=1, middle=1", 0.0),
+    "all norms but the last": (1.0, "*=1, out=0", 0.0),
+    "all norms": (1.0, "*=1", 0.0),
+    "latent amount 0.5 alone": (0.0, "", 0.5),
+}
+
+
+class Moved(NamedTuple):
+    """How a mean colour moved: the cosine with the road to the reference, the part of it, and the distance."""
+
+    cosine: float
+    way: float
+    distance: float
+
+
+def moved(plain: np.ndarray, goal: np.ndarray, found: np.ndarray) -> Moved:
+    road, step = goal - plain, found - plain
+    along, distance = float(road @ step), float(np.linalg.norm(step))
+    return Moved(along / (float(np.linalg.norm(road)) * distance or 1.0), along / float(road @ road), distance)
+
+
+def measure(server: ComfyServer, amount: float, rules: str, latent_amount: float) -> list[Moved]:
+    """What one setting does to every subject with every reference."""
+    sketch, nodes = Sketch(), {}
+    usual = {"style_fidelity": 1.0, "start_percent": 0.0, "end_percent": 1.0}
+    for name in REFERENCES:
+        size = {"width": 64, "height": 64, "upscale_method": "area", "crop": "disabled"}
+        image = sketch.out("ImageScale", image=sketch.loaded(name), **size)
+        for subject in SUBJECTS:
+            words = sketch.words(subject)
+            matched = sketch.out(
+                "StyleDeltaReferenceAdaIN",
+                model=sketch.model,
+                amount=amount,
+                latent_amount=latent_amount,
+                block_weights=rules,
+                reference=sketch.latent(image),
+                **usual,
+            )
+            plain, found = (sketch.sampled(model, words) for model in (sketch.model, matched))
+            nodes[name, subject] = plain, sketch.shown(image), found
+    outputs = server.run(sketch.prompt)
+
+    def colour(node: str) -> np.ndarray:
+        picture = Image.open(io.BytesIO(server.view(**outputs[node]["images"][0]))).convert("RGB")
+        return np.asarray(picture, np.float64).mean((0, 1)) / 255
+
+    return [moved(*map(colour, three)) for three in nodes.values()]
+
+
+def main() -> None:
+    host, base = (Path(os.environ[f"STYLEDELTA_{name}_DIR"]) for name in ("HOST", "BASE"))
+    fill_base(base)
+    with ComfyServer(host, base, base / "bench-server.log") as server:
+        print(f"{'':26} towards  cosine    way  moved")
+        for name, settings in SETTINGS.items():
+            found = measure(server, *settings)
+            towards = sum(one.way > 0 for one in found)
+            cosine, way, distance = (statistics.median(values) for values in zip(*found))
+            print(f"{name:26} {towards:2} of {len(found)}  {cosine:6.2f}  {way:5.0%}  {distance:5.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -152,10 +152,12 @@ class Training:
         judge.load_state_dict(torch.load(done, weights_only=True, map_location=self.device))
         return judge.eval().requires_grad_(False)
 
-    @torch.no_grad()
     def latents(self, pictures: Tensor) -> Tensor:
         """Latents [n, 4, 8, 8] of pictures [n, 3, 64, 64]."""
-        return torch.cat([self.vae.encoder(part.to(self.device)) for part in pictures.split(64)])
+        # It is trained here where it is not yet, which takes gradients.
+        encoder = self.vae.encoder
+        with torch.no_grad():
+            return torch.cat([encoder(part.to(self.device)) for part in pictures.split(64)])
 
     @cached_property
     def base(self) -> UNet:

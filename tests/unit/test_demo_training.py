@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+import card
 import deltas
 import diffusion
 import numpy as np
+import pack
 import pytest
+import stages
 import storage
 import torch
 import trained_models
 from control import copied
+from drawings import STYLES, Drawings
 from looks import LOOKS
 from loop import schedule, train
 from torch import nn
 from unet import FULL, LIVE, started
 
+SUBJECTS = "pizza fish fox owl panda bus key bell star sun car rose".split()
 GENERATOR = torch.Generator().manual_seed(3)
 
 
@@ -140,3 +148,23 @@ def test_a_look_is_a_picture_that_shows_the_drawing(name):
     look = LOOKS[name](drawing)
     assert look.shape == (256, 256, 3) and look.min() >= 0 and look.max() <= 1
     assert np.abs(look[128, 128] - look[8, 8]).max() > 0.1
+
+
+def test_it_trains_from_nothing_to_the_files_and_their_card(tmp_path, monkeypatch):
+    """One step of each stage, and of one style of each kind of delta, on noise instead of drawings."""
+    styles = [("noto", "full"), ("ink", "lora4"), ("night", "norms")]
+    monkeypatch.setattr(pack, "DELTAS", styles)
+    training = stages.Training(tmp_path, Path(os.environ["STYLEDELTA_HOST_DIR"]) / "comfy/sd1_tokenizer", scale=1e-9)
+    pictures = np.random.default_rng(1).integers(0, 256, (len(STYLES), len(SUBJECTS), 64, 64, 3), np.uint8)
+    training.found = Drawings(pictures, SUBJECTS, pictures[0])
+    # In the order of train.py: the base needs the VAE, which nothing has trained before.
+    names = ["base", "decoder", "judge", "canny", *map("_".join, styles)]
+    for name in names:
+        training.learn(name)
+    sizes = pack.write_models(training, tmp_path / "models")
+    written = {path.relative_to(tmp_path / "models").as_posix() for path in (tmp_path / "models").rglob("*.*")}
+    files = ["vae", "base", "judge", "canny", *(f"styles/{style}_{kind}" for style, kind in styles)]
+    assert list(sizes) == files and written == {f"{name}.safetensors" for name in files}
+    card.write_card(training, sizes, tmp_path / "README.md")
+    rows = [line for line in (tmp_path / "README.md").read_text().splitlines() if line.endswith(" |")]
+    assert {row.split(" | ")[0].removeprefix("| ") for row in rows} >= {"vae", *names}

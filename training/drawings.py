@@ -72,13 +72,23 @@ def drawings(folder: Path) -> Drawings:
     cache = folder / f"drawings{SIZE}.npz"
     if not cache.is_file():
         sets = {name: icons(maker, folder) for name, maker in MAKERS.items()}
-        subjects = (HERE / "subjects.txt").read_text(encoding="utf-8").split()
+        subjects = icon_names()
         missing = [name for name in subjects if any(name not in found["icons"] for found in sets.values())]
         if missing:
             raise RuntimeError(f"Not every package has {', '.join(missing)}: take them out of training/subjects.txt.")
         _render(sets, subjects, cache)
     with np.load(cache) as kept:
-        return Drawings(kept["pictures"], [name.replace("-", " ") for name in kept["subjects"]], kept["more"])
+        return Drawings(kept["pictures"], list(map(caption, kept["subjects"])), kept["more"])
+
+
+def icon_names() -> list[str]:
+    """The subjects, as the packages name their icons."""
+    return (HERE / "subjects.txt").read_text(encoding="utf-8").split()
+
+
+def caption(icon_name: str) -> str:
+    """What a picture of an icon is asked for by."""
+    return icon_name.replace("-", " ")
 
 
 def icons(maker: Maker, folder: Path) -> dict:

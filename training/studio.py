@@ -10,7 +10,7 @@ import torch
 import trained_models
 from captions import Captions
 from diffusion import ddim, guided
-from drawings import HERE, STYLES
+from drawings import STYLES, caption, icon_names
 from judge import Judge
 from torch import Tensor
 from torch.func import functional_call
@@ -37,8 +37,7 @@ def stored(name: str) -> dict[str, Tensor]:
 
 def every_subject() -> list[str]:
     """All captions, in the judge's order."""
-    names = (HERE / "subjects.txt").read_text(encoding="utf-8").split()
-    return [name.replace("-", " ") for name in names]
+    return list(map(caption, icon_names()))
 
 
 class Studio:

@@ -74,3 +74,53 @@ def overlap(a: dict, b: dict) -> bool:
     down = min(a["bottom"], b["bottom"]) - max(a["top"], b["top"])
     # Rounding of the screen's pixels.
     return across > 2 and down > 2
+
+
+def saved_node(number: int, kind: str, inputs: list, outputs: list, values: list) -> dict:
+    """A node as a saved workflow holds it. inputs: name, type and link; outputs: type and links."""
+    return {
+        "id": number,
+        "type": kind,
+        "pos": [300 * number, 0],
+        "size": [270, 120],
+        "flags": {},
+        "order": number,
+        "mode": 0,
+        "inputs": [{"name": name, "type": type_, "link": link} for name, type_, link in inputs],
+        "outputs": [{"name": type_, "type": type_, "links": links} for type_, links in outputs],
+        "properties": {},
+        "widgets_values": values,
+    }
+
+
+def test_a_training_of_the_first_version_keeps_its_links_and_values(editor):
+    """Then all of its inputs were required, and it had nothing but what it has first now."""
+    checkpoint = "styledelta_emoji.safetensors"
+    trains = ("model", "MODEL", 1), ("latents", "LATENT", 2), ("conditioning", "CONDITIONING", 3)
+    nodes = [
+        saved_node(1, "CheckpointLoaderSimple", [], [("MODEL", [1]), ("CLIP", [4]), ("VAE", None)], [checkpoint]),
+        saved_node(2, "EmptyLatentImage", [], [("LATENT", [2])], [64, 64, 1]),
+        saved_node(3, "CLIPTextEncode", [("clip", "CLIP", 4)], [("CONDITIONING", [3])], ["a fox"]),
+        saved_node(
+            4,
+            "StyleDeltaTrainNorms",
+            [*trains],
+            [("LORA_MODEL", None), ("STRING", [5]), ("IMAGE", None)],
+            [300, 0.005, 2, 7, True, False, True],
+        ),
+        saved_node(5, "PreviewAny", [("source", "*", 5)], [], []),
+    ]
+    links = [
+        [1, 1, 0, 4, 0, "MODEL"],
+        [2, 2, 0, 4, 1, "LATENT"],
+        [3, 3, 0, 4, 2, "CONDITIONING"],
+        [4, 1, 1, 3, 0, "CLIP"],
+        [5, 4, 1, 5, 0, "STRING"],
+    ]
+    editor.load({"version": 0.4, "last_node_id": 5, "last_link_id": 5, "nodes": nodes, "links": links})
+    queued = editor.prompt()["4"]["inputs"]
+    old = {"model": ["1", 0], "latents": ["2", 0], "conditioning": ["3", 0]}
+    old |= {"steps": 300, "learning_rate": 0.005, "batch_size": 2, "seed": 7}
+    old |= {"norms": True, "modulation": False, "qk_norms": True}
+    new = {"train": "norms", "schedule": "automatic", "captions": ""}
+    assert {name: queued[name] for name in old | new} == old | new

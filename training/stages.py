@@ -53,7 +53,7 @@ class Kind:
 BASE = Kind(deltas.replaced, 7000, 1.1e-3)
 CONTROL = Kind(deltas.replaced, 1500, 8e-4)
 KINDS = {
-    "full": Kind(deltas.replaced, 5000, 4e-4, 3000),
+    "full": Kind(deltas.replaced, 2000, 4e-4, 600),
     "lora16": Kind(lambda weights: deltas.lora(weights, 16), 15000, 2e-3, 3000),
     "lora4": Kind(lambda weights: deltas.lora(weights, 4), 3000, 2e-3, 1500),
     "norms": Kind(lambda weights: deltas.norms(weights, False), 3000, 1e-2, 1500),

@@ -18,7 +18,7 @@ from card import write_card
 from pack import write_models
 from stages import NAMES, Training
 
-MINUTES = 120
+MINUTES = 180
 
 
 def parse() -> argparse.Namespace:

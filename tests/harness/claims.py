@@ -15,7 +15,7 @@ from sketch import Link, Sketch
 from trained_models import is_whole
 
 # Of a picture in a row, of the room between two, and of the headings, in pixels.
-CELL, GAP, HEADING, SIDE = 176, 10, 26, 76
+CELL, GAP, HEADING, SIDE = 176, 10, 26, 84
 INK, PAPER = "#1d2126", "#ffffff"
 FOLDER = "claims"
 # Makers draw it differently.

@@ -1,7 +1,8 @@
 """Which way the colours of a picture go under Reference AdaIN: towards those of the reference, or away from them.
 
 The demo's trained model draws four subjects with six references. Way: the part of the road from the plain picture's mean colour
-to the reference's that was gone, the median of all pictures. Moved: how far the mean colour went, in 0..1.
+to the reference's that was gone, the median of all pictures. Moved: how far the mean colour went, in 0..1. Style: the share of the
+pictures under references of a style that the judge takes for that style; subject: the share that shows what was asked for.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "tests/harness"))
+sys.path += [str(ROOT), str(ROOT / "tests/harness"), str(ROOT / "training")]
 
 import numpy as np  # noqa: E402
+import torch  # noqa: E402
 from comfy_server import ComfyServer  # noqa: E402
 from fill_base import fill_base  # noqa: E402
 from PIL import Image  # noqa: E402
 from sketch import Sketch  # noqa: E402
+from studio import Studio  # noqa: E402
 
 REFERENCES = ("drawn_apple.png", "night_fox.png", "night_owl.png", "night_panda.png", "noto_dog.png", "noto_panda.png")
+# Of the references.
+STYLES = ("night", "noto")
 SUBJECTS = ("house", "fish", "rabbit face", "automobile")
 # Amount, block weights and latent amount by what they are called.
 SETTINGS = {
@@ -34,6 +39,16 @@ SETTINGS = {
 }
 
 
+class Drawn(NamedTuple):
+    """What was drawn of a subject under a reference. Pictures are float32 [64, 64, 3] in 0..1."""
+
+    subject: str
+    reference: str
+    plain: np.ndarray
+    goal: np.ndarray
+    found: np.ndarray
+
+
 class Moved(NamedTuple):
     """How a mean colour moved: the cosine with the road to the reference, the part of it, and the distance."""
 
@@ -42,15 +57,16 @@ class Moved(NamedTuple):
     distance: float
 
 
-def moved(plain: np.ndarray, goal: np.ndarray, found: np.ndarray) -> Moved:
+def moved(one: Drawn) -> Moved:
+    plain, goal, found = (picture.mean((0, 1)) for picture in (one.plain, one.goal, one.found))
     road, step = goal - plain, found - plain
     along, distance = float(road @ step), float(np.linalg.norm(step))
     return Moved(along / (float(np.linalg.norm(road)) * distance or 1.0), along / float(road @ road), distance)
 
 
-def measure(server: ComfyServer, amount: float, rules: str, latent_amount: float) -> list[Moved]:
-    """What one setting does to every subject with every reference."""
-    sketch, nodes = Sketch(), {}
+def draw(server: ComfyServer, amount: float, rules: str, latent_amount: float) -> list[Drawn]:
+    """What one setting makes of every subject with every reference."""
+    sketch, nodes = Sketch(), []
     usual = {"style_fidelity": 1.0, "start_percent": 0.0, "end_percent": 1.0}
     for name in REFERENCES:
         size = {"width": 64, "height": 64, "upscale_method": "area", "crop": "disabled"}
@@ -67,26 +83,41 @@ def measure(server: ComfyServer, amount: float, rules: str, latent_amount: float
                 **usual,
             )
             plain, found = (sketch.sampled(model, words) for model in (sketch.model, matched))
-            nodes[name, subject] = plain, sketch.shown(image), found
+            nodes.append((subject, name, plain, sketch.shown(image), found))
     outputs = server.run(sketch.prompt)
 
-    def colour(node: str) -> np.ndarray:
-        picture = Image.open(io.BytesIO(server.view(**outputs[node]["images"][0]))).convert("RGB")
-        return np.asarray(picture, np.float64).mean((0, 1)) / 255
+    def picture(node: str) -> np.ndarray:
+        image = Image.open(io.BytesIO(server.view(**outputs[node]["images"][0]))).convert("RGB")
+        return np.asarray(image, np.float32) / 255
 
-    return [moved(*map(colour, three)) for three in nodes.values()]
+    return [Drawn(subject, name, *map(picture, three)) for subject, name, *three in nodes]
+
+
+def styled(studio: Studio, drawn: list[Drawn]) -> tuple[float, float]:
+    """The shares of pictures under references of a style with the right subject and in that style."""
+    verdicts = []
+    for style in STYLES:
+        mine = [one for one in drawn if one.reference.startswith(style)]
+        pictures = torch.stack([torch.from_numpy(one.found).movedim(2, 0) for one in mine])
+        verdicts += [studio.verdict(pictures, [one.subject for one in mine], style)] * len(mine)
+    subject, style = (statistics.mean(shares) for shares in zip(*verdicts))
+    return subject, style
 
 
 def main() -> None:
     host, base = (Path(os.environ[f"STYLEDELTA_{name}_DIR"]) for name in ("HOST", "BASE"))
     fill_base(base)
+    studio = Studio(host / "comfy/sd1_tokenizer")
     with ComfyServer(host, base, base / "bench-server.log") as server:
-        print(f"{'':26} towards  cosine    way  moved")
+        print(f"{'':26} towards  cosine    way  moved  subject  style")
         for name, settings in SETTINGS.items():
-            found = measure(server, *settings)
+            drawn = draw(server, *settings)
+            found = [moved(one) for one in drawn]
             towards = sum(one.way > 0 for one in found)
             cosine, way, distance = (statistics.median(values) for values in zip(*found))
-            print(f"{name:26} {towards:2} of {len(found)}  {cosine:6.2f}  {way:5.0%}  {distance:5.3f}", flush=True)
+            subject, style = styled(studio, drawn)
+            line = f"{name:26} {towards:2} of {len(found)}  {cosine:6.2f}  {way:5.0%}  {distance:5.3f}"
+            print(f"{line}  {subject:7.0%}  {style:5.0%}", flush=True)
 
 
 if __name__ == "__main__":

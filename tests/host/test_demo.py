@@ -1,8 +1,10 @@
 """The demo: pictures and a gallery, and a workflow that fails names its node."""
 
 import json
+import re
 
 import demo
+from PIL import Image
 
 
 def example(tmp_path, name, prompt, **texts):
@@ -38,3 +40,11 @@ def test_a_workflow_that_fails_names_its_node_and_the_message(server, tmp_path, 
     assert "StyleDeltaStyleSheet" in result.error and "has no built-in styles" in result.error
     assert "broken: FAILED" in capsys.readouterr().out
     assert "has no built-in styles" in demo.section(result, tmp_path)
+
+
+def test_the_gallery_has_the_training_of_minutes(tmp_path):
+    (tmp_path / "claims").mkdir()
+    page = demo.write_gallery(tmp_path, "Title", [], demo.learnt_section(tmp_path)).read_text(encoding="utf-8")
+    (address,) = re.findall(r'<img class="rows" src="([^"]+)"', page)
+    width, height = Image.open(tmp_path / address).size
+    assert width > 1000 and height > 500 and "A look learnt from eight pictures" in page

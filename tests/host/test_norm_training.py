@@ -97,17 +97,20 @@ def cancelled_training(host, model, at: int, again: bool = False):
     import comfy.utils
 
     presses = [at, 0] if again else [at]
+    update = comfy.utils.ProgressBar.update_absolute
 
-    def cancel(value: int, *_, **__) -> None:
+    def watched(bar, value: int, *others) -> None:
+        update(bar, value, *others)
         if presses and value >= presses[0]:
             presses.pop(0)
             comfy.model_management.interrupt_current_processing()
 
-    comfy.utils.set_progress_bar_global_hook(cancel)
+    # Newer hosts tell their hook of some steps only.
+    comfy.utils.ProgressBar.update_absolute = watched
     try:
         return train(host, "wan", model)
     finally:
-        comfy.utils.set_progress_bar_global_hook(None)
+        comfy.utils.ProgressBar.update_absolute = update
         assert not presses and not comfy.model_management.processing_interrupted()
 
 

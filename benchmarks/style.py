@@ -38,6 +38,8 @@ EXTRACTED, BUDGET, TRAINED, NORMS = "extracted by rank", "extracted by budget", 
 RANKS = (4, 16, 32)
 SIZES_MB = (3.3, 1.6, 0.8, 0.4, 0.1)
 BYTES = 2
+# The LoRA that is asked for every subject with these seeds too, as it is and made smaller.
+BEST, SMALL_MB = "noto", 0.95
 
 Weights = dict[str, Tensor]
 
@@ -89,9 +91,19 @@ class Point(NamedTuple):
     verdict: Verdict
 
 
+def lora(base: Weights, style: str) -> Iterator[Candidate]:
+    """The LoRA of rank 16 that was trained for a style, and what is left of it in a file of less than a megabyte."""
+    trained = stored(f"styles/{style}_lora16")
+    weights = with_pairs(base, trained)
+    yield Candidate(TRAINED, "trained as lora16", weights, numbers(trained))
+    small = RankChoice("size", SMALL_MB)
+    yield Candidate(TRAINED, f"lora16, {1000 * SMALL_MB:g} kB by budget", *extracted(base, weights, small))
+
+
 def candidates(base: Weights, style: str) -> Iterator[Candidate]:
     """Every delta of a style."""
-    for name, line in {"lora16": TRAINED, "lora4": TRAINED, "norms_biases": NORMS, "norms": NORMS}.items():
+    yield from lora(base, style)
+    for name, line in {"lora4": TRAINED, "norms_biases": NORMS, "norms": NORMS}.items():
         trained = stored(f"styles/{style}_{name}")
         yield Candidate(line, f"trained as {name}", with_pairs(base, trained), numbers(trained))
     if style in KEPT:
@@ -139,12 +151,20 @@ def plot(points: list[Point], path: Path) -> None:
     Image.fromarray(picture).save(path, optimize=True)
 
 
+def tell_all(studio: Studio, subjects: list[str], name: str, style: str, weights: Weights) -> None:
+    """Print what the judge says of every subject, with each seed."""
+    found = [studio.verdict(studio.pictures(weights, subjects, seed), subjects, style) for seed in SEEDS]
+    subject, styled = (" and ".join(f"{share:.1%}" for share in shares) for shares in zip(*found))
+    print(f"  {name:34} subject {subject}, style {styled}", flush=True)
+
+
 def main() -> None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     studio, subjects = Studio(Path(os.environ["STYLEDELTA_HOST_DIR"]) / "comfy/sd1_tokenizer"), every_subject()
-    for seed in SEEDS:
-        found = studio.verdict(studio.pictures({}, subjects, seed), subjects, BASE_MAKER)
-        print(f"base, seed {seed}, {len(subjects)} captions: subject {found.subject:.0%}, maker {found.style:.0%}")
+    print(f"{len(subjects)} captions, seeds {' and '.join(map(str, SEEDS))}", flush=True)
+    tell_all(studio, subjects, "base", BASE_MAKER, {})
+    for _, name, weights, _ in lora(studio.base, BEST):
+        tell_all(studio, subjects, f"{BEST}, {name}", BEST, weights)
     texts, points = subjects[::EVERY], []
     for style in STYLES:
         if style == BASE_MAKER:

@@ -291,13 +291,13 @@ def training(sketch: Sketch) -> Row:
 # What the pictures show, and what they do not.
 SEEN = {
     "styles": "The base draws Twemoji's house. Whole fine-tunes, which are kept of Noto and Night, and LoRAs of rank 16 and 4 "
-    "carry the red roofs of Noto and Fluent, the outlines of Ink, the dark of Night and the flat colours of Poster. Norms, "
-    "with biases or without, move light and colour, and in Ink they darken edges to lines; but forms blur, and of another "
-    "maker's house they make none.",
+    "carry the red roofs of Noto and Fluent, the lines of Ink, the dark of Night and the two colours of Poster. Norms, with "
+    "biases or without, draw Ink's lines on its paper and bring Night's dark and Poster's light; but forms suffer, and of "
+    "another maker's house they make none.",
     "stack_and_merge": "Ink and Poster, Noto and Night, half of each. The stack and the one merged file give the same "
     "picture, with something of both.",
-    "resized": "A LoRA of rank 16 for Noto, from 3.7 MB down to 37 KB. At 25 % the house is still the same, at 10 "
-    "and 5 % the roof is red and the drawing goes, at 2 % next to nothing is left.",
+    "resized": "A LoRA of rank 16 for Noto, from 3.7 MB down to 37 KB. At 50 % the house is still the same, at 25 % the roof is "
+    "red and the drawing goes, from 10 % on little is left.",
     "block_weights": "The style is in the decoder: its half alone draws as all blocks do, the encoder half and the middle "
     "change next to nothing.",
     "norms": "Norms of three looks are swapped in, two of them are mixed, three of them by hand; and Ink comes "

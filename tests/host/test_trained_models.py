@@ -13,7 +13,7 @@ sys.path.append(str(ROOT / "training"))
 
 CHECKPOINT, TUNED = "styledelta_emoji.safetensors", "styledelta_emoji_noto.safetensors"
 TEXTS = ["cat face", "red apple", "penguin", "rose", "grinning face", "frog", "strawberry", "fish"]
-SEED, STEPS, GUIDANCE = 4, 12, 3.0
+SEED, STEPS, GUIDANCE = 4, 8, 3.0
 # Of TEXTS: how many pictures must show their subject, and how many the style. `dev.py bench style` has the shares of all.
 SUBJECTS, STYLED = 6, 6
 # Of the Canny Hint node, and how much more of a hint's edges a picture has with the net than without.

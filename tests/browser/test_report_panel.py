@@ -28,7 +28,7 @@ def panel_of(editor, index: int = 0) -> Locator:
 
 def run(editor, node: int, panel: Locator) -> Ran:
     outputs = editor.run()[str(node)]
-    panel.locator(".sd-text").wait_for()
+    panel.locator(".sd-text").wait_for(state="attached")
     editor.show()
     return Ran(node, panel, [json.loads(chart) for chart in outputs["styledelta_charts"]], outputs["text"][0])
 
@@ -279,7 +279,7 @@ def test_nodes_that_hand_on_a_lora_show_their_report_too(editor):
     editor.link(extract, 0, resize_node, "lora_model")
     editor.link(resize_node, 0, save, "lora_model")
     outputs = editor.run()
-    editor.element(".sd-text").nth(2).wait_for()
+    editor.element(".sd-text").nth(2).wait_for(state="attached")
     editor.show()
     editor.screenshot("report_panel_extract")
     titles = {}

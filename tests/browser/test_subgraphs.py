@@ -41,6 +41,6 @@ def test_rows_are_edited_and_a_report_is_shown_in_a_subgraph(editor, inside):
         output["text"][0] for key, output in outputs.items() if key.endswith(f":{inside['StyleDeltaLoraReport']}")
     )
     panel = editor.element(".styledelta-panel")
-    panel.locator(".sd-text").wait_for()
+    panel.locator(".sd-text").wait_for(state="attached")
     expect(panel.locator(".sd-text")).to_contain_text(text.splitlines()[0])
     editor.screenshot("subgraph")

@@ -132,12 +132,14 @@ class Editor:
         assert found == expected
 
     def clear(self) -> None:
-        """An empty graph, without results and errors so far."""
+        """An empty graph in the view of a new one, without results and errors so far."""
         self.page.keyboard.press("Escape")
         # Without this mark the editor's undo takes the graph for one of an unknown renderer: it adds steps and moves nodes.
-        blank = BLANK | {"extra": {"workflowRendererVersion": "Vue" if self.renderer == "vue" else "LG"}}
+        extra = {"workflowRendererVersion": "Vue" if self.renderer == "vue" else "LG"}
+        # The classic canvas hides the widgets of nodes out of view, and the last graph may have left any view behind.
+        extra["ds"] = {"scale": 1, "offset": [LEFT, TOP]}
         script = "(blank) => app.loadGraphData(blank, true, true, app.extensionManager.workflow.activeWorkflow)"
-        self.page.evaluate(script, blank)
+        self.page.evaluate(script, BLANK | {"extra": extra})
         self.drop_messages()
         self.errors.clear()
 

@@ -7,7 +7,6 @@ pictures under references of a style that the judge takes for that style; subjec
 
 from __future__ import annotations
 
-import io
 import os
 import statistics
 import sys
@@ -21,8 +20,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from comfy_server import ComfyServer  # noqa: E402
 from fill_base import fill_base  # noqa: E402
-from PIL import Image  # noqa: E402
-from sketch import Sketch  # noqa: E402
+from sketch import Sketch, picture_of  # noqa: E402
 from studio import Studio  # noqa: E402
 
 REFERENCES = ("drawn_apple.png", "night_fox.png", "night_owl.png", "night_panda.png", "noto_dog.png", "noto_panda.png")
@@ -67,30 +65,20 @@ def moved(one: Drawn) -> Moved:
 def draw(server: ComfyServer, amount: float, rules: str, latent_amount: float) -> list[Drawn]:
     """What one setting makes of every subject with every reference."""
     sketch, nodes = Sketch(), []
-    usual = {"style_fidelity": 1.0, "start_percent": 0.0, "end_percent": 1.0}
     for name in REFERENCES:
         size = {"width": 64, "height": 64, "upscale_method": "area", "crop": "disabled"}
         image = sketch.out("ImageScale", image=sketch.loaded(name), **size)
         for subject in SUBJECTS:
             words = sketch.words(subject)
-            matched = sketch.out(
-                "StyleDeltaReferenceAdaIN",
-                model=sketch.model,
-                amount=amount,
-                latent_amount=latent_amount,
-                block_weights=rules,
-                reference=sketch.latent(image),
-                **usual,
-            )
+            matched = sketch.matched(image, amount, rules, latent_amount)
             plain, found = (sketch.sampled(model, words) for model in (sketch.model, matched))
             nodes.append((subject, name, plain, sketch.shown(image), found))
     outputs = server.run(sketch.prompt)
 
-    def picture(node: str) -> np.ndarray:
-        image = Image.open(io.BytesIO(server.view(**outputs[node]["images"][0]))).convert("RGB")
-        return np.asarray(image, np.float32) / 255
+    def pixels(node: str) -> np.ndarray:
+        return np.asarray(picture_of(server, outputs, node), np.float32) / 255
 
-    return [Drawn(subject, name, *map(picture, three)) for subject, name, *three in nodes]
+    return [Drawn(subject, name, *map(pixels, three)) for subject, name, *three in nodes]
 
 
 def styled(studio: Studio, drawn: list[Drawn]) -> tuple[float, float]:

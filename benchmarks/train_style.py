@@ -6,7 +6,6 @@ of the whole prompt, with the pictures that it draws in the end.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import time
@@ -19,7 +18,7 @@ from claims import Row, drawn, save  # noqa: E402
 from comfy_server import ComfyServer  # noqa: E402
 from fill_base import fill_base  # noqa: E402
 from PIL import Image  # noqa: E402
-from sketch import Link, Sketch  # noqa: E402
+from sketch import Link, Sketch, picture_of  # noqa: E402
 
 PICTURE = ROOT / "tests/pictures/train_style.jpg"
 # What is learnt from, by the captions.
@@ -37,13 +36,11 @@ def learnt_from(caption: str) -> str:
 
 def trained(sketch: Sketch, steps: int) -> Link:
     """The base with a LoRA that was trained on the pictures."""
-    batch, *others = (sketch.loaded(learnt_from(caption)) for caption in SHOWN)
-    for image in others:
-        batch = sketch.out("ImageBatch", image1=batch, image2=image)
+    latents = sketch.latent(sketch.batch(map(learnt_from, SHOWN)))
     course = {"steps": steps, "learning_rate": 0.0, "schedule": "automatic", "warm_up": -1, "batch_size": 1, "seed": 0}
     what = {"train": "LoRA", "rank": 8, "lora_layers": "attention and convolutions"}
     what |= {"norms": True, "modulation": True, "qk_norms": False}
-    given = {"model": sketch.model, "latents": sketch.latent(batch), "clip": sketch.clip, "captions": "\n".join(SHOWN)}
+    given = {"model": sketch.model, "latents": latents, "clip": sketch.clip, "captions": "\n".join(SHOWN)}
     return sketch.with_lora(sketch.out("StyleDeltaTrainNorms", **given, **what, **course, preview_every=0))
 
 
@@ -51,7 +48,7 @@ def pictures(server: ComfyServer, sketch: Sketch, model: Link) -> list[Image.Ima
     """What a model draws of the subjects that were not shown."""
     nodes = [sketch.sampled(model, sketch.words(subject)) for subject in SEEN]
     outputs = server.run(sketch.prompt)
-    return [Image.open(io.BytesIO(server.view(**outputs[node]["images"][0]))).convert("RGB") for node in nodes]
+    return [picture_of(server, outputs, node) for node in nodes]
 
 
 def main() -> None:
@@ -64,15 +61,11 @@ def main() -> None:
             sketch, start = Sketch(), time.perf_counter()
             rows.append(pictures(server, sketch, trained(sketch, steps)))
             print(f"{name}: {steps} steps in {time.perf_counter() - start:.0f} s", flush=True)
-    learnt = [Image.open(ROOT / "tests/drawings" / learnt_from(caption)) for caption in SHOWN]
     # Eight pictures in three rows, beside what is drawn before, after one minute and after three.
-    cells = [[*pad(learnt[3 * place : 3 * place + 3], 3), *row] for place, row in enumerate(rows)]
+    learnt = [*(Image.open(ROOT / "tests/drawings" / learnt_from(caption)) for caption in SHOWN), None]
+    cells = [[*learnt[3 * place : 3 * place + 3], *row] for place, row in enumerate(rows)]
     lines = [(name, ()) for name in ("Before", *STEPS)]
     save(drawn(Row("", ("Learnt from", "", "", *map(str.capitalize, SEEN)), lines), cells), PICTURE)
-
-
-def pad(images: list[Image.Image], count: int) -> list[Image.Image | None]:
-    return images + [None] * (count - len(images))
 
 
 if __name__ == "__main__":

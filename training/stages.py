@@ -41,7 +41,8 @@ WARPS, DROPPED_FOR_CONTROL = 24, 0.3
 
 @dataclass(frozen=True)
 class Kind:
-    """How a delta is trained. make: of the base's weights. looks: in how many steps for a look, whose drawings are the base's."""
+    """How a delta is trained. make: of the base's weights. looks: in how many steps for a look, whose drawings are the base's;
+    0 for as many as for a maker."""
 
     make: Callable[[deltas.Weights], deltas.Delta]
     steps: int
@@ -55,9 +56,9 @@ CONTROL = Kind(deltas.replaced, 1500, 8e-4)
 KINDS = {
     "full": Kind(deltas.replaced, 2000, 4e-4, 600),
     "lora16": Kind(lambda weights: deltas.lora(weights, 16), 6000, 2e-3, 3000),
-    "lora4": Kind(lambda weights: deltas.lora(weights, 4), 1500, 2e-3, 1500),
-    "norms": Kind(lambda weights: deltas.norms(weights, False), 1500, 1e-2, 1500),
-    "norms_biases": Kind(lambda weights: deltas.norms(weights, True), 1500, 1e-2, 1500),
+    "lora4": Kind(lambda weights: deltas.lora(weights, 4), 1500, 2e-3),
+    "norms": Kind(lambda weights: deltas.norms(weights, False), 1500, 1e-2),
+    "norms_biases": Kind(lambda weights: deltas.norms(weights, True), 1500, 1e-2),
 }
 # The one that is to show how little a LoRA of its size needs to lose of the subjects.
 LONGER = {"noto_lora16": 15000}
@@ -179,7 +180,7 @@ class Training:
     def style(self, style: str, kind: str) -> deltas.Weights:
         """What was trained of the base for a style."""
         name, chosen, weights = f"{style}_{kind}", KINDS[kind], dict(self.base.named_parameters())
-        chosen = replace(chosen, steps=LONGER.get(name, chosen.looks if style in LOOKS else chosen.steps))
+        chosen = replace(chosen, steps=LONGER.get(name, (style in LOOKS and chosen.looks) or chosen.steps))
         return self._trained(name, chosen, self.base, weights, self._batches(style))
 
     def canny(self) -> deltas.Weights:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from comfy_server import ComfyServer, PromptError
 from PIL import Image, ImageDraw, ImageFont
-from sketch import Link, Sketch
+from sketch import Link, Sketch, picture_of
 from trained_models import is_whole
 
 # Of a picture in a row, of the room between two, and of the headings, in pixels.
@@ -246,22 +245,8 @@ def reference(sketch: Sketch) -> Row:
 
     def line(name: str) -> list[str]:
         image = sketch.loaded(name)
-
-        def picture(amount: float, rules: str, latent_amount: float) -> str:
-            model = sketch.out(
-                "StyleDeltaReferenceAdaIN",
-                model=sketch.model,
-                amount=amount,
-                style_fidelity=1.0,
-                start_percent=0.0,
-                end_percent=1.0,
-                latent_amount=latent_amount,
-                block_weights=rules,
-                reference=sketch.latent(image),
-            )
-            return sketch.sampled(model, words)
-
-        return [sketch.shown(image), sketch.sampled(sketch.model, words), *(picture(*one) for one in settings.values())]
+        models = [sketch.model, *(sketch.matched(image, *setting) for setting in settings.values())]
+        return [sketch.shown(image), *(sketch.sampled(model, words) for model in models)]
 
     lines = [("", line(name)) for name in ("drawn_apple.png", "night_fox.png")]
     return Row("Statistics of a reference", ("Reference", "Without it", *settings), lines)
@@ -275,13 +260,12 @@ def training(sketch: Sketch) -> Row:
     usual |= {"rank": 8, "lora_layers": "attention", "schedule": "automatic", "warm_up": -1}
 
     def line(style: str) -> list[str]:
-        images = [sketch.loaded(f"{style}_{animal}.png") for animal in animals]
-        batch = images[0]
-        for image in images[1:]:
-            batch = sketch.out("ImageBatch", image1=batch, image2=image)
-        given = {"model": sketch.model, "latents": sketch.latent(batch), "clip": sketch.clip, "captions": captions}
+        names = [f"{style}_{animal}.png" for animal in animals]
+        latents = sketch.latent(sketch.batch(names))
+        given = {"model": sketch.model, "latents": latents, "clip": sketch.clip, "captions": captions}
         trained = sketch.with_lora(sketch.out("StyleDeltaTrainNorms", **given, **usual))
-        return [*map(sketch.shown, images), *(sketch.sampled(model, words) for model in (sketch.model, trained))]
+        images = [sketch.shown(sketch.loaded(name)) for name in names]
+        return [*images, *(sketch.sampled(model, words) for model in (sketch.model, trained))]
 
     columns = ("Trained on", "", "", "", "Before", "After")
     lines = [(name.capitalize(), line(name)) for name in ("noto", "night")]
@@ -356,12 +340,8 @@ def run_claim(server: ComfyServer, claim: Callable[[Sketch], Row]) -> tuple[Row,
     row = claim(sketch)
     outputs = server.run(sketch.prompt)
 
-    def picture(node: str) -> Image.Image | None:
-        if not node:
-            return None
-        return Image.open(io.BytesIO(server.view(**outputs[node]["images"][0]))).convert("RGB")
-
-    return row, drawn(row, [[picture(node) for node in nodes] for _, nodes in row.lines])
+    cells = [[picture_of(server, outputs, node) if node else None for node in nodes] for _, nodes in row.lines]
+    return row, drawn(row, cells)
 
 
 def drawn(row: Row, lines: Sequence[Sequence[Image.Image | None]]) -> Image.Image:

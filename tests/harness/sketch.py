@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from comfy_server import Prompt
+from comfy_server import ComfyServer, Prompt
+from PIL import Image
 
 BASE = "styledelta_emoji.safetensors"
 NET = "styledelta_emoji_canny.safetensors"
@@ -75,6 +77,19 @@ class Sketch:
     def loaded(self, name: str) -> Link:
         return self.out("LoadImage", image=name)
 
+    def batch(self, names: Iterable[str]) -> Link:
+        """Pictures of the input folder in one batch."""
+        batch, *others = map(self.loaded, names)
+        for image in others:
+            batch = self.out("ImageBatch", image1=batch, image2=image)
+        return batch
+
+    def matched(self, image: Link, amount: float, rules: str, latent_amount: float) -> Link:
+        """The base under Reference AdaIN, with block rules."""
+        when = {"style_fidelity": 1.0, "start_percent": 0.0, "end_percent": 1.0}
+        how = {"amount": amount, "block_weights": rules, "latent_amount": latent_amount}
+        return self.out("StyleDeltaReferenceAdaIN", model=self.model, reference=self.latent(image), **how, **when)
+
     def words(self, caption: str) -> Conditionings:
         """What is asked for, and nothing as its negative."""
         positive, negative = (self.out("CLIPTextEncode", text=text, clip=self.clip) for text in (caption, ""))
@@ -103,3 +118,8 @@ class Sketch:
 
     def shown(self, images: Link) -> str:
         return self.add("PreviewImage", images=images)
+
+
+def picture_of(server: ComfyServer, outputs: Mapping[str, Any], node: str) -> Image.Image:
+    """The picture that a node of a finished prompt shows."""
+    return Image.open(io.BytesIO(server.view(**outputs[node]["images"][0]))).convert("RGB")

@@ -616,7 +616,7 @@ def test_what_does_not_exist_is_named(tmp_path, name):
     [
         ("a.ckpt", "a.ckpt is a pickle.*Convert it to safetensors"),
         ("a.PT", "a.PT is a pickle"),
-        ("a.gguf", "a.gguf is a GGUF file.*Use the safetensors version"),
+        ("a.gguf", "a.gguf is not a whole GGUF file.*download or copy it again"),
     ],
 )
 def test_other_kinds_of_files_are_refused(tmp_path, name, message):

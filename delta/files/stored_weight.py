@@ -33,7 +33,10 @@ SCALE_DTYPES = ("F32", "F16", "BF16")
 EXPONENTS = ("U8", "F8_E8M0")
 SCALES = ("scale_weight", "weight_scale")
 # What stands beside a quantised weight.
-SIDE_ENDINGS = (".scale_weight", ".weight_scale", ".weight_scale_2", ".scale_input", ".input_scale", ".comfy_quant")
+SIDE_ENDINGS = (
+    *(".scale_weight", ".weight_scale", ".weight_scale_2", ".scale_input", ".input_scale", ".comfy_quant"),
+    *(".pre_quant_scale", ".weight_s_rel", ".weight_s_channel", ".weight_codebook"),
+)
 SIDE_MARKER = "scaled_fp8"
 OTHER_TYPE = "This type of GGUF cannot be read here. Use a version of the model in another type."
 # The formats of ComfyUI's own quantisation in which a number times its scale is the weight.
@@ -185,4 +188,6 @@ def _is_plain(settings: StoredTensor | None) -> bool:
     if settings is None:
         return True
     content = json.loads(bytes(_load(settings).tolist()))
-    return content.get("format") in SCALED_FORMATS and not content.get("convrot")
+    inner = content.get("params")
+    rotated = content.get("convrot", inner.get("convrot") if isinstance(inner, dict) else False)
+    return content.get("format") in SCALED_FORMATS and not rotated

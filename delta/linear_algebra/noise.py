@@ -75,6 +75,15 @@ def stored_variance(stored: Tensor, weight: Tensor) -> float:
     return rounding_variance(stored, stored.dtype) * scale**2
 
 
+def step_variance(weight: Tensor, others: Tensor) -> float:
+    """The mean variance of the rounding of a dequantised weight to steps of any size.
+
+    others: the weight dequantised from numbers of which each is the next one, or the one before; a rotation of the weight
+    keeps the mean square of that difference.
+    """
+    return float((others - weight).double().square().mean()) / 12
+
+
 def arithmetic_variance(values: Tensor) -> float:
     """The mean variance of the rounding of float32 results of this size."""
     return rounding_variance(values, FORMATS[torch.float32])

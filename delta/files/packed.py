@@ -34,7 +34,7 @@ class Numbers(NamedTuple):
     share: float
 
 
-# The bytes are those of ggml's block structs. The shares are those of `benchmarks/gguf.py`.
+# The bytes are those of ggml's block structs. The shares are those of `benchmarks/packed.py`.
 NUMBERS = {
     "Q4_0": Numbers(2, 18, 0x11, 0.99),
     "Q4_1": Numbers(4, 20, 0x11, 0.94),

@@ -23,7 +23,7 @@ LAYER = "double_blocks.0.img_mlp.0"
 MARKS = ("double_blocks.0.img_mod.lin.weight", "single_blocks.0.modulation.lin.weight", "img_in.weight")
 # What the package itself can quantise to, in blocks.
 BY_PACKAGE = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
-# For these ggml makes tables for many seconds first: `dev.py bench gguf` has their figures.
+# For these ggml makes tables for many seconds first: `dev.py bench packed` has their figures.
 SLOW = ("IQ1_M", "IQ2_S", "IQ2_XS")
 needs_ggml = pytest.mark.skipif(ggml.library() is None, reason=ggml.ABSENT)
 

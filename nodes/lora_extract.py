@@ -115,8 +115,8 @@ class ExtractLoraFiles(io.ComfyNode):
                 io.Combo.Input(
                     "tuned",
                     options=names,
-                    tooltip="The fine-tuned model: a safetensors file in models/checkpoints or models/diffusion_models, or a "
-                    "folder in models/diffusers.",
+                    tooltip="The fine-tuned model: a safetensors file in models/checkpoints, a safetensors or GGUF file in "
+                    "models/diffusion_models, or a folder in models/diffusers.",
                 ),
                 io.Combo.Input("base", options=names, tooltip="The model that it was fine-tuned from."),
                 *_settings_inputs(),

@@ -69,8 +69,8 @@ class ExtractNormsFiles(io.ComfyNode):
                 io.Combo.Input(
                     "tuned",
                     options=names,
-                    tooltip="The styled model: a safetensors file in models/checkpoints or models/diffusion_models, or a folder "
-                    "in models/diffusers.",
+                    tooltip="The styled model: a safetensors file in models/checkpoints, a safetensors or GGUF file in "
+                    "models/diffusion_models, or a folder in models/diffusers.",
                 ),
                 io.Combo.Input("base", options=names, tooltip="The model that it was tuned from."),
                 *tier_inputs(),

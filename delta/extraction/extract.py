@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..blocks.paths import weight_path
 from ..linear_algebra.factors import LowRank, RankPolicy
-from ..linear_algebra.noise import floor, noise_floor, signal_to_noise
+from ..linear_algebra.noise import edge, floor, noise_floor, signal_to_noise
 from ..linear_algebra.rank import RankChoice, Spectrum, fixed, parameters_per_rank
 from ..linear_algebra.svd import compress
 from ..lora.adapters import Layer
@@ -28,6 +28,9 @@ from .pair import TEXT_PREFIX, Pair
 # Singular values that are computed at first where the policy does not say how many it wants.
 START = 32
 NO_RANK = "given no rank"
+# By how much more than its size the rounding of a row may differ from the mean: exponents are whole numbers.
+UNEVEN = 1.5
+TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Difference(NamedTuple):
 
     low_rank: its factors, None for one that is kept whole; full: a bias or norm; values: the singular values found,
     descending; norm: Frobenius norm of the whole; residual: of what the factors lack; deviation: standard deviation of
-    the rounding in it.
+    the rounding in it; noise: the largest singular value that this rounding has.
     """
 
     low_rank: LowRank | None
@@ -60,6 +63,7 @@ class Difference(NamedTuple):
     norm: float
     residual: float
     deviation: float
+    noise: float
 
     @property
     def full_rank(self) -> int:
@@ -157,7 +161,7 @@ def path_of(name: str) -> tuple[str, ...]:
 
 def noise_rank(difference: Difference) -> int | None:
     """How many directions stand above the rounding; None where more were not computed."""
-    above = int((difference.values > floor(difference.deviation, difference.low_rank.shape)).sum())
+    above = int((difference.values > difference.noise).sum())
     return None if above == len(difference.values) and difference.residual > 0 else above
 
 
@@ -184,28 +188,53 @@ def _sizes(pair: Pair) -> dict[str, int]:
 
 def _difference(pair: Pair, name: str, settings: Settings, first_rank: int | None) -> Difference | None:
     """The difference of one weight; None where there is none. `first_rank` is how many directions a size looks at."""
-    change, deviation = _subtracted(pair, name)
+    change, deviation, noise = _subtracted(pair, name)
     if not change.any():
         return None
     if not is_matrix(name, change.shape):
-        return Difference(None, change, torch.zeros(0), float(torch.linalg.vector_norm(change)), 0.0, deviation)
+        return Difference(None, change, torch.zeros(0), float(torch.linalg.vector_norm(change)), 0.0, deviation, noise)
     choice = settings.choice_for(change.shape)
     policy = fixed(first_rank) if choice.mode == "size" else choice.per_layer()
     if deviation and not settings.ignore_noise:
-        policy = _lower(policy, noise_floor(deviation))
+        policy = _lower(policy, noise_floor(noise))
     start = {"size": first_rank, "fixed": int(choice.value), "knee": min(change.shape)}.get(choice.mode, START)
     cut = compress(change.to(settings.device), policy, start)
     low_rank = LowRank(cut.low_rank.up.cpu(), cut.low_rank.down.cpu(), cut.low_rank.shape)
     values = cut.singular_values.cpu()
     # The kept part and what is cut off are orthogonal.
     norm = math.hypot(low_rank.norm(), cut.residual)
-    return Difference(low_rank, None, values, norm, cut.residual, deviation)
+    return Difference(low_rank, None, values, norm, cut.residual, deviation, noise)
 
 
-def _subtracted(pair: Pair, name: str) -> tuple[Tensor, float]:
-    """(tuned - base of one weight, the standard deviation of the rounding in it). Only one copy stays in memory."""
+def _subtracted(pair: Pair, name: str) -> tuple[Tensor, float, float]:
+    """(tuned - base of one weight, the standard deviation of the rounding in it, its largest singular value). Only one copy
+    stays in memory."""
     one, two = pair.tuned.read(name), pair.base.read(name)
-    return one.value.sub_(two.value.reshape(one.value.shape)), math.sqrt(one.variance + two.variance)
+    variance = one.variance + two.variance
+    base = two.value.reshape(one.value.shape)
+    sizes = _sides(base) if variance and is_matrix(name, base.shape) else None
+    change = one.value.sub_(base)
+    return change, math.sqrt(variance), 0.0 if sizes is None else _largest_noise(change, variance, sizes)
+
+
+def _sides(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean squares of the rows and of the columns of a weight as a matrix."""
+    weight = weight.flatten(1)
+    rows, columns = (torch.linalg.vector_norm(weight, dim=dim).square() for dim in (1, 0))
+    return rows / weight.shape[1], columns / weight.shape[0]
+
+
+def _largest_noise(change: Tensor, variance: float, sizes: tuple[Tensor, Tensor]) -> float:
+    """The largest singular value of rounding of this mean variance in a difference.
+
+    sizes: of the base, as `_sides` gives them. How the rounding of a row or column differs from the mean depends on the
+    format: about as its size does, or not at all; and no row of the difference has more of it than it has in all.
+    """
+    noise = (
+        torch.minimum(found, UNEVEN * variance * (size / size.mean().clamp(min=TINY)).clamp(min=1))
+        for found, size in zip(_sides(change), sizes)
+    )
+    return max(edge(*noise), floor(math.sqrt(variance), change.shape))
 
 
 def is_matrix(name: str, shape: Sequence[int]) -> bool:

@@ -16,6 +16,8 @@ from ..linear_algebra.factors import LowRank
 from .extract import Difference, MemoryStore, Store
 
 KEPT_DAYS = 7
+# What is kept of a difference besides its tensors and shape, in the order of its fields.
+NUMBERS = ("norm", "residual", "deviation", "noise")
 Found, Result = TypeVar("Found"), TypeVar("Result")
 
 
@@ -76,8 +78,11 @@ class FolderStore:
         except (FileNotFoundError, ValueError):
             return None
         numbers = json.loads(metadata["difference"])
+        if "noise" not in numbers:
+            # Of a version that took the rounding of all rows for the same.
+            return None
         low_rank = LowRank(tensors["up"], tensors["down"], tuple(numbers["shape"]))
-        return Difference(low_rank, None, tensors["values"], numbers["norm"], numbers["residual"], numbers["deviation"])
+        return Difference(low_rank, None, tensors["values"], *(numbers[key] for key in NUMBERS))
 
     def put(self, name: str, difference: Difference) -> Difference:
         """Write a difference with factors; answers it mapped from its file. Raises OSError for a full disk."""
@@ -87,12 +92,7 @@ class FolderStore:
         except PermissionError:
             # Windows keeps a file that is mapped.
             return difference
-        numbers = {
-            "shape": difference.low_rank.shape,
-            "norm": difference.norm,
-            "residual": difference.residual,
-            "deviation": difference.deviation,
-        }
+        numbers = {"shape": difference.low_rank.shape} | {key: getattr(difference, key) for key in NUMBERS}
         factors = {"up": difference.low_rank.up, "down": difference.low_rank.down, "values": difference.values}
         write_tensors(path, factors, {"name": name, "difference": json.dumps(numbers)})
         return self.get(name)

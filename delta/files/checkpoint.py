@@ -60,7 +60,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | Path):
-        """Read the headers. path: a safetensors file, one shard, an index of shards, or a folder of diffusers.
+        """Read the headers. path: a safetensors or GGUF file, one shard, an index of shards, or a folder of diffusers.
 
         Raises FileNotFoundError for a file that is missing, and ValueError, with the remedy, for one that is damaged,
         cannot be read one tensor at a time, is packed in a way that only ComfyUI reads, or is no model.

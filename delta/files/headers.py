@@ -1,4 +1,4 @@
-"""Which files a model has, and the headers of safetensors files, read without the weights."""
+"""Which files a model has, and their headers, read without the weights."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from ..progress import Step
+from .gguf_header import read_gguf_header
+from .stored_tensor import StoredTensor
 
 COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 COMPONENT_STEMS = ("diffusion_pytorch_model", "model")
@@ -18,25 +19,15 @@ COMPONENT_FILES = (
     *("{}.safetensors", "{}.safetensors.index.json", "{}.*.safetensors", "{}.safetensors.index.*.json"),
     "{}-*-of-*.safetensors",
 )
-SHARD = re.compile(r"(.+)-\d+-of-(\d+)(\.safetensors)", re.IGNORECASE)
+SHARD = re.compile(r"(.+)-\d+-of-(\d+)(\.safetensors|\.gguf)", re.IGNORECASE)
 
 AS_MODEL = "Load it in ComfyUI and extract from the MODEL, which ComfyUI dequantises."
 CONVERT = (
     "is a pickle, which cannot be read one tensor at a time. Convert it to safetensors, or use that version of it."
 )
-PACKED = "is a GGUF file, whose weights are packed in blocks. Use the safetensors version of the model."
-UNREADABLE = {".gguf": PACKED} | dict.fromkeys((".ckpt", ".pt", ".pth", ".bin"), CONVERT)
+PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+GGUF = ".gguf"
 CHUNK = 1 << 24
-
-
-class StoredTensor(NamedTuple):
-    """A tensor of a safetensors file by its header. start: of its bytes in the file."""
-
-    file: Path
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
 
 
 def sha256(files: Sequence[Path], on_step: Step = lambda done, total: None) -> str:
@@ -106,8 +97,10 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     """The tensors of a file, which is checked to be whole."""
     from safetensors import SafetensorError, safe_open
 
-    if remedy := UNREADABLE.get(path.suffix.lower()):
-        raise ValueError(f"{path.name} {remedy}")
+    if path.suffix.lower() in PICKLES:
+        raise ValueError(f"{path.name} {CONVERT}")
+    if path.suffix.lower() == GGUF:
+        return read_gguf_header(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

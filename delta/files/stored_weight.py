@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..linear_algebra.noise import rounding_variance
 from ..progress import Step
-from .headers import AS_MODEL, StoredTensor, read_header, sha256, shards
+from .headers import AS_MODEL, GGUF, StoredTensor, read_header, sha256, shards
+from .packed import PACKED, packed_size, packed_variance, unpacked
 
 DTYPES = {
     "F64": torch.float64,
@@ -32,8 +33,12 @@ SCALE_DTYPES = ("F32", "F16", "BF16")
 EXPONENTS = ("U8", "F8_E8M0")
 SCALES = ("scale_weight", "weight_scale")
 # What stands beside a quantised weight.
-SIDE_ENDINGS = (".scale_weight", ".weight_scale", ".weight_scale_2", ".scale_input", ".input_scale", ".comfy_quant")
+SIDE_ENDINGS = (
+    *(".scale_weight", ".weight_scale", ".weight_scale_2", ".scale_input", ".input_scale", ".comfy_quant"),
+    *(".pre_quant_scale", ".weight_s_rel", ".weight_s_channel", ".weight_codebook"),
+)
 SIDE_MARKER = "scaled_fp8"
+OTHER_TYPE = "This type of GGUF cannot be read here. Use a version of the model in another type."
 # The formats of ComfyUI's own quantisation in which a number times its scale is the weight.
 SCALED_FORMATS = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fn_rowwise", "int8_tensorwise")
 
@@ -61,7 +66,7 @@ class Piece(NamedTuple):
 
 
 class WeightFile:
-    """A safetensors file of which one weight at a time is read under its own names, whatever it holds.
+    """A safetensors or GGUF file of which one weight at a time is read under its own names, whatever it holds.
 
     name: of the file; shapes: of every weight, without those that are no numbers or empty.
     """
@@ -105,11 +110,14 @@ def is_weight(tensor: StoredTensor, tensors: Mapping[str, StoredTensor]) -> bool
     """Whether a tensor that has a weight's name is one; raises ValueError for one that cannot be read."""
     if tensor.dtype in INDEX_DTYPES or tensor.name.endswith("position_ids") or 0 in tensor.shape:
         return False
+    if tensor.dtype in PACKED:
+        return True
     unscaled = tensor.dtype == "I8" and not any(beside(tensor.name, ending) in tensors for ending in SCALES)
     if tensor.dtype == "U8" or tensor.dtype not in DTYPES or unscaled:
         if not tensor.name.endswith("weight"):
             return False
-        raise ValueError(f"{tensor.file.name}: {tensor.name} is packed ({tensor.dtype}). {AS_MODEL}")
+        remedy = OTHER_TYPE if tensor.file.suffix.lower() == GGUF else AS_MODEL
+        raise ValueError(f"{tensor.file.name}: {tensor.name} is packed ({tensor.dtype}). {remedy}")
     scale = scale_of(tensor.name, tensors)
     if scale is not None and scale.dtype in EXPONENTS:
         raise ValueError(
@@ -118,37 +126,52 @@ def is_weight(tensor: StoredTensor, tensors: Mapping[str, StoredTensor]) -> bool
     return True
 
 
-def _load(tensor: StoredTensor) -> Tensor:
-    """A tensor mapped into memory: safe_open would parse the whole header again for each."""
-    dtype = DTYPES[tensor.dtype]
-    size = math.prod(tensor.shape) * dtype.itemsize
+def _mapped(tensor: StoredTensor, size: int) -> Tensor:
+    """The bytes of a tensor mapped into memory: safe_open would parse the whole header again for each."""
     try:
         mapped = np.memmap(tensor.file, np.uint8, mode="c", offset=tensor.start, shape=(size,))
     except (OSError, ValueError) as error:
         raise ValueError(f"{tensor.file.name} has changed while it was read ({error}). Run the node again.") from error
-    return torch.from_numpy(mapped).view(dtype).view(tensor.shape)
+    return torch.from_numpy(mapped)
+
+
+def _load(tensor: StoredTensor) -> Tensor:
+    dtype = DTYPES[tensor.dtype]
+    return _mapped(tensor, math.prod(tensor.shape) * dtype.itemsize).view(dtype).view(tensor.shape)
 
 
 def read_piece(piece: Piece) -> StoredWeight:
+    """A piece in float32. Raises ValueError for NaN and infinite values, and as a changed or unknown file asks for."""
     tensor = piece.tensor
-    raw = _load(tensor)
+    read = _read_packed(piece) if tensor.dtype in PACKED else _read_plain(piece)
+    if not torch.isfinite(read.value).all():
+        raise ValueError(
+            f"{tensor.file.name}: {tensor.name} holds NaN or infinite values. Use another copy of the file."
+        )
+    return read
+
+
+def _read_packed(piece: Piece) -> StoredWeight:
+    tensor = piece.tensor
+    raw = _mapped(tensor, packed_size(tensor.dtype, tensor.shape))
+    value = unpacked(raw, tensor.dtype, tensor.shape)
+    value = value if piece.third is None else value.chunk(3)[piece.third].clone()
+    return StoredWeight(value, packed_variance(raw, tensor.dtype))
+
+
+def _read_plain(piece: Piece) -> StoredWeight:
+    raw = _load(piece.tensor)
     if piece.third is not None:
         raw = raw.chunk(3)[piece.third]
     value = raw.to(torch.float32, copy=True)
     kind = torch.float32 if raw.dtype == torch.float64 else raw.dtype
     if piece.scale is None:
-        variance = rounding_variance(raw, kind)
-    else:
-        scale = _scale(piece)
-        value.mul_(scale.view(-1, *[1] * (value.ndim - 1)))
-        groups = raw if len(scale) > 1 else [raw]
-        variances = [rounding_variance(group, kind) * factor**2 for group, factor in zip(groups, scale.tolist())]
-        variance = sum(variances) / len(variances)
-    if not torch.isfinite(value).all():
-        raise ValueError(
-            f"{tensor.file.name}: {tensor.name} holds NaN or infinite values. Use another copy of the file."
-        )
-    return StoredWeight(value, variance)
+        return StoredWeight(value, rounding_variance(raw, kind))
+    scale = _scale(piece)
+    value.mul_(scale.view(-1, *[1] * (value.ndim - 1)))
+    groups = raw if len(scale) > 1 else [raw]
+    variances = [rounding_variance(group, kind) * factor**2 for group, factor in zip(groups, scale.tolist())]
+    return StoredWeight(value, sum(variances) / len(variances))
 
 
 def _scale(piece: Piece) -> Tensor:
@@ -165,4 +188,6 @@ def _is_plain(settings: StoredTensor | None) -> bool:
     if settings is None:
         return True
     content = json.loads(bytes(_load(settings).tolist()))
-    return content.get("format") in SCALED_FORMATS and not content.get("convrot")
+    inner = content.get("params")
+    rotated = content.get("convrot", inner.get("convrot") if isinstance(inner, dict) else False)
+    return content.get("format") in SCALED_FORMATS and not rotated

@@ -2,8 +2,9 @@
 
 A weight stored with p bits after the point of its mantissa is rounded to a grid of steps 2^(e - p), e the exponent of the
 value; the error is taken as even over a step, of variance step^2 / 12. A matrix of such errors, m x n with standard
-deviation s, has no singular value above s (sqrt(m) + sqrt(n)) but for a vanishing chance (Marchenko and Pastur 1967;
-Davidson and Szarek 2001): what lies below cannot be told from rounding.
+deviation s everywhere, has no singular value above s (sqrt(m) + sqrt(n)) but for a vanishing chance (Marchenko and Pastur
+1967; Davidson and Szarek 2001): what lies below cannot be told from rounding. Large numbers are rounded more coarsely, and
+rows and columns of weights differ in size: where they do, the largest singular value is higher; see `edge`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,6 +37,9 @@ NVFP4 = Format(1, 0)
 NVFP4_BLOCK = 16
 NVFP4_LARGEST = 6.0
 SAMPLE = 2**18
+# Of the Tracy-Widom law of real matrices.
+TRACY_WIDOM_99 = 2.02
+THIRDS, HALVINGS = 14, 30
 # What float32 files often hold: values that were rounded to one of these before.
 COARSER = (torch.bfloat16, torch.float16)
 
@@ -73,6 +78,15 @@ def stored_variance(stored: Tensor, weight: Tensor) -> float:
     norm = float(torch.linalg.vector_norm(stored.float()))
     scale = float(torch.linalg.vector_norm(weight)) / norm if norm else 1.0
     return rounding_variance(stored, stored.dtype) * scale**2
+
+
+def step_variance(weight: Tensor, others: Tensor) -> float:
+    """The mean variance of the rounding of a dequantised weight to steps of any size.
+
+    others: the weight dequantised from numbers of which each is the next one, or the one before; a rotation of the weight
+    keeps the mean square of that difference.
+    """
+    return float((others - weight).double().square().mean()) / 12
 
 
 def arithmetic_variance(values: Tensor) -> float:
@@ -116,11 +130,56 @@ def floor(deviation: float, shape: tuple[int, ...]) -> float:
     return deviation * (math.sqrt(shape[0]) + math.sqrt(math.prod(shape[1:])))
 
 
-def noise_floor(deviation: float) -> RankPolicy:
-    """Keep the singular values that stand above noise of this standard deviation."""
+def edge(rows: Tensor, columns: Tensor) -> float:
+    """The largest singular value, in all but one of a hundred cases, of noise whose variance is the product of a factor of
+    its row [m] and one of its column [n] over their common mean.
+
+    The end of the spectrum is that of Silverstein's equations for such noise (Paul and Silverstein 2009): the least x for
+    which a g has x = x(g), where sum a / (x - a h) = g and h = sum b / (1 - b g). What a single matrix of finite size goes
+    beyond it is taken from Johnstone (2001), as if all variances were the same.
+    """
+    mean = float(rows.double().mean())
+    if not mean or not float(columns.sum()):
+        return 0.0
+    a, b = (part.double().div(part.double().mean()).cpu().numpy() for part in (rows, columns))
+    low, high = 0.0, 1 / float(b.max())
+    # x(g) is convex.
+    for _ in range(THIRDS):
+        third = (high - low) / 3
+        one, two = low + third, high - third
+        if _end(a, b, one) < _end(a, b, two):
+            high = two
+        else:
+            low = one
+    return math.sqrt(mean * _end(a, b, (low + high) / 2)) * _finite(len(rows), len(columns))
+
+
+def _end(a: np.ndarray, b: np.ndarray, g: float) -> float:
+    """x(g) of `edge`, by bisection: its left side falls as x grows."""
+    h = float((b / (1 - b * g)).sum())
+    low = float(a.max()) * h
+    high = low + len(a) / g
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if float((a / (middle - a * h)).sum()) > g:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _finite(rows: int, columns: int) -> float:
+    """How far the largest singular value of a matrix goes beyond that of large ones, in 1 of 100 cases."""
+    one, two = math.sqrt(max(rows - 1, 1)), math.sqrt(columns)
+    width = (one + two) * (1 / one + 1 / two) ** (1 / 3)
+    return math.sqrt(((one + two) ** 2 + TRACY_WIDOM_99 * width) / (math.sqrt(rows) + two) ** 2)
+
+
+def noise_floor(edge: float) -> RankPolicy:
+    """Keep the singular values that stand above noise, of which this is the largest."""
 
     def rank(values: Tensor, shape: tuple[int, ...], rest: float = 0.0) -> int:
-        above = int((values > floor(deviation, shape)).sum())
+        above = int((values > edge).sum())
         return above + 1 if rest and above == len(values) else above
 
     return rank

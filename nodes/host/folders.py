@@ -10,6 +10,8 @@ STYLE_NETWORKS = "style_networks"
 CONTROL_NETS = "controlnet"
 STYLE_VECTORS = "style_vectors"
 FEATURE_STATISTICS = "feature_statistics"
+# The key and the form under which ComfyUI-GGUF makes the host list these files, wherever diffusion models may lie.
+GGUF_MODELS, GGUF = "unet_gguf", ".gguf"
 MODEL_FOLDERS = ("checkpoints", "diffusion_models", "diffusers")
 UNFINISHED = "styledelta_unfinished"
 
@@ -20,6 +22,12 @@ def register_model_folders() -> None:
         for root in (folder_paths.models_dir, folder_paths.get_output_directory()):
             folder_paths.add_model_folder_path(kind, os.path.join(root, kind))
         folder_paths.folder_names_and_paths[kind][1].update({".safetensors", ".pth"})
+    if GGUF_MODELS not in folder_paths.folder_names_and_paths:
+        # The list itself, so that folders that are added to it later count.
+        folder_paths.folder_names_and_paths[GGUF_MODELS] = (
+            folder_paths.folder_names_and_paths[MODEL_FOLDERS[1]][0],
+            {GGUF},
+        )
     # The host knows this folder among the models only.
     folder_paths.add_model_folder_path(CONTROL_NETS, os.path.join(folder_paths.get_output_directory(), CONTROL_NETS))
 
@@ -57,6 +65,7 @@ def model_names() -> list[str]:
     """The names of the model files that can be read weight by weight, and of diffusers folders, each behind its folder."""
     names = [f"{folder}/{name}" for folder in MODEL_FOLDERS[:2] for name in file_names(folder)]
     names = [name for name in names if name.endswith((".safetensors", ".sft"))]
+    names += [f"{MODEL_FOLDERS[1]}/{name}" for name in file_names(GGUF_MODELS)]
     for root in folder_paths.get_folder_paths(MODEL_FOLDERS[2]):
         if os.path.isdir(root):
             names += [f"{MODEL_FOLDERS[2]}/{entry.name}" for entry in os.scandir(root) if entry.is_dir()]

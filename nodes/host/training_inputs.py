@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from ...delta.training.captions import captions_of
+from .gguf_weights import is_of_gguf
 from .sampling import samples_of
-from .weights import base_weight
 
 # Options of a conditioning that bring a ControlNet, change weights, or bring boxes.
 FOREIGN = ("control", "hooks", "gligen")
@@ -99,7 +99,9 @@ def check_vae(model: Any, vae: Any | None) -> None:
 def check_weights(model: Any) -> None:
     """Raises ValueError for a model with weights of 8 bits or fewer: gradients, and small changes, get lost in them."""
     for name, weight in model.model.named_parameters():
-        if hasattr(weight, "tensor_type"):
-            base_weight(model, name)
+        if is_of_gguf(weight):
+            raise ValueError(
+                f"{name} is stored as GGUF, which cannot be trained through. Load the model from a safetensors file."
+            )
         if hasattr(weight, "_qdata") or weight.element_size() == 1:
             raise ValueError(f"{name} is quantised, and cannot be trained through. Load the model in 16 or 32 bits.")

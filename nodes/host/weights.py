@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +13,18 @@ import torch
 
 from ...delta.extraction.pair import Pair, compare
 from ...delta.files.stored_weight import SIDE_ENDINGS, StoredWeight
-from ...delta.linear_algebra.noise import arithmetic_variance, stored_variance
+from ...delta.linear_algebra.noise import arithmetic_variance, step_variance, stored_variance
+from .gguf_weights import packed_weight, plain_weight, true_shapes
 
 # ComfyUI makes these where a file lacks them, and leaves what was in the memory.
 UNSET = ("clip_l.logit_scale", "clip_l.transformer.text_projection.weight", "clip_h.logit_scale")
 
 # The attachment of a patcher that holds the changes that are kept beside its weights; see `beside`.
 KEPT = "styledelta_beside"
+# Beside NVFP4 weights that were smoothed as AWQ does.
+SMOOTHING = "pre_quant_scale"
+# Of two numbers of 4 bits in a byte.
+LOWEST_BITS = 0x11
 
 PatchKey = str | tuple  # A weight's name, or (name, slice) for a part of a fused weight.
 
@@ -32,7 +38,7 @@ def parts(key: PatchKey) -> tuple[str, tuple[int, int, int] | None, Callable | N
 
 def parameter_count(model: Any) -> int:
     """The number of parameters of a MODEL's diffusion model."""
-    return sum(parameter.numel() for parameter in model.model.diffusion_model.parameters())
+    return sum(math.prod(parameter.shape) for parameter in model.model.diffusion_model.parameters())
 
 
 def module_classes(model: Any) -> dict[str, str]:
@@ -41,19 +47,31 @@ def module_classes(model: Any) -> dict[str, str]:
 
 
 def model_weights(patcher: Any) -> dict[str, torch.Tensor]:
-    """The weights of a MODEL or CLIP by name, as they are stored."""
-    return getattr(patcher, "patcher", patcher).model.state_dict()
+    """The weights of a MODEL or CLIP by name, as they are stored; of those of GGUF the shapes alone."""
+    model = getattr(patcher, "patcher", patcher).model
+    return true_shapes(model, model.state_dict())
 
 
 def base_weight(patcher: Any, key: str) -> torch.Tensor:
     """A weight as it was loaded, without patches, dequantised to float32, on the CPU."""
+    if packed := packed_weight(key, _attached(patcher, key)[0]):
+        return packed.unpack(packed.stored.to("cpu"))
     stored, convert = stored_weight(patcher, key)
     weight = comfy.model_management.cast_to_device(stored, torch.device("cpu"), torch.float32, copy=True)
-    return (weight if convert is None else convert(weight, inplace=True)).detach()
+    # Older hosts dequantise to the dtype in which the model computes, whatever they are asked for.
+    return (weight if convert is None else convert(weight, inplace=True)).detach().float()
 
 
 def stored_weight(patcher: Any, key: str) -> tuple[torch.Tensor, Callable | None]:
-    """A weight as it was loaded, in the form in which it is stored, and the host's function that dequantises it."""
+    """A weight as it was loaded, in the form in which it is stored, and the function that dequantises it, as the host calls
+    its own: with what it has copied, and `inplace`."""
+    weight, convert = _attached(patcher, key)
+    packed = packed_weight(key, weight)
+    return (plain_weight(weight), convert) if packed is None else (packed.stored, packed.unpack)
+
+
+def _attached(patcher: Any, key: str) -> tuple[torch.Tensor, Callable | None]:
+    """As `stored_weight`, for what the model itself holds, of whatever class."""
     patcher = getattr(patcher, "patcher", patcher)
     weight, _, convert = comfy.model_patcher.get_key_weight(patcher.model, key)
     if key in patcher.object_patches or key in patcher.object_patches_backup:
@@ -61,8 +79,6 @@ def stored_weight(patcher: Any, key: str) -> tuple[torch.Tensor, Callable | None
         weight = patcher.get_model_object(key)
     elif key in patcher.backup:
         weight = patcher.backup[key].weight
-    if hasattr(weight, "tensor_type"):
-        raise ValueError(f"{key} is stored as GGUF, which cannot be read. Load the model from a safetensors file.")
     return weight, convert
 
 
@@ -100,32 +116,53 @@ class LoadedWeights:
         self.places = {key: (model, key) for key in _own_weights(model, "diffusion_model.")}
         if clip is not None:
             self.places |= {f"text_encoders.{key}": (clip.patcher, key) for key in _own_weights(clip.patcher, "")}
-        self.shapes = {name: tuple(stored_weight(*place)[0].shape) for name, place in self.places.items()}
+        self.shapes = {name: tuple(_attached(*place)[0].shape) for name, place in self.places.items()}
 
-    def _raw(self, name: str) -> torch.Tensor:
-        """The numbers of a weight as they are stored, without the scales of a quantised one."""
-        stored = stored_weight(*self.places[name])[0]
-        return getattr(stored, "_qdata", stored).detach().cpu()
+    def _variance(self, name: str, weight: torch.Tensor) -> float:
+        """The mean variance of the rounding in a weight, of which this is the value without patches."""
+        stored = _attached(*self.places[name])[0]
+        if packed := packed_weight(name, stored):
+            return packed.variance()
+        stored = plain_weight(stored)
+        if (steps := _next_steps(stored)) is not None:
+            return step_variance(weight, steps)
+        # Without the scales of a quantised one.
+        return stored_variance(getattr(stored, "_qdata", stored).detach().cpu(), weight)
 
     def is_patched(self, name: str) -> bool:
         patcher, key = self.places[name]
         return bool(patches_of(patcher, key)) or key in patcher.object_patches
 
     def read(self, name: str) -> StoredWeight:
-        """One weight in float32 on the CPU. Raises ValueError for NaN and infinite values, and for GGUF."""
+        """One weight in float32 on the CPU. Raises ValueError for NaN and infinite values, and for a type of GGUF that cannot
+        be read."""
         patcher, key = self.places[name]
+        if hasattr(patcher.model.get_submodule(key.rpartition(".")[0]), SMOOTHING):
+            raise ValueError(
+                f"{self.name}: {key} is stored for an input that is scaled before it ({SMOOTHING}), so a LoRA of it would do "
+                "something else. Use a version of the model in another format."
+            )
         weight = base_weight(patcher, key)
+        variance = 0.0 if name in self.exact else self._variance(name, weight)
         patches = [] if is_skipped(patcher, key) else patches_of(patcher, key)
         if patches:
             weight = comfy.lora.calculate_weight(patches, weight, key)
-        if name in self.exact:
-            # Each patch is added with the rounding of float32.
-            variance = len(patches) * arithmetic_variance(weight) if patches else 0.0
-        else:
-            variance = stored_variance(self._raw(name), weight)
+            if name in self.exact:
+                # Each patch is added with the rounding of float32.
+                variance = len(patches) * arithmetic_variance(weight)
         if not torch.isfinite(weight).all():
             raise ValueError(f"{self.name}: {key} holds NaN or infinite values. Use another copy of the model.")
         return StoredWeight(weight, variance)
+
+
+def _next_steps(stored: torch.Tensor) -> torch.Tensor | None:
+    """A weight dequantised by the host from other numbers, each one step off, where it holds two numbers of 4 bits in a byte
+    and is not NVFP4, whose steps are known; None for others."""
+    numbers = getattr(stored, "_qdata", None)
+    if numbers is None or numbers.shape == stored.shape or numbers.is_floating_point() or "NVFP4" in stored._layout_cls:
+        return None
+    others = stored._copy_with(qdata=numbers ^ LOWEST_BITS)
+    return comfy.model_management.cast_to_device(others.dequantize(), torch.device("cpu"), torch.float32)
 
 
 def _own_weights(patcher: Any, prefix: str) -> list[str]:

@@ -13,6 +13,7 @@ from delta.extraction.job import extract_job
 from delta.extraction.pair import Pair, compare
 from delta.extraction.store import FolderStore, open_store
 from delta.files.stored_weight import StoredWeight
+from delta.linear_algebra.noise import rounding_variance
 from delta.linear_algebra.rank import RankChoice
 
 NAMES = [f"diffusion_model.double_blocks.{n}.img_attn.proj" for n in range(3)]
@@ -234,3 +235,20 @@ def test_runs_that_nobody_went_on_with_are_removed(tmp_path):
 def test_without_a_folder_a_run_stays_in_memory(tmp_path):
     (tmp_path / "file").write_text("")
     assert isinstance(open_store(tmp_path / "file", {}), MemoryStore)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float8_e4m3fn], ids=str)
+def test_rounding_of_uneven_rows_is_told_from_a_change(spread, kind):
+    """The rows of trained weights differ in size, and so does the rounding in them."""
+    generator = torch.Generator().manual_seed(3)
+    rows = torch.exp(spread * torch.randn(256, 1, generator=generator))
+    base = {f"{name}.weight": rows * torch.randn(256, 320, generator=generator) for name in NAMES}
+    stored = {name: weight.to(kind).float() for name, weight in base.items()}
+    variance = rounding_variance(stored[f"{NAMES[0]}.weight"], kind)
+    with pytest.raises(ValueError, match="no direction of the difference can be told from noise"):
+        extract(compare(Tensors("tuned", base), Tensors("base", stored, variance)), settings(ignore_noise=False))
+    change = spectrum_matrix(256, 320, torch.full((3,), 8 * math.sqrt(variance) * 320**0.5 * float(rows.max())), 5)
+    tuned = {name: weight + change for name, weight in base.items()}
+    found = extract(compare(Tensors("tuned", tuned), Tensors("base", stored, variance)), settings(ignore_noise=False))
+    assert [difference.low_rank.rank for difference in found.differences.values()] == [3, 3, 3]

@@ -422,9 +422,13 @@ def test_comfyuis_own_plain_formats_are_read(opened):
         {"weight_scale": torch.ones(4, 2)},
         {"weight_scale": torch.ones(1, 4)},
         {"weight_scale": torch.ones(4, 1), "comfy_quant": settings(format="int8_tensorwise", convrot=True)},
+        {
+            "weight_scale": torch.ones(4, 1),
+            "comfy_quant": settings(format="int8_tensorwise", params={"convrot": True, "convrot_groupsize": 4}),
+        },
         {"weight_scale": torch.ones(4, 1), "comfy_quant": settings(format="int8_of_tomorrow")},
     ],
-    ids=["blocks", "columns", "rotated", "unknown"],
+    ids=["blocks", "columns", "rotated", "rotated by its params", "unknown"],
 )
 def test_other_scales_are_refused(opened, sides):
     tensors = {f"{LAYER}.{ending}": value for ending, value in sides.items()}
@@ -616,7 +620,7 @@ def test_what_does_not_exist_is_named(tmp_path, name):
     [
         ("a.ckpt", "a.ckpt is a pickle.*Convert it to safetensors"),
         ("a.PT", "a.PT is a pickle"),
-        ("a.gguf", "a.gguf is a GGUF file.*Use the safetensors version"),
+        ("a.gguf", "a.gguf is not a whole GGUF file.*download or copy it again"),
     ],
 )
 def test_other_kinds_of_files_are_refused(tmp_path, name, message):

@@ -8,6 +8,7 @@ import torch
 from delta.linear_algebra.noise import (
     NVFP4,
     block_rounding_variance,
+    edge,
     floor,
     noise_floor,
     rounding_variance,
@@ -104,14 +105,35 @@ def test_types_without_known_steps_are_refused() -> None:
 def test_the_floor_by_hand() -> None:
     assert floor(0.5, (4, 9)) == floor(0.5, (4, 1, 3, 3)) == 2.5
     values = torch.tensor([4.0, 2.6, 2.5, 1.0], dtype=torch.float64)
-    assert noise_floor(0.5)(values, (4, 9)) == 2
+    assert noise_floor(2.5)(values, (4, 9)) == 2
     assert noise_floor(0.0)(values, (4, 9)) == 4
 
 
 def test_the_floor_asks_for_more_only_where_all_stand_above_it() -> None:
     values = torch.tensor([4.0, 2.6], dtype=torch.float64)
-    assert noise_floor(0.5)(values, (4, 9), 9.0) == 3
-    assert noise_floor(0.6)(values, (4, 9), 9.0) == 1
+    assert noise_floor(2.5)(values, (4, 9), 9.0) == 3
+    assert noise_floor(3.0)(values, (4, 9), 9.0) == 1
+
+
+def test_the_edge_of_even_noise_is_the_floor() -> None:
+    """But for what a matrix of finite size goes beyond it, which vanishes."""
+    for side, beyond in ((64, 0.05), (1000, 0.008), (20000, 0.001)):
+        ends = edge(torch.full((side,), 0.25), torch.full((2 * side,), 0.25))
+        assert floor(0.5, (side, 2 * side)) < ends < (1 + beyond) * floor(0.5, (side, 2 * side))
+    assert edge(torch.zeros(3), torch.zeros(4)) == 0.0
+
+
+@pytest.mark.parametrize("shape", [(64, 256), (320, 640), (512, 128)], ids=str)
+@pytest.mark.parametrize("spread", [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (1.0, 0.3)], ids=str)
+def test_no_noise_goes_beyond_its_edge_and_most_comes_near(shape: tuple[int, int], spread: tuple[float, float]) -> None:
+    """Of 20 matrices whose rows and columns are rounded more or less coarsely."""
+    ratios = []
+    for seed in range(20):
+        rows, columns = (torch.exp(part * random(side, seed=100 * seed + side)) for part, side in zip(spread, shape))
+        noise = 0.1 * random(*shape, seed=seed) * rows[:, None] * columns
+        known = edge(0.01 * rows.square() * columns.square().mean(), 0.01 * columns.square() * rows.square().mean())
+        ratios.append(float(torch.linalg.matrix_norm(noise, 2)) / known)
+    assert max(ratios) < 1.1 and sorted(ratios)[10] > 0.8 and sorted(ratios)[17] < 1
 
 
 def test_signal_to_noise_by_hand() -> None:
@@ -156,5 +178,5 @@ def test_the_floor_finds_the_directions_of_a_change_and_no_others(kind: torch.dt
     change = 2 * floor(deviation, shape) * left @ right.T
     rounding = (two.to(kind).float() - two) - (one.to(kind).float() - one)
     for start in (2, 8):
-        assert compress(change + rounding, noise_floor(deviation), start).low_rank.rank == rank
-    assert compress(rounding, noise_floor(deviation)).low_rank.rank == 0
+        assert compress(change + rounding, noise_floor(floor(deviation, shape)), start).low_rank.rank == rank
+    assert compress(rounding, noise_floor(floor(deviation, shape))).low_rank.rank == 0

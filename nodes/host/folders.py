@@ -63,6 +63,11 @@ def model_names() -> list[str]:
     return names
 
 
+def single_model_names() -> list[str]:
+    """As `model_names`, files alone."""
+    return [name for name in model_names() if not name.startswith(f"{MODEL_FOLDERS[2]}/")]
+
+
 def model_path(name: str) -> str:
     """The path of a model by the name that `model_names` gives. Raises FileNotFoundError with the remedy."""
     folder, _, name = name.replace("\\", "/").partition("/")

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
 
 META = torch.device("meta")
 
@@ -36,6 +37,8 @@ class Expression(torch.Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = {key: value for key, value in (kwargs or {}).items() if key != "device"}
+        if func is torch.ops.aten.copy_.default and isinstance(args[0], Expression):
+            return _write(args[0], args[1])
         if func._schema.is_mutable:
             raise NotImplementedError(f"{func} changes a tensor in place, which cannot be traced.")
         if func is torch.ops.aten._local_scalar_dense.default:
@@ -46,6 +49,43 @@ class Expression(torch.Tensor):
         if isinstance(made, (tuple, list)) and all(isinstance(part, Tensor) for part in made):
             return type(made)(cls(part, made_by=(func, args, kwargs, index)) for index, part in enumerate(made))
         raise NotImplementedError(f"{func} makes no tensors, which cannot be traced.")
+
+
+class Traced(TorchDispatchMode):
+    """While it is entered, tensors that a function makes to fill them are expressions too."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(isinstance(value, Tensor) for value in tree_flatten((args, kwargs))[0]):
+            return func(*args, **(kwargs or {}))
+        made = func(*args, **{**(kwargs or {}), "device": META})
+        return Expression(made, made_by=(func, args, {**(kwargs or {}), "device": "cpu"}, None))
+
+
+def _write(place: Expression, value: Any) -> Expression:
+    """Put a value into an expression, or into some of its rows."""
+    _become(place, torch.ops.aten.copy.default(_as_it_was(place), value))
+    return place
+
+
+def _become(place: Expression, new: Expression) -> None:
+    """From now on this stands for something new; and so do the rows of what it is a part of."""
+    func, args, kwargs, _ = place.made_by or (None, (), {}, None)
+    if func is torch.ops.aten.slice.Tensor:
+        whole = args[0]
+        _become(whole, torch.ops.aten.slice_scatter.default(_as_it_was(whole), new, *args[1:], **kwargs))
+    elif func is None or any(argument.alias_info for argument in func._schema.arguments):
+        raise NotImplementedError("A function changes a tensor of the file in place, which cannot be traced.")
+    else:
+        place.made_by = new.made_by
+
+
+def _as_it_was(expression: Expression) -> Expression:
+    """The same, which later changes of the expression leave alone."""
+    made_by = expression.made_by
+    if made_by is not None and made_by[0] is torch.ops.aten.slice.Tensor:
+        func, (whole, *rest), kwargs, index = made_by
+        made_by = func, (_as_it_was(whole), *rest), kwargs, index
+    return Expression(expression.meta, expression.of, made_by)
 
 
 def _meta(value: Any) -> Any:

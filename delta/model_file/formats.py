@@ -79,9 +79,10 @@ def _by_row(scale: Tensor, value: Tensor) -> Tensor:
 
 def is_finite(tensor: Tensor) -> bool:
     """Whether no number is NaN or infinite; also of numbers of one byte, for which torch lacks the function."""
-    if not tensor.is_floating_point():
+    if not tensor.is_floating_point() or not tensor.numel():
         return True
-    return bool(torch.isfinite(tensor.float() if tensor.element_size() == 1 else tensor).all())
+    # NaN goes through both, and no mask of the tensor's size is made.
+    return all(bool(torch.isfinite(end)) for end in torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor))
 
 
 class Rounding(NamedTuple):
@@ -120,6 +121,9 @@ def rounding_lines(rounded: Sequence[Rounding]) -> list[str]:
     lines = []
     for label in sorted({each.format for each in rounded}):
         rows = [each for each in rounded if each.format == label]
+        if not any(row.error for row in rows):
+            lines.append(f"stored as {label} without rounding: {len(rows)} weights")
+            continue
         lines.append(f"rounded to {label}: {len(rows)} weights, relative error {_share(rows, 'value'):.2g}")
         changed = [row for row in rows if row.change]
         if changed:

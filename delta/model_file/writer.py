@@ -130,6 +130,10 @@ def _header(entries: Sequence[Entry], metadata: Mapping[str, str]) -> tuple[byte
 
     Types of more bytes come first, so that every tensor is aligned.
     """
+    names = [entry.name for entry in entries]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"The file would have {twice} twice. Report this.")
     content: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end, offsets = 0, {}
     for entry in sorted(entries, key=lambda entry: -entry.dtype.itemsize):

@@ -15,7 +15,8 @@ import torch
 from ...delta.families.registry import DENOISER
 from ...delta.files.adapter_names import is_adapter
 from ...delta.files.file_kinds import kind_of
-from ...delta.model_file.expression import Expression, leaf
+from ...delta.model_file.expression import Expression, Traced, leaf
+from ...delta.model_file.expression import leaves as leaves_of
 from ...delta.model_file.source import TensorFile
 from .names import lora_key_map
 from .quantised import LAYERS, StoredTensors, is_side
@@ -103,14 +104,17 @@ def traced_as_loaded(
     """What the host makes of the tensors of a file: by its names of the weights, those of text encoders without a prefix."""
     bare = {name[len(prefix) :]: value for name, value in leaves.items() if name.startswith(prefix)}
     try:
-        denoiser = config.process_unet_state_dict(bare)
-        text = config.process_clip_state_dict(dict(leaves)) if with_text else {}
+        with Traced():
+            denoiser = config.process_unet_state_dict(bare)
+            text = config.process_clip_state_dict(dict(leaves)) if with_text else {}
     except NotImplementedError as error:
         raise ValueError(
             f"What ComfyUI makes of the names of a {type(config).__name__} cannot be traced ({error}). Load the model and use "
             "Save Model."
         ) from error
-    return {DENOISER + name: value for name, value in denoiser.items()} | dict(text)
+    found = {DENOISER + name: value for name, value in denoiser.items()} | dict(text)
+    # What the host makes of no tensor of the file, such as positions.
+    return {name: value for name, value in found.items() if leaves_of(value)}
 
 
 def _named(model: torch.nn.Module, prefix: str) -> dict[str, torch.Tensor]:

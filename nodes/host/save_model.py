@@ -15,7 +15,7 @@ import torch
 from comfy.cli_args import args
 
 from ...delta.families.registry import DENOISER
-from ...delta.model_file.expression import Expression, evaluate, leaf, leaves, origin
+from ...delta.model_file.expression import Expression, Traced, evaluate, leaf, leaves, origin
 from ...delta.model_file.formats import MAIN, Plain, encoded, refuse_not_finite, rounding_charts
 from ...delta.model_file.report import file_metadata, file_report
 from ...delta.model_file.source import TensorFile
@@ -64,7 +64,7 @@ class _Loaded:
         for name, tensor in module.state_dict().items():
             key = prefix + name
             found = {key: tensor}
-            if key in parameters:
+            if key in parameters and not is_side(key):
                 # A loaded model may hold the patched weight in its place.
                 stored = stored_weight(patcher, key)[0]
                 found = _plain_tensors(key, stored)
@@ -137,7 +137,9 @@ def _outputs(parts: Parts, loaded: _Loaded, dtype: torch.dtype | None) -> tuple[
         clip = {name: value for name, value in kept.items() if not name.startswith(DENOISER)}
         clip |= parts.clip.tokenizer.state_dict()
     vae = None if parts.vae is None else parts.vae.get_sd()
-    found = _for_saving(parts.model.model, unet, clip, vae) | _sampling_keys(parts.model)
+    with Traced():
+        found = _for_saving(parts.model.model, unet, clip, vae)
+    found |= _sampling_keys(parts.model)
     if dtype is not None:
         found = {name: value for name, value in found.items() if not is_side(name)}
     settings = {name: value for name, value in found.items() if not isinstance(value, torch.Tensor)}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from delta.model_file.expression import Group, evaluate, leaf, leaves, origin, positions
+from delta.model_file.expression import Group, Traced, evaluate, leaf, leaves, origin, positions
 
 
 def real(*shape: int) -> torch.Tensor:
@@ -67,9 +67,26 @@ def test_a_computed_weight_is_not_put_back():
         group.change("w", lambda value: value)
 
 
+def filled(tensors):
+    """What ComfyUI does to fuse weights: an empty tensor, filled part by part; and rows of rows."""
+    out = torch.empty((7, 5), dtype=tensors["one"].dtype)
+    out[:3] = tensors["one"]
+    rows = out.narrow(0, 3, 4)
+    rows[:2] = tensors["two"]
+    rows[2:] = tensors["one"][1:]
+    return out.clone()
+
+
+def test_an_empty_tensor_is_filled():
+    with Traced():
+        expression = filled(expressions(VALUES))
+    assert leaves(expression) == ["one", "two"] and torch.equal(evaluate(expression, VALUES), filled(VALUES))
+
+
 def test_values_cannot_be_asked_for():
     tensors = expressions(VALUES)
     with pytest.raises(NotImplementedError, match="values"):
         bool(tensors["one"].sum() > 0)
-    with pytest.raises(NotImplementedError, match="in place"):
-        tensors["one"].zero_()
+    for change in (lambda: tensors["one"].zero_(), lambda: tensors["one"][:2].copy_(torch.ones(2, 5))):
+        with pytest.raises(NotImplementedError, match="in place"):
+            change()

@@ -27,7 +27,8 @@ def _outputs() -> list[io.Output]:
     return [
         io.String.Output(display_name="path", tooltip="Where the file was written."),
         io.String.Output(
-            display_name="report", tooltip="What was merged, that the file was read back, and what rounding cost each layer."
+            display_name="report",
+            tooltip="What was merged, that the file was read back, and what rounding cost each layer.",
         ),
         io.Image.Output(display_name="plot", tooltip="Which share of the change each block loses to rounding."),
     ]
@@ -38,7 +39,7 @@ class SaveModel(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="StyleDeltaSaveModel",
-            display_name="Save Model",
+            display_name="Save Patched Model",
             category=menu.LORA,
             description="Writes a model with all its LoRAs and other patches as one safetensors file, reads it back as ComfyUI does "
             "and compares every weight.",
@@ -47,7 +48,9 @@ class SaveModel(io.ComfyNode):
                 filename_prefix_input("diffusion_models/styledelta"),
                 _format_input("in the types that the model has in memory, quantised layers with new scales"),
                 io.Clip.Input(
-                    "clip", optional=True, tooltip="The text encoder, with its patches. With it the file is a checkpoint."
+                    "clip",
+                    optional=True,
+                    tooltip="The text encoder, with its patches. With it the file is a checkpoint.",
                 ),
                 io.Vae.Input("vae", optional=True, tooltip="The VAE that the file is to hold too."),
             ],
@@ -86,11 +89,17 @@ class MergeIntoModelFile(io.ComfyNode):
                 _format_input("in the file's own types, quantised layers with new scales, and all else bit for bit"),
                 filename_prefix_input("checkpoints/merged"),
                 StackType.Input(
-                    "lora_stack", optional=True, tooltip="LoRAs with strengths and block weights, from LoRA Stack or Add LoRA."
+                    "lora_stack",
+                    optional=True,
+                    tooltip="LoRAs with strengths and block weights, from LoRA Stack or Add LoRA.",
                 ),
-                io.LoraModel.Input("lora_model", optional=True, tooltip="One more LoRA, merged after those of the stack."),
-                strength_input("strength_model", "the diffusion model, by lora_model"),
-                strength_input("strength_clip", "the text encoder, by lora_model"),
+                io.LoraModel.Input(
+                    "lora_model",
+                    optional=True,
+                    tooltip="One LoRA, merged after those of the stack, at the strengths of this node.",
+                ),
+                strength_input("strength_model", "the diffusion model"),
+                strength_input("strength_clip", "the text encoder"),
             ],
             outputs=_outputs(),
             hidden=[io.Hidden.unique_id],

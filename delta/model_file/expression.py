@@ -165,7 +165,7 @@ class Group:
         if value is None or not torch.equal(value, evaluate(self.weights[name], self.values())):
             raise ValueError(
                 f"ComfyUI computes {name} from the file's numbers when it loads it, so that a change cannot be put back. Load "
-                "the model in ComfyUI and use Save Model."
+                "the model in ComfyUI and use Save Patched Model."
             )
         changed = change(value)
         if changed.shape != value.shape:
@@ -175,6 +175,4 @@ class Group:
     def values(self) -> dict[str, Tensor]:
         """The leaves as they are now."""
         counts = [torch.Size(shape).numel() for shape in self.shapes.values()]
-        return {
-            name: part.reshape(shape) for (name, shape), part in zip(self.shapes.items(), self.flat.split(counts))
-        }
+        return {name: part.reshape(shape) for (name, shape), part in zip(self.shapes.items(), self.flat.split(counts))}

@@ -52,7 +52,9 @@ class Scaled:
     def __init__(self, dtype: torch.dtype, ending: str, scale: Tensor):
         """ending: what the scale is called; scale: one of the shape and type that it has."""
         self.dtype, self.ending, self.scale = dtype, ending, scale
-        self.label = f"{str(dtype).removeprefix('torch.')} with a scale" + ("" if scale.numel() == 1 else " for each row")
+        self.label = f"{str(dtype).removeprefix('torch.')} with a scale" + (
+            "" if scale.numel() == 1 else " for each row"
+        )
 
     def decode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         value = tensors[MAIN].to(torch.float32, copy=True)
@@ -82,7 +84,9 @@ def is_finite(tensor: Tensor) -> bool:
     if not tensor.is_floating_point() or not tensor.numel():
         return True
     # NaN goes through both, and no mask of the tensor's size is made.
-    return all(bool(torch.isfinite(end)) for end in torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor))
+    return all(
+        bool(torch.isfinite(end)) for end in torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor)
+    )
 
 
 class Rounding(NamedTuple):
@@ -95,7 +99,9 @@ class Rounding(NamedTuple):
     change: float
 
 
-def encoded(name: str, format_: Format, value: Tensor, before: Tensor | None = None) -> tuple[dict[str, Tensor], Rounding]:
+def encoded(
+    name: str, format_: Format, value: Tensor, before: Tensor | None = None
+) -> tuple[dict[str, Tensor], Rounding]:
     """A weight's tensors and what its rounding costs. before: the values without the update.
 
     Raises ValueError that names a weight with NaN or infinite values, or with values that do not fit.

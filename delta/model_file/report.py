@@ -23,7 +23,9 @@ def file_report(path: str | Path, written: Written, proof: str, notes: Sequence[
     return "\n".join([*lines, *notes, *rounding_lines(written.roundings)])
 
 
-def file_metadata(base: Mapping[str, str], method: str, sources: Sequence[Mapping[str, Any]], format_: str) -> dict[str, str]:
+def file_metadata(
+    base: Mapping[str, str], method: str, sources: Sequence[Mapping[str, Any]], format_: str
+) -> dict[str, str]:
     """A base's metadata without what no longer holds, with the recipe of the new file."""
     recipe = {"method": method, "sources": list(sources), "format": format_}
     return {key: value for key, value in base.items() if key not in STALE} | {RECIPE: json.dumps(recipe)}

@@ -152,7 +152,12 @@ def _header(entries: Sequence[Entry], metadata: Mapping[str, str]) -> tuple[byte
 
 
 def _write(
-    path: Path, parts: Sequence[Part], header: bytes, starts: Mapping[str, int], size: int, on_step: Callable[[int], None]
+    path: Path,
+    parts: Sequence[Part],
+    header: bytes,
+    starts: Mapping[str, int],
+    size: int,
+    on_step: Callable[[int], None],
 ) -> Written:
     written = Written(size=size)
     journal = path.with_suffix(".done")
@@ -207,7 +212,9 @@ def _write_part(file: Any, part: Part, starts: Mapping[str, int]) -> list:
         tensor = made.tensors[entry.name]
         if tensor.dtype != entry.dtype or tuple(tensor.shape) != entry.shape:
             found = f"{tensor.dtype} {tuple(tensor.shape)}"
-            raise ValueError(f"{entry.name} became {found}, but {entry.dtype} {entry.shape} was announced. Report this.")
+            raise ValueError(
+                f"{entry.name} became {found}, but {entry.dtype} {entry.shape} was announced. Report this."
+            )
         content = _bytes(tensor)
         file.seek(starts[entry.name])
         file.write(content)
@@ -255,7 +262,9 @@ def _unfinished(path: Path, folder: Path | None) -> Iterator[Path]:
     except BaseException as error:
         keep = folder is not None
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise OSError(f"{path.name} could not be written ({error}). Make room on the disk and run again.") from error
+            raise OSError(
+                f"{path.name} could not be written ({error}). Make room on the disk and run again."
+            ) from error
         raise
     finally:
         if not keep:
@@ -268,7 +277,10 @@ def _unfinished(path: Path, folder: Path | None) -> Iterator[Path]:
 def _refuse_full_disk(path: Path, file: Path, size: int) -> None:
     # What an interrupted run has written takes its room already; blocks are counted where the system tells them.
     blocks = getattr(file.stat(), "st_blocks", 0) if file.exists() else 0
-    needs = {path.parent.stat().st_dev: (path.parent, size), file.parent.stat().st_dev: (file.parent, size - 512 * blocks)}
+    needs = {
+        path.parent.stat().st_dev: (path.parent, size),
+        file.parent.stat().st_dev: (file.parent, size - 512 * blocks),
+    }
     for folder, need in needs.values():
         free = shutil.disk_usage(folder).free
         if free < need + SPARE_BYTES:

@@ -130,7 +130,9 @@ def _changed_part(
         elif changed:
             group = Group({weight: file.weights[weight] for weight in weights}, before)
             for weight, patches in changed.items():
-                group.change(weight, lambda value, weight=weight, patches=patches: patched_value(weight, patches, value))
+                group.change(
+                    weight, lambda value, weight=weight, patches=patches: patched_value(weight, patches, value)
+                )
             after = group.values()
         tensors, roundings = {}, []
         for name in names:
@@ -161,7 +163,9 @@ def named(
         return {new_name or name: made[MAIN]}
     sides = stored.sides(name)
     if unknown := made.keys() - sides.keys() - {MAIN}:
-        raise ValueError(f"{stored.place}: {name} lacks {', '.join(sorted(unknown))}. Choose a float type as the format.")
+        raise ValueError(
+            f"{stored.place}: {name} lacks {', '.join(sorted(unknown))}. Choose a float type as the format."
+        )
     tensors = {name: fitted(made[MAIN], *stored.types[name])}
     for ending, side in sides.items():
         tensors[side] = fitted(made[ending], *stored.types[side]) if ending in made else stored.read(side)
@@ -192,9 +196,7 @@ def merge_into_file(
         metadata.pop(LAYERS, None)
     folder = run_folder(folders.unfinished_folder(), key)
     written = write_model(path, parts, metadata, step, same_reading(file), folder)
-    proof = (
-        f"read back bit for bit; ComfyUI takes it for {file.kind} as it does {file.name}, and finds all {len(file.weights)} weights"
-    )
+    proof = f"read back bit for bit; ComfyUI takes it for {file.kind} as it does {file.name}, and finds all {len(file.weights)} weights"
     notes = [format_report(patches.reports), *_uses(file)]
     return Saved(file_report(path, written, proof, notes), rounding_charts(written.roundings))
 

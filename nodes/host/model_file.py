@@ -98,9 +98,7 @@ class ModelFile:
                 )
 
 
-def traced_as_loaded(
-    config: Any, leaves: Mapping[str, Any], prefix: str, with_text: bool = True
-) -> dict[str, Any]:
+def traced_as_loaded(config: Any, leaves: Mapping[str, Any], prefix: str, with_text: bool = True) -> dict[str, Any]:
     """What the host makes of the tensors of a file: by its names of the weights, those of text encoders without a prefix."""
     bare = {name[len(prefix) :]: value for name, value in leaves.items() if name.startswith(prefix)}
     try:
@@ -110,7 +108,7 @@ def traced_as_loaded(
     except NotImplementedError as error:
         raise ValueError(
             f"What ComfyUI makes of the names of a {type(config).__name__} cannot be traced ({error}). Load the model and use "
-            "Save Model."
+            "Save Patched Model."
         ) from error
     found = {DENOISER + name: value for name, value in denoiser.items()} | dict(text)
     # What the host makes of no tensor of the file, such as positions.

@@ -17,7 +17,14 @@ EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e5m2)
 INTEGERS = (torch.int8, torch.uint8)
 # The formats in which a number times its scale is the weight, which need none of the host's functions.
 OWN_FORMATS = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fn_rowwise")
-ALL_SIDES = (*SIDE_ENDINGS, ".weight_s_rel", ".weight_s_channel", ".weight_codebook", ".weight_correction", ".pre_quant_scale")
+ALL_SIDES = (
+    *SIDE_ENDINGS,
+    ".weight_s_rel",
+    ".weight_s_channel",
+    ".weight_codebook",
+    ".weight_correction",
+    ".pre_quant_scale",
+)
 SMOOTHING = "pre_quant_scale"
 SETTINGS = "comfy_quant"
 LAYERS = "_quantization_metadata"
@@ -59,7 +66,7 @@ class StoredTensors(NamedTuple):
         if dtype in INTEGERS or not dtype.is_floating_point:
             raise ValueError(
                 f"{self.place}: {name} is packed ({dtype}) in a way that is not ComfyUI's own. Load the model in ComfyUI and use "
-                "Save Model, or use another version of the file."
+                "Save Patched Model, or use another version of the file."
             )
         return Plain(dtype)
 
@@ -67,7 +74,9 @@ class StoredTensors(NamedTuple):
         if SETTINGS in sides:
             return json.loads(bytes(self.read(sides[SETTINGS]).tolist()))
         module = name.rpartition(".")[0]
-        return next((found for layer, found in self.layers.items() if module == layer or module.endswith(f".{layer}")), None)
+        return next(
+            (found for layer, found in self.layers.items() if module == layer or module.endswith(f".{layer}")), None
+        )
 
 
 def is_side(name: str) -> bool:
@@ -78,7 +87,9 @@ def is_side(name: str) -> bool:
 class HostQuantised:
     """A weight in a format of the host's, decoded and encoded by a layer of the host's that holds it."""
 
-    def __init__(self, name: str, settings: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], shape: tuple[int, ...]):
+    def __init__(
+        self, name: str, settings: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], shape: tuple[int, ...]
+    ):
         """name: for errors. Raises ValueError for a format that this host lacks or cannot read."""
         self.name, self.label, self.settings = name, settings.get("format", "unknown"), settings
         self.endings = set(tensors)
@@ -88,7 +99,9 @@ class HostQuantised:
                 "version of the file."
             )
         if len(shape) != 2:
-            raise ValueError(f"{name} is a bank of {self.label} matrices, which is not supported. Use a version in float16.")
+            raise ValueError(
+                f"{name} is a bank of {self.label} matrices, which is not supported. Use a version in float16."
+            )
         self.layer = self._layer(shape, tensors)
 
     def decode(self, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -111,7 +124,9 @@ class HostQuantised:
         layer = ops.Linear(shape[1], shape[0], bias=False, device=torch.device("cpu"))
         text = json.dumps(dict(self.settings)).encode()
         # Copies, because the host keeps what it is given.
-        given = {ending: tensor.clone() for ending, tensor in tensors.items()} | {SETTINGS: torch.tensor(list(text), dtype=torch.uint8)}
+        given = {ending: tensor.clone() for ending, tensor in tensors.items()} | {
+            SETTINGS: torch.tensor(list(text), dtype=torch.uint8)
+        }
         layer.load_state_dict(given, strict=False)
         return layer
 

@@ -16,7 +16,7 @@ from comfy.cli_args import args
 
 from ...delta.families.registry import DENOISER
 from ...delta.model_file.expression import Expression, Traced, evaluate, leaf, leaves, origin
-from ...delta.model_file.formats import MAIN, Plain, encoded, refuse_not_finite, rounding_charts
+from ...delta.model_file.formats import Plain, encoded, refuse_not_finite, rounding_charts
 from ...delta.model_file.report import file_metadata, file_report
 from ...delta.model_file.source import TensorFile
 from ...delta.model_file.writer import Entry, Made, Part, Written, digest, write_model
@@ -125,10 +125,14 @@ def save_model(
     proofs: list[str] = []
     check = _read_as_the_host(parts, loaded, outputs, proofs)
     written = write_model(path, written_parts, metadata, step, check)
-    return Saved(file_report(path, written, proofs[0], _notes(parts, loaded, outputs)), rounding_charts(written.roundings))
+    return Saved(
+        file_report(path, written, proofs[0], _notes(parts, loaded, outputs)), rounding_charts(written.roundings)
+    )
 
 
-def _outputs(parts: Parts, loaded: _Loaded, dtype: torch.dtype | None) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def _outputs(
+    parts: Parts, loaded: _Loaded, dtype: torch.dtype | None
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """What the host would save, by its names in files: expressions of the loaded tensors, or tensors; and metadata."""
     kept = {name: _leaf(loaded, name, dtype) for name in loaded.tensors if dtype is None or not is_side(name)}
     unet = {name.removeprefix(DENOISER): value for name, value in kept.items() if name.startswith(DENOISER)}
@@ -143,7 +147,8 @@ def _outputs(parts: Parts, loaded: _Loaded, dtype: torch.dtype | None) -> tuple[
     if dtype is not None:
         found = {name: value for name, value in found.items() if not is_side(name)}
     settings = {name: value for name, value in found.items() if not isinstance(value, torch.Tensor)}
-    metadata = {LAYERS: json.dumps(value) for value in settings.values() if dtype is None}
+    # The one that there is, of older hosts: which layers are quantised.
+    metadata = {LAYERS: json.dumps(next(iter(settings.values())))} if settings and dtype is None else {}
     return {name: value for name, value in found.items() if name not in settings}, metadata
 
 
@@ -231,7 +236,9 @@ def _weight_part(loaded: _Loaded, name: str, places: Mapping[str, str], dtype: t
     if dtype is None:
         entries = [Entry(places[each], *stored.types[each]) for each in (name, *stored.sides(name).values())]
     elif SMOOTHING in stored.sides(name):
-        raise ValueError(f"{name} is smoothed by a {SMOOTHING}, which no float weight has. Choose the model's own format.")
+        raise ValueError(
+            f"{name} is smoothed by a {SMOOTHING}, which no float weight has. Choose the model's own format."
+        )
     else:
         kind = _leaf(loaded, name, dtype)
         entries = [Entry(places[name], kind.dtype, tuple(kind.shape))]
@@ -248,7 +255,9 @@ def _composed_part(loaded: _Loaded, name: str, value: Expression, dtype: torch.d
     """A tensor that the host makes of one or several weights, such as the fused ones of a text encoder."""
     own = leaves(value)
     if quantised := next((each for each in own if dtype is None and loaded.stored.sides(each)), None):
-        raise ValueError(f"ComfyUI saves {quantised} fused, which a quantised weight cannot be. Choose a float type as the format.")
+        raise ValueError(
+            f"ComfyUI saves {quantised} fused, which a quantised weight cannot be. Choose a float type as the format."
+        )
 
     def make() -> Made:
         tensors: dict[str, torch.Tensor] = {}
@@ -257,7 +266,9 @@ def _composed_part(loaded: _Loaded, name: str, value: Expression, dtype: torch.d
             made, rounding = _stored_anew(loaded, each, dtype)
             tensors |= made
             roundings += rounding
-        return Made({name: evaluate(value, tensors).contiguous()}, roundings, {each: digest(tensors[each]) for each in own})
+        return Made(
+            {name: evaluate(value, tensors).contiguous()}, roundings, {each: digest(tensors[each]) for each in own}
+        )
 
     return Part([Entry(name, value.dtype, tuple(value.shape))], make)
 
@@ -277,9 +288,13 @@ def _read_as_the_host(
             for own in leaves(value):
                 expected = written.meant.get(own) or written.digests[name]
                 if own not in read or _digest(read[own], file, written) != expected:
-                    raise ValueError(f"ComfyUI would read {own} of the new file otherwise than it was meant. Nothing was kept.")
+                    raise ValueError(
+                        f"ComfyUI would read {own} of the new file otherwise than it was meant. Nothing was kept."
+                    )
         count = len({own for value in saved.values() for own in leaves(value)})
-        proofs.append(f"read back as ComfyUI loads it: all {count} tensors of the model are what was meant, bit for bit")
+        proofs.append(
+            f"read back as ComfyUI loads it: all {count} tensors of the model are what was meant, bit for bit"
+        )
         proofs[-1] += _recognised(file, config, prefix)
 
     return check
@@ -308,11 +323,15 @@ def _notes(parts: Parts, loaded: _Loaded, outputs: Mapping[str, torch.Tensor]) -
     if parts.clip is None:
         lines.append("no CLIP was connected: a diffusion model, for models/diffusion_models")
     if never := loaded.never_applied():
-        lines.append(f"{len(never)} weights have patches that ComfyUI never applies, such as {never[0]}: they are not in the file")
+        lines.append(
+            f"{len(never)} weights have patches that ComfyUI never applies, such as {never[0]}: they are not in the file"
+        )
     saved = {own for value in outputs.values() if isinstance(value, Expression) for own in leaves(value)}
     left = [name for name in loaded.owners if name not in saved]
     if left:
-        lines.append(f"left out, as ComfyUI does when it saves: {', '.join(left[:3])}" + (", ..." if len(left) > 3 else ""))
+        lines.append(
+            f"left out, as ComfyUI does when it saves: {', '.join(left[:3])}" + (", ..." if len(left) > 3 else "")
+        )
     other = [name for name, value in parts.model.object_patches.items() if not isinstance(value, torch.nn.Parameter)]
     if other:
         lines.append(f"no weights, so not in the file: {', '.join(other)}")

@@ -62,7 +62,11 @@ def wan(host):
     """A small Wan model that ComfyUI recognises by its names, as tensors of a file."""
     description = layouts.describe(layouts.LAYOUTS["wan"], WAN)
     patcher = layouts.build(layouts.LAYOUTS["wan"], description=description)
-    return {name.removeprefix(DENOISER): value for name, value in patcher.model.state_dict().items() if name.startswith(DENOISER)}
+    return {
+        name.removeprefix(DENOISER): value
+        for name, value in patcher.model.state_dict().items()
+        if name.startswith(DENOISER)
+    }
 
 
 def load_diffusion_model(host, path):
@@ -175,7 +179,10 @@ def test_a_saved_model_samples_as_the_patched_one(host, layout):
     for name, value in patched(loaded).items():
         if name.startswith(DENOISER):
             assert torch.equal(value, expected[name]), name
-    difference, size = (sample(loaded, layout) - sample(changed, layout)).abs().max(), sample(patcher, layout).abs().max()
+    difference, size = (
+        (sample(loaded, layout) - sample(changed, layout)).abs().max(),
+        sample(patcher, layout).abs().max(),
+    )
     assert difference <= 1e-5 * size
 
 
@@ -264,7 +271,9 @@ def quantised(host, tensors: dict[str, torch.Tensor], kind: str) -> tuple[dict[s
 
             layout = comfy.quant_ops.QUANT_ALGOS[kind]["comfy_tensor_layout"]
             found |= comfy.quant_ops.QuantizedTensor.from_float(weight, layout, scale="recalculate").state_dict(name)
-            found[f"{module}.comfy_quant"] = torch.tensor(list(json.dumps({"format": kind}).encode()), dtype=torch.uint8)
+            found[f"{module}.comfy_quant"] = torch.tensor(
+                list(json.dumps({"format": kind}).encode()), dtype=torch.uint8
+            )
     if kind == "scaled fp8":
         found["scaled_fp8"] = torch.empty(0, dtype=torch.float8_e4m3fn)
     return found, {"_quantization_metadata": json.dumps({"format_version": "1.0", "layers": layers})} if layers else {}
@@ -329,7 +338,11 @@ def bytes_of(path) -> dict[str, tuple]:
     header = json.loads(content[8 : 8 + length])
     header.pop("__metadata__", None)
     return {
-        name: (entry["dtype"], entry["shape"], content[8 + length + entry["data_offsets"][0] : 8 + length + entry["data_offsets"][1]])
+        name: (
+            entry["dtype"],
+            entry["shape"],
+            content[8 + length + entry["data_offsets"][0] : 8 + length + entry["data_offsets"][1]],
+        )
         for name, entry in header.items()
     }
 
@@ -354,13 +367,17 @@ def test_a_quantised_file_becomes_a_float_one(host, files, wan, kind):
 def test_a_format_that_the_host_lacks_is_refused(host, files, wan):
     tensors = wan | {f"{LINEAR}.comfy_quant": torch.tensor(list(b'{"format": "of_tomorrow"}'), dtype=torch.uint8)}
     tensors[f"{LINEAR}.weight"] = torch.zeros(256, 128, dtype=torch.uint8)
-    with pytest.raises(ValueError, match=rf"{LINEAR}.weight is stored as of_tomorrow, which this version of ComfyUI does not know"):
+    with pytest.raises(
+        ValueError, match=rf"{LINEAR}.weight is stored as of_tomorrow, which this version of ComfyUI does not know"
+    ):
         merge(host, files(tensors), lora=lora_on(LINEAR, (256, 256)))
 
 
 def test_a_lora_of_another_model_is_refused(host, files, wan):
     name = "styledelta_demo_kohya.safetensors"
-    with pytest.raises(ValueError, match=f"{name} does not fit test_merged_base.safetensors: none of its .* the file is a WAN21"):
+    with pytest.raises(
+        ValueError, match=f"{name} does not fit test_merged_base.safetensors: none of its .* the file is a WAN21"
+    ):
         merge(host, files(wan), [(name, 1.0, 1.0)])
 
 
@@ -462,21 +479,30 @@ def test_fused_names_of_a_text_encoder_are_traced_both_ways(host):
     expression = importlib.import_module(f"{pack}.delta.model_file.expression")
     config = comfy.supported_models.SDXL(CONFIGS["sdxl"])
     layer = "clip_g.transformer.text_model.encoder.layers.0.self_attn"
-    own = {f"{layer}.{part}_proj.{end}": random(8, 8, seed=i)[: 8 if end == "weight" else 1].squeeze(0) for i, part in enumerate("qkv") for end in ("weight", "bias")}
+    own = {
+        f"{layer}.{part}_proj.{end}": random(8, 8, seed=i)[: 8 if end == "weight" else 1].squeeze(0)
+        for i, part in enumerate("qkv")
+        for end in ("weight", "bias")
+    }
     own["clip_g.transformer.text_projection.weight"] = random(8, 6)
     leaves = {name: expression.leaf(name, value.dtype, tuple(value.shape)) for name, value in own.items()}
     expected = config.process_clip_state_dict_for_saving(dict(own))
     with expression.Traced():
         saved = config.process_clip_state_dict_for_saving(dict(leaves))
     assert saved.keys() == expected.keys()
-    values = {name: expression.evaluate(value, own) if isinstance(value, expression.Expression) else value for name, value in saved.items()}
+    values = {
+        name: expression.evaluate(value, own) if isinstance(value, expression.Expression) else value
+        for name, value in saved.items()
+    }
     assert all(torch.equal(value, expected[name]) for name, value in values.items())
     fused = next(name for name in values if name.endswith("attn.in_proj_weight"))
     again = {name: expression.leaf(name, value.dtype, tuple(value.shape)) for name, value in values.items()}
     with expression.Traced():
         read = config.process_clip_state_dict(again)
     name = f"{layer}.k_proj.weight"
-    group = expression.Group({key: value for key, value in read.items() if fused in expression.leaves(value)}, {fused: values[fused]})
+    group = expression.Group(
+        {key: value for key, value in read.items() if fused in expression.leaves(value)}, {fused: values[fused]}
+    )
     group.change(name, lambda value: value + 1)
     changed = expected[fused].clone()
     changed[8:16] += 1

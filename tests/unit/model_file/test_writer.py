@@ -13,8 +13,15 @@ from delta.model_file.writer import TYPES, Entry, Made, Part, digest, write_mode
 
 def values() -> dict[str, torch.Tensor]:
     """One tensor of every type, of odd sizes, and empty and single ones."""
-    found = {str(dtype): torch.arange(3).to(dtype) for dtype in TYPES if dtype.itemsize > 1 or dtype in (torch.int8, torch.bool)}
-    found |= {"u8": torch.arange(5, dtype=torch.uint8), "f8": torch.tensor([[1.5, -2.0, 448.0]]).to(torch.float8_e4m3fn)}
+    found = {
+        str(dtype): torch.arange(3).to(dtype)
+        for dtype in TYPES
+        if dtype.itemsize > 1 or dtype in (torch.int8, torch.bool)
+    }
+    found |= {
+        "u8": torch.arange(5, dtype=torch.uint8),
+        "f8": torch.tensor([[1.5, -2.0, 448.0]]).to(torch.float8_e4m3fn),
+    }
     return found | {"single": torch.tensor(2.5), "empty": torch.zeros(0), "wide": torch.arange(12.0).reshape(3, 4).T}
 
 

@@ -166,8 +166,9 @@ def test_a_saved_model_is_the_patched_model(host, demo_patched):
 
 
 @pytest.mark.parametrize("layout", ["flux"])
-def test_a_saved_model_samples_as_the_patched_one(host, layout):
-    """Loaded under the layout's own configuration: these small models are none that ComfyUI recognises."""
+def test_a_saved_model_samples_as_the_patched_one(host, layout, outputs):
+    """Loaded under the layout's own configuration: these small models are none that ComfyUI recognises. Core writes the same."""
+
     patcher = tiny_model(layout)
     lora = _lora_of_all(patcher)
     changed = host.node("StyleDeltaApplyLora").execute(patcher, lora, 0.7, 0.7).result[0]
@@ -192,6 +193,24 @@ def _lora_of_all(patcher) -> dict[str, torch.Tensor]:
         if weight.dim() == 2 and name.endswith(".weight"):
             tensors |= lora_on(name.removesuffix(".weight"), weight.shape)
     return tensors
+
+
+def test_a_model_that_is_loaded_with_its_patches_is_saved_as_well(host):
+    import comfy.model_management
+
+    model = tiny_model("flux")
+    changed = host.node("StyleDeltaApplyLora").execute(model, _lora_of_all(model), 0.7, 0.7).result[0]
+    first = save(host, changed)[0]
+    comfy.model_management.load_models_gpu([changed], force_patch_weights=True)
+    try:
+        assert bytes_of(save(host, changed)[0]) == bytes_of(first)
+        # Another clone of the model, without patches, is not what is in memory.
+        plain = load_file(save(host, model)[0])
+    finally:
+        comfy.model_management.unload_all_models()
+    prefix = "model.diffusion_model."
+    for name, value in model.model.diffusion_model.state_dict().items():
+        assert torch.equal(plain[prefix + name], value), name
 
 
 def every_kind() -> dict[str, torch.Tensor]:
@@ -239,6 +258,22 @@ def test_every_kind_of_adapter_is_merged(host, files, wan, outputs):
     assert len(moved) == 12
     for name, value in found.items():
         assert torch.equal(value, expected[name]), name
+    ours, theirs, before = (wan_sample(each) for each in (load_diffusion_model(host, path), changed, model))
+    assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+    assert (before - theirs).abs().max() > 1e-3 * theirs.abs().max()
+
+
+def wan_sample(patcher) -> torch.Tensor:
+    """A latent after two steps of the host's sampler."""
+    import comfy.model_management
+    import comfy.sample
+
+    noise, context = random(1, 16, 1, 8, 8), [[random(1, 8, 4096), {}]]
+    result = comfy.sample.sample(
+        patcher, noise, 2, 1.0, "euler", "simple", context, context, torch.zeros_like(noise), disable_pbar=True, seed=0
+    )
+    comfy.model_management.unload_all_models()
+    return result
 
 
 def _path_of(name: str) -> str:

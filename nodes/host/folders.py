@@ -64,8 +64,8 @@ def model_names() -> list[str]:
 
 
 def single_model_names() -> list[str]:
-    """As `model_names`, files alone."""
-    return [name for name in model_names() if not name.startswith(f"{MODEL_FOLDERS[2]}/")]
+    """As `model_names`, safetensors files alone."""
+    return [name for name in model_names() if name.lower().endswith((".safetensors", ".sft"))]
 
 
 def model_path(name: str) -> str:

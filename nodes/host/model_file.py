@@ -34,6 +34,10 @@ class ModelFile:
 
     def __init__(self, path: str | Path):
         """Raises FileNotFoundError, and ValueError, with the remedy, for what this host takes for no diffusion model."""
+        if Path(path).suffix.lower() == ".gguf":
+            raise ValueError(
+                f"{Path(path).name} is a GGUF file, which is not written. Use the safetensors version of the model."
+            )
         self.file = TensorFile(path)
         self.name, names = self.file.name, list(self.file.tensors)
         kind = kind_of(names)

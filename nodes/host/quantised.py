@@ -14,7 +14,6 @@ from ...delta.files.stored_weight import SCALES, SIDE_ENDINGS, SIDE_MARKER
 from ...delta.model_file.formats import MAIN, Format, Plain, Scaled
 
 EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e5m2)
-INTEGERS = (torch.int8, torch.uint8)
 # The formats in which a number times its scale is the weight, which need none of the host's functions.
 OWN_FORMATS = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fn_rowwise")
 ALL_SIDES = (
@@ -61,9 +60,11 @@ class StoredTensors(NamedTuple):
         scale = next((ending for ending in SCALES if ending in sides), None)
         if settings and settings.get("format") not in OWN_FORMATS:
             return HostQuantised(f"{self.place}: {name}", settings, self.tensors(name), shape)
-        if dtype in EIGHT_BITS and scale is not None:
-            return Scaled(dtype, scale, self.read(sides[scale]))
-        if dtype in INTEGERS or not dtype.is_floating_point:
+        if dtype in EIGHT_BITS and scale is not None and self.types[sides[scale]][0].is_floating_point:
+            found = self.read(sides[scale])
+            if found.numel() in (1, shape[0]):
+                return Scaled(dtype, scale, found)
+        if scale is not None or not dtype.is_floating_point:
             raise ValueError(
                 f"{self.place}: {name} is packed ({dtype}) in a way that is not ComfyUI's own. Load the model in ComfyUI and use "
                 "Save Patched Model, or use another version of the file."

@@ -481,12 +481,12 @@ def test_an_interrupted_merge_goes_on(host, files, wan, outputs, monkeypatch):
 
 
 def test_cancel_leaves_nothing_of_a_saved_model(host, outputs, monkeypatch):
-    cancelled(monkeypatch, 30, lambda: save(host, tiny_model("sdxl")))
+    cancelled(monkeypatch, 30, lambda: save(host, tiny_model("flux")))
     assert not os.listdir(outputs) and not unfinished(host)
 
 
 def test_layers_by_bypass_and_hooks_are_refused(host):
-    model = tiny_model("sd15")
+    model = tiny_model("flux")
     model.set_injections("bypass_lora", [object()])
     with pytest.raises(ValueError, match="LoRAs applied by bypass"):
         save(host, model)

@@ -20,6 +20,7 @@ from . import (
     norm_training,
     pose,
     reference_adain,
+    save_model,
     seg_painter,
     style_fit,
     style_library,
@@ -31,7 +32,7 @@ from .aliases import with_aliases
 from .host import folders, palette
 
 STYLE_NETWORKS = (style_network, stylize, style_palette, style_fit)
-LORAS = (lora_stack, lora_files, lora_names, lora_merge, lora_extract)
+LORAS = (lora_stack, lora_files, lora_names, lora_merge, lora_extract, save_model)
 NORMS = (norm_extract, norm_swap, norm_training, layer_swap, style_library)
 STATISTICS = (adain, reference_adain)
 CONTROLS = (controlnet, control_stack, control_lora, model_patch)

@@ -54,6 +54,19 @@ def open_store(parent: str | Path, key: Mapping[str, Any]) -> Store:
         return MemoryStore()
 
 
+def run_folder(parent: str | Path, key: Mapping[str, Any]) -> Path:
+    """The folder of the run that `key` decides, made where it is not there; those of a week ago are removed.
+
+    Raises OSError where it cannot be made.
+    """
+    parent = Path(parent)
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    folder = parent / digest[:32]
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_old(parent, folder)
+    return folder
+
+
 class FolderStore:
     """The differences of one extraction in a folder of its own, one file each."""
 
@@ -62,11 +75,7 @@ class FolderStore:
 
         Folders that nobody has gone on with for a week are removed. Raises OSError where the folder cannot be made.
         """
-        parent = Path(parent)
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        self.folder = parent / digest[:32]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        _remove_old(parent, self.folder)
+        self.folder = run_folder(parent, key)
 
     def __len__(self) -> int:
         return sum(1 for _ in self.folder.glob("*.safetensors"))

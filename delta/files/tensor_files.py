@@ -73,7 +73,7 @@ def write_tensors(
         check(_read_safetensors(temporary)[0])
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        _rename_to_new(temporary, path)
+        rename_to_new(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, SafetensorError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
@@ -84,7 +84,7 @@ def write_tensors(
         raise
 
 
-def _rename_to_new(source: Path, target: Path) -> None:
+def rename_to_new(source: Path, target: Path) -> None:
     """Rename, but never onto a file that appeared meanwhile: a link fails where a rename would replace."""
     try:
         os.link(source, target)

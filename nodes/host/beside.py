@@ -90,6 +90,7 @@ def keep(patcher: Any, patches: Mapping[weights.PatchKey, Any], strength: float)
 
 def bake(patcher: Any, names: Sequence[str]) -> None:
     """Make patches of what a cloned MODEL or CLIP keeps beside these weights."""
+    patcher = getattr(patcher, "patcher", patcher)
     changes = dict(weights.kept(patcher))
     for name in names:
         for strength, patch, own, offset, function in changes.pop(name, ()):
@@ -103,14 +104,21 @@ def _install(patcher: Any, changes: Changes) -> None:
     branches = {name: _branches(patcher, name, rows) for name, rows in changes.items()}
     hooked = {name.rpartition(".")[0]: found for name, found in branches.items() if found}
     wrapped = {name: rows for name, rows in changes.items() if not branches[name]}
-    patcher.set_attachments(weights.KEPT, dict(changes))
-    patcher.set_injections(weights.KEPT, [_injection(hooked)])
-    patcher.set_additional_models(weights.KEPT, [_as_model(patcher, hooked)] if hooked else [])
+    if changes:
+        patcher.set_attachments(weights.KEPT, dict(changes))
+        patcher.set_injections(weights.KEPT, [_injection(hooked)])
+        patcher.set_additional_models(weights.KEPT, [_as_model(patcher, hooked)] if hooked else [])
+    else:
+        patcher.remove_attachments(weights.KEPT)
+        patcher.remove_injections(weights.KEPT)
+        patcher.remove_additional_models(weights.KEPT)
     wrappers = patcher.weight_wrapper_patches
     for name in changes.keys() | {name for name, functions in wrappers.items() if any(map(_is_ours, functions))}:
         others = [function for function in wrappers.get(name, []) if not _is_ours(function)]
         ours = [_Added(name, wrapped[name], _input_scale(patcher, name))] if name in wrapped else []
         wrappers[name] = others + ours
+        if not wrappers[name]:
+            del wrappers[name]
     # The host loads a model anew, wrappers included, only when its patches are others.
     patcher.add_patches({})
 

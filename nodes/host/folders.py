@@ -72,6 +72,11 @@ def model_names() -> list[str]:
     return names
 
 
+def single_model_names() -> list[str]:
+    """As `model_names`, safetensors files alone."""
+    return [name for name in model_names() if name.lower().endswith((".safetensors", ".sft"))]
+
+
 def model_path(name: str) -> str:
     """The path of a model by the name that `model_names` gives. Raises FileNotFoundError with the remedy."""
     folder, _, name = name.replace("\\", "/").partition("/")

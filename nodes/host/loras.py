@@ -186,7 +186,7 @@ def _failure(patch: Any, tensors: dict[str, torch.Tensor], shape: tuple[int, ...
     """What the host says of an adapter that fits but cannot be computed, in the two cases where that was seen: a LoKr with
     a Tucker core, and a BOFT without an alpha."""
     if (patch.name == "lokr" and "lokr_t2" in tensors) or (patch.name == "boft" and "alpha" not in tensors):
-        with _errors_logged() as errors:
+        with errors_logged() as errors:
             patch.calculate_weight(torch.zeros(shape), "weight", 1.0, 1.0, None, lambda update: update)
         if errors:
             return f"ComfyUI cannot apply the LoRA's {patch.name} to it ({errors[0]}); Resize LoRA makes it one that it can"
@@ -246,7 +246,7 @@ def _apply_layer(
     patch = comfy.lora.load_lora(named, {name: key}, log_missing=False).get(key)
     if patch is None:
         raise ValueError(f"{name} has {', '.join(tensors)}, of which ComfyUI makes no update. Use another copy.")
-    with _errors_logged() as errors:
+    with errors_logged() as errors:
         changed = comfy.lora.calculate_weight([(1.0, patch, 1.0, None, function)], weight, key)
     if errors:
         raise ValueError(f"{name} cannot be applied by ComfyUI: {errors[0]}")
@@ -265,7 +265,7 @@ class _Errors(logging.Handler):
 
 
 @contextmanager
-def _errors_logged() -> Iterator[list[str]]:
+def errors_logged() -> Iterator[list[str]]:
     """What the host logs as errors meanwhile."""
     handler = _Errors()
     logging.getLogger().addHandler(handler)

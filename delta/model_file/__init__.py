@@ -1,0 +1,1 @@
+"""Whole model files: changed weight by weight, written tensor by tensor, read back."""

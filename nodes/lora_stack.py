@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..delta.blocks.rules import combined_rules
 from ..delta.lora.rows import read_rows
-from ..delta.lora.stack import StackEntry, format_report, read_stack
+from ..delta.lora.stack import StackEntry, check_is_stack, format_report, read_stack
 from . import menu
 from .host import folders, loras, run
 from .inputs import LoraRowsType, StackType, block_weight_inputs, lora_name_input, strength_input
@@ -48,7 +48,7 @@ class AddLora(io.ComfyNode):
     ) -> io.NodeOutput:
         rules = combined_rules(preset, block_weights)
         folders.file_path("loras", lora_name)
-        return io.NodeOutput([*(lora_stack or []), StackEntry(lora_name, strength_model, strength_clip, rules)])
+        return io.NodeOutput([*check_is_stack(lora_stack), StackEntry(lora_name, strength_model, strength_clip, rules)])
 
 
 class LoraStack(io.ComfyNode):
@@ -92,7 +92,7 @@ class LoraStack(io.ComfyNode):
                 folders.file_path("loras", row.entry[0])
             except FileNotFoundError as error:
                 raise FileNotFoundError(f"Row {row.number} of the LoRA stack: {error}") from error
-        return io.NodeOutput([*(lora_stack or []), *(row.entry for row in added)])
+        return io.NodeOutput([*check_is_stack(lora_stack), *(row.entry for row in added)])
 
 
 class ApplyLoraStack(io.ComfyNode):

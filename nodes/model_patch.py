@@ -59,7 +59,7 @@ class ApplyModelPatch(io.ComfyNode):
         mask: torch.Tensor | None = None,
         schedule: ControlSchedule | None = None,
     ) -> io.NodeOutput:
-        if strength == 0:
+        if control.is_off(strength, start_percent, end_percent):
             return io.NodeOutput(model)
         settings = control.control_settings(strength, start_percent, end_percent, "crop", mask, schedule=schedule)
         return io.NodeOutput(host_model_patch.apply_patch(model, model_patch, vae, image, settings, inpaint_mask))

@@ -26,10 +26,11 @@ class StackEntry(tuple):
 def read_stack(stack: Sequence | None) -> list[StackEntry]:
     """The entries of a stack that any pack may have made; rows named None are empty slots and are left out.
 
-    Raises ValueError for an empty stack and for a row that does not begin with a name and two numbers.
+    Raises ValueError for an empty stack, one row alone in the place of a list, and a row that does not begin with a name and
+    two numbers.
     """
     entries = []
-    for row in stack or ():
+    for row in check_is_stack(stack):
         try:
             name, strength_model, strength_clip = tuple(row)[:3]
             numbers = float(strength_model), float(strength_clip)
@@ -45,6 +46,17 @@ def read_stack(stack: Sequence | None) -> list[StackEntry]:
     if not entries:
         raise ValueError("The LoRA stack is empty. Add a LoRA with LoRA Stack or Add LoRA, or bypass Apply LoRA Stack.")
     return entries
+
+
+def check_is_stack(stack: Sequence | None) -> Sequence:
+    """The rows of a stack, none for None. Raises ValueError for what is no list, and for one row in the place of a list."""
+    if not isinstance(stack, list | tuple | None) or (stack and isinstance(stack[0], str)):
+        what = "a single row" if isinstance(stack, list | tuple) else f"a {type(stack).__name__}"
+        raise ValueError(
+            f"The LoRA stack must be a list of rows (name, strength_model, strength_clip), but it is {what}: {stack!r}. Check the "
+            "node that makes this stack: it must give a list, even for one row."
+        )
+    return stack or ()
 
 
 class EntryReport(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..delta.blocks.rules import combined_rules
+from ..delta.lora.pairs import split_pairs
 from ..delta.lora.rows import read_rows
 from ..delta.lora.stack import StackEntry, check_is_stack, format_report, read_stack
 from . import menu
@@ -133,4 +134,58 @@ class ApplyLoraStack(io.ComfyNode):
         return io.NodeOutput(target.model, target.clip, format_report(reports))
 
 
-NODES = [AddLora, LoraStack, ApplyLoraStack]
+class SplitHighLow(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaSplitHighLow",
+            display_name="Split High and Low Noise",
+            category=menu.LORA,
+            description="Makes two stacks of one, for the two models of Wan 2.2: a row that names either file of a pair gives both, "
+            "found by their names, such as high_noise and low_noise, or HIGH and LOW.",
+            inputs=[
+                StackType.Input(
+                    "lora_stack",
+                    tooltip="A stack with one row for each pair, or with rows for both, from here or another pack.",
+                ),
+                io.Float.Input(
+                    "high_strength",
+                    default=1.0,
+                    min=-100.0,
+                    max=100.0,
+                    step=0.05,
+                    tooltip="Multiplies the strengths of the LoRAs for high noise, from -100 to 100. 0 switches them off.",
+                ),
+                io.Float.Input(
+                    "low_strength",
+                    default=1.0,
+                    min=-100.0,
+                    max=100.0,
+                    step=0.05,
+                    tooltip="Multiplies the strengths of the LoRAs for low noise, from -100 to 100. 0 switches them off.",
+                ),
+            ],
+            outputs=[
+                StackType.Output(
+                    display_name="high_noise", tooltip="The LoRAs for the model that begins, the one for high noise."
+                ),
+                StackType.Output(
+                    display_name="low_noise", tooltip="The LoRAs for the model that ends, the one for low noise."
+                ),
+                io.String.Output(
+                    display_name="report", tooltip="The files and strengths of each row. Connect Preview as Text."
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: object) -> str:
+        return "\n".join(folders.file_names("loras"))
+
+    @classmethod
+    def execute(cls, lora_stack: list, high_strength: float, low_strength: float) -> io.NodeOutput:
+        split = split_pairs(lora_stack, folders.file_names("loras"), high_strength, low_strength)
+        return io.NodeOutput(split.high, split.low, "\n".join(split.lines))
+
+
+NODES = [AddLora, LoraStack, ApplyLoraStack, SplitHighLow]

@@ -13,13 +13,24 @@ from ..blocks.paths import count_by_block
 
 
 class StackEntry(tuple):
-    """(name, strength_model, strength_clip), with block weights as text in `block_weights`."""
+    """(name, strength_model, strength_clip), with block weights as text in `block_weights`.
+
+    strength_low: the strength for the model of low noise where a pair of files is for two models; None for `strength_model`.
+    """
 
     block_weights: str
+    strength_low: float | None
 
-    def __new__(cls, name: str, strength_model: float, strength_clip: float, block_weights: str = "") -> StackEntry:
+    def __new__(
+        cls,
+        name: str,
+        strength_model: float,
+        strength_clip: float,
+        block_weights: str = "",
+        strength_low: float | None = None,
+    ) -> StackEntry:
         entry = super().__new__(cls, (name, strength_model, strength_clip))
-        entry.block_weights = block_weights
+        entry.block_weights, entry.strength_low = block_weights, strength_low
         return entry
 
 
@@ -42,7 +53,8 @@ def read_stack(stack: Sequence | None) -> list[StackEntry]:
                 "Check the node that makes this stack."
             ) from error
         if name and name != "None":
-            entries.append(StackEntry(str(name), *numbers, getattr(row, "block_weights", "")))
+            more = getattr(row, "block_weights", ""), getattr(row, "strength_low", None)
+            entries.append(StackEntry(str(name), *numbers, *more))
     if not entries:
         raise ValueError("The LoRA stack is empty. Add a LoRA with LoRA Stack or Add LoRA, or bypass Apply LoRA Stack.")
     return entries

@@ -129,6 +129,26 @@ def test_another_kind_of_file_is_named_with_the_node_that_wants_it(host, control
         load(host, "wrong.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("tensor", "needs", "node"),
+    [
+        ("control_all_x_embedder.2-1.weight", "0.4.0 or newer", "ZImageFunControlnet"),
+        ("controlnet_patch_embedding.weight", "0.29.0 or newer", "WanUni3CControlnetApply"),
+        ("lllite_conditioning1.conv1.weight", "0.29.0 or newer", "AnimaLLLiteApply"),
+        ("project_modules.0.weight", "0.20.0 or newer", "SUPIRApply"),
+        ("controlnet_blocks.0.y_rms.weight", "", "QwenImageDiffsynthControlnet"),
+    ],
+)
+def test_a_model_patch_that_this_host_cannot_read_says_which_can(host, control_folder, tensor, needs, node):
+    """A host that has the node reads the file."""
+    save_file({tensor: torch.zeros(1)}, control_folder / "patch.safetensors")
+    with pytest.raises(ValueError, match="which is a model patch.*models/model_patches") as refusal:
+        load(host, "patch.safetensors")
+    is_old = node not in host.nodes.NODE_CLASS_MAPPINGS
+    assert (f"That needs ComfyUI {needs}; this is" in str(refusal.value)) == is_old
+    assert ("That needs" in str(refusal.value)) == is_old
+
+
 def test_damaged_and_missing_files_are_named(host, control_folder):
     (control_folder / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
     with pytest.raises(ValueError, match="cut.safetensors is not a whole safetensors file"):

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..delta.control.hint import read_hint
 from ..delta.control.schedule import ControlSchedule
-from ..delta.control.stack import ControlEntry, ControlExtras, read_control_stack
+from ..delta.control.stack import ControlEntry, ControlExtras, check_is_stack, read_control_stack
 from ..delta.control.weights import ControlWeights
 from . import menu
 from .control_inputs import ControlStackType, control_inputs, control_option_inputs
@@ -54,7 +54,7 @@ class ControlStack(io.ComfyNode):
         schedule: ControlSchedule | None = None,
         previous: list | None = None,
     ) -> io.NodeOutput:
-        stack = list(previous or ())
+        stack = list(check_is_stack(previous))
         if enabled:
             extras = ControlExtras(vae, mask, weights, schedule, fit)
             stack.append(ControlEntry(control_net, image, strength, start_percent, end_percent, extras))
@@ -95,8 +95,8 @@ class ApplyControlStack(io.ComfyNode):
     ) -> io.NodeOutput:
         lines = []
         for number, entry in read_control_stack(control_net_stack):
-            if entry.strength == 0:
-                lines.append(f"{number}. left out: strength 0")
+            if reason := entry.off_because():
+                lines.append(f"{number}. left out: {reason}")
                 continue
             try:
                 net = entry.net if not isinstance(entry.net, str) else control_files.load_net(entry.net)[0]

@@ -86,7 +86,7 @@ class ApplyControlNet(io.ComfyNode):
         weights: ControlWeights | None = None,
         schedule: ControlSchedule | None = None,
     ) -> io.NodeOutput:
-        if strength == 0:
+        if control.is_off(strength, start_percent, end_percent):
             return io.NodeOutput(positive, negative)
         settings = control.control_settings(strength, start_percent, end_percent, fit, mask, weights, schedule)
         return io.NodeOutput(*control.apply_control(positive, negative, control_net, read_hint(image), settings, vae))
@@ -280,7 +280,7 @@ class UnionType(io.ComfyNode):
                     "type",
                     options=list(TYPES),
                     default=AUTO,
-                    tooltip="The kind of hint. Auto leaves it to the net. A type that the net does not have is an error that lists those it "
+                    tooltip="The kind of hint. Auto leaves it to the net, as one without types has it. A type that the net does not have is an error that lists those it "
                     "has.",
                 ),
             ],
@@ -290,7 +290,7 @@ class UnionType(io.ComfyNode):
     @classmethod
     def execute(cls, control_net: Any, type: str) -> io.NodeOutput:
         numbers = type_numbers(control_nets.union_family(control_net), type)
-        return io.NodeOutput(control_nets.with_union_type(control_net, numbers))
+        return io.NodeOutput(control_net if numbers is None else control_nets.with_union_type(control_net, numbers))
 
 
 NODES = [LoadControlNet, ApplyControlNet, ControlNetWeights, ControlNetSchedule, UnionType]

@@ -7,8 +7,9 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..delta.blocks.rules import combined_rules
+from ..delta.lora.pairs import split_pairs
 from ..delta.lora.rows import read_rows
-from ..delta.lora.stack import StackEntry, format_report, read_stack
+from ..delta.lora.stack import StackEntry, check_is_stack, format_report, read_stack
 from . import menu
 from .host import beside, folders, loras, run
 from .inputs import LoraRowsType, StackType, block_weight_inputs, lora_name_input, quantised_input, strength_input
@@ -48,7 +49,7 @@ class AddLora(io.ComfyNode):
     ) -> io.NodeOutput:
         rules = combined_rules(preset, block_weights)
         folders.file_path("loras", lora_name)
-        return io.NodeOutput([*(lora_stack or []), StackEntry(lora_name, strength_model, strength_clip, rules)])
+        return io.NodeOutput([*check_is_stack(lora_stack), StackEntry(lora_name, strength_model, strength_clip, rules)])
 
 
 class LoraStack(io.ComfyNode):
@@ -92,7 +93,7 @@ class LoraStack(io.ComfyNode):
                 folders.file_path("loras", row.entry[0])
             except FileNotFoundError as error:
                 raise FileNotFoundError(f"Row {row.number} of the LoRA stack: {error}") from error
-        return io.NodeOutput([*(lora_stack or []), *(row.entry for row in added)])
+        return io.NodeOutput([*check_is_stack(lora_stack), *(row.entry for row in added)])
 
 
 class ApplyLoraStack(io.ComfyNode):
@@ -140,4 +141,58 @@ class ApplyLoraStack(io.ComfyNode):
         return io.NodeOutput(target.model, target.clip, format_report(reports))
 
 
-NODES = [AddLora, LoraStack, ApplyLoraStack]
+class SplitHighLow(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleDeltaSplitHighLow",
+            display_name="Split High and Low Noise",
+            category=menu.LORA,
+            description="Makes two stacks of one, for the two models of Wan 2.2: a row that names either file of a pair gives both, "
+            "found by their names, such as high_noise and low_noise, or HIGH and LOW.",
+            inputs=[
+                StackType.Input(
+                    "lora_stack",
+                    tooltip="A stack with one row for each pair, or with rows for both, from here or another pack.",
+                ),
+                io.Float.Input(
+                    "high_strength",
+                    default=1.0,
+                    min=-100.0,
+                    max=100.0,
+                    step=0.05,
+                    tooltip="Multiplies the strengths of the LoRAs for high noise, from -100 to 100. 0 switches them off.",
+                ),
+                io.Float.Input(
+                    "low_strength",
+                    default=1.0,
+                    min=-100.0,
+                    max=100.0,
+                    step=0.05,
+                    tooltip="Multiplies the strengths of the LoRAs for low noise, from -100 to 100. 0 switches them off.",
+                ),
+            ],
+            outputs=[
+                StackType.Output(
+                    display_name="high_noise", tooltip="The LoRAs for the model that begins, the one for high noise."
+                ),
+                StackType.Output(
+                    display_name="low_noise", tooltip="The LoRAs for the model that ends, the one for low noise."
+                ),
+                io.String.Output(
+                    display_name="report", tooltip="The files and strengths of each row. Connect Preview as Text."
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: object) -> str:
+        return "\n".join(folders.file_names("loras"))
+
+    @classmethod
+    def execute(cls, lora_stack: list, high_strength: float, low_strength: float) -> io.NodeOutput:
+        split = split_pairs(lora_stack, folders.file_names("loras"), high_strength, low_strength)
+        return io.NodeOutput(split.high, split.low, "\n".join(split.lines))
+
+
+NODES = [AddLora, LoraStack, ApplyLoraStack, SplitHighLow]

@@ -1,4 +1,4 @@
-"""Control nets that are patches of a model: Qwen-Image DiffSynth and Z-Image Fun."""
+"""Control nets that are patches of a model: Qwen-Image DiffSynth, Z-Image Fun, Wan Uni3C and Anima LLLite."""
 
 from __future__ import annotations
 
@@ -21,26 +21,36 @@ class ApplyModelPatch(io.ComfyNode):
             node_id="StyleDeltaApplyModelPatch",
             display_name="Apply ControlNet Patch",
             category=menu.CONTROLNET,
-            description="Lets a control net of Qwen-Image (DiffSynth) or Z-Image (Fun), which ComfyUI loads as a model patch, lead the "
-            "picture: in a part of the sampling, with a schedule, and where a mask is white.",
+            description="Lets a control net that ComfyUI loads as a model patch lead the picture: of Qwen-Image (DiffSynth), Z-Image "
+            "(Fun), Wan (Uni3C) or Anima (LLLite). In a part of the sampling, with a schedule, and where a mask is white.",
             inputs=[
                 io.Model.Input("model", tooltip="The model that samples. It is not changed."),
                 io.Custom("MODEL_PATCH").Input(
                     "model_patch",
                     tooltip="The net, from ModelPatchLoader, called Load Model Patch in newer versions of ComfyUI.",
                 ),
-                io.Vae.Input("vae", tooltip="The VAE of the model, through which the net reads its hint."),
+                io.Vae.Input(
+                    "vae",
+                    tooltip="The VAE of the model, through which the net reads its hint. Anima LLLite reads it without.",
+                ),
                 io.Image.Input(
-                    "image", tooltip="The hint that the net reads. Its longer side is cropped to the picture's shape."
+                    "image",
+                    tooltip="The hint that the net reads; for Wan Uni3C a video. Its longer side is cropped to the picture's shape.",
                 ),
                 *control_span_inputs(),
                 io.Mask.Input(
                     "inpaint_mask",
                     optional=True,
-                    tooltip="For Qwen-Image nets made for inpainting: white is painted anew. Other nets need none.",
+                    tooltip="For nets that inpaint, of Qwen-Image, Z-Image and Anima: white is painted anew. Other nets need none.",
                 ),
                 control_mask_input(),
                 control_schedule_input(),
+                io.Image.Input(
+                    "inpaint_image",
+                    optional=True,
+                    tooltip="For Z-Image Fun nets from version 2.0 on: the picture to be repaired where inpaint_mask is white. Others "
+                    "take it at image.",
+                ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model with the net, to be sampled with.")],
         )
@@ -58,11 +68,13 @@ class ApplyModelPatch(io.ComfyNode):
         inpaint_mask: torch.Tensor | None = None,
         mask: torch.Tensor | None = None,
         schedule: ControlSchedule | None = None,
+        inpaint_image: torch.Tensor | None = None,
     ) -> io.NodeOutput:
-        if strength == 0:
+        if control.is_off(strength, start_percent, end_percent):
             return io.NodeOutput(model)
         settings = control.control_settings(strength, start_percent, end_percent, "crop", mask, schedule=schedule)
-        return io.NodeOutput(host_model_patch.apply_patch(model, model_patch, vae, image, settings, inpaint_mask))
+        hint = host_model_patch.Hint(image, inpaint_image, inpaint_mask)
+        return io.NodeOutput(host_model_patch.apply_patch(model, model_patch, vae, hint, settings))
 
 
 NODES = [ApplyModelPatch] if host_model_patch.is_offered() else []

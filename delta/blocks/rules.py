@@ -3,7 +3,7 @@
 A rule is `selector=weight`; rules are separated by commas, semicolons or new lines and the last rule that matches a weight decides.
 A selector is a dotted pattern whose parts are looked for, in order, in a weight's path: `input.4`, `middle`, `double.*`,
 `attn2`, `input.4-8`, `output.1.attn1`; `input.4|middle` is either of the two. Names, unlike positions, mean the same block
-for every LoRA of a model.
+for every LoRA of a model. `audio` alone is every weight for the sound of a model that has some.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ CROSS_ATTENTION = (
 # All but what goes from sound to pictures, `audio_to_video_attn`.
 AUDIO = "audio_[!t]*|*_audio*|*v2a*"
 
+NAMED = {"audio": AUDIO}
+
 # The text encoder has its own strength, so presets for parts of the diffusion model leave it alone.
 PRESETS = {
     "all blocks": "",
@@ -42,8 +44,10 @@ PRESETS = {
     "double blocks only": "*=0, text=1, double=1",
     "single blocks only": "*=0, text=1, single=1",
     "no text encoder": "text=0",
-    "audio only": f"*=0, text=1, {AUDIO}=1",
-    "video only": f"{AUDIO}=0",
+    "audio only": "*=0, text=1, audio=1",
+    "video only": "audio=0",
+    "audio at half": "audio=0.5",
+    "video at half": "*=0.5, text=1, audio=1",
 }
 
 
@@ -58,7 +62,10 @@ class Rule:
         return any(_matches_from(selector, path[start:]) for selector in self.selectors for start in range(len(path)))
 
     def __str__(self) -> str:
-        return "|".join(map(".".join, self.selectors))
+        text = "|".join(map(".".join, self.selectors))
+        for name, patterns in NAMED.items():
+            text = text.replace(patterns, name)
+        return text
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,8 @@ def parse_block_weights(text: str) -> BlockWeights:
             weight = float(value)
         except ValueError:
             weight = math.nan
-        selectors = tuple(tuple(part.strip() for part in one.split(".")) for one in selector.split("|"))
+        ones = "|".join(NAMED.get(one.strip(), one) for one in selector.split("|")).split("|")
+        selectors = tuple(tuple(part.strip() for part in one.split(".")) for one in ones)
         if not math.isfinite(weight) or not all(map(all, selectors)):
             raise ValueError(
                 f"Block weight `{item}` cannot be read. Write name=number, such as `input.4=0.5, middle=1, attn2=0`."

@@ -126,7 +126,8 @@ def _keyframe(text: str, plain: str, start: int, end: int, earlier: list[Keyfram
     if position < end:
         raise _error(text, position, "expected a comma or the end", plain)
     if not 0 <= progress <= 1:
-        raise _error(text, place, f"a progress is within 0 to 1, not {progress:g}", plain)
+        percent = f" (for {progress:g} % write `{strength:g}@{progress / 100:g}`)" if 1 < progress <= 100 else ""
+        raise _error(text, place, f"a progress is within 0 to 1, not {progress:g}{percent}", plain)
     if earlier and progress <= earlier[-1].progress:
         raise _error(text, place, f"the progress {progress:g} is not after {earlier[-1].progress:g}", plain)
     return Keyframe(progress, strength)

@@ -39,6 +39,14 @@ class ControlEntry(tuple):
         entry.extras = extras or ControlExtras()
         return entry
 
+    def off_because(self) -> str:
+        """Why the row does nothing, empty for one that acts. A span without length is off, as in the host and in other packs."""
+        if self.strength == 0:
+            return "strength 0"
+        if self.start >= self.end:
+            return f"it would act from {self.start:g} to {self.end:g}, which is no part of the sampling"
+        return ""
+
     def describe(self) -> str:
         """The numbers of the row and what else it has, in a few words."""
         more = [name for name in ("mask", "weights", "schedule") if getattr(self.extras, name) is not None]
@@ -49,15 +57,15 @@ class ControlEntry(tuple):
 def read_control_stack(stack: Sequence | None) -> list[tuple[int, ControlEntry]]:
     """The entries of a stack that any pack may have made, with the numbers of their rows, counted from 1.
 
-    Rows without a net are empty slots and left out; the stack itself stays. Raises ValueError that names the row which cannot be read, and the one that has no image.
+    Rows without a net are empty slots and left out; the stack itself stays. Raises ValueError that names the row which cannot
+    be read, and the one that acts and has no image.
     """
     entries = []
-    for number, row in enumerate(stack or (), start=1):
-        row = tuple(row) if not isinstance(row, ControlEntry) else row
+    for number, row in enumerate(check_is_stack(stack), start=1):
         if not row or row[0] is None or row[0] == "None":
             continue
         entry = _entry(number, row)
-        if entry.image is None and entry.strength != 0:
+        if entry.image is None and not entry.off_because():
             raise ValueError(
                 f"Row {number} of the control stack has no image. Connect the hint for it, or switch it off."
             )
@@ -65,7 +73,27 @@ def read_control_stack(stack: Sequence | None) -> list[tuple[int, ControlEntry]]
     return entries
 
 
-def _entry(number: int, row: tuple) -> ControlEntry:
+def check_is_stack(stack: Any) -> Sequence[Sequence]:
+    """The rows of a stack, none for None. Raises ValueError for what is no list of rows, such as one row alone."""
+    if stack is None:
+        return ()
+    if isinstance(stack, list | tuple) and all(isinstance(row, list | tuple) for row in stack):
+        return stack
+    what = f"a {type(stack).__name__}"
+    if isinstance(stack, list | tuple):
+        what = f"a single row of {len(stack)} values" if len(stack) >= 5 else f"a list with {_first_other(stack)} in it"
+    raise ValueError(
+        f"The control stack must be a list of rows (control net, image, strength, start, end), but it is {what}. Check the node "
+        "that makes this stack: it must give a list, even for one row."
+    )
+
+
+def _first_other(stack: Sequence) -> str:
+    """The type of the first thing that is no row."""
+    return f"a {next(type(row).__name__ for row in stack if not isinstance(row, list | tuple))}"
+
+
+def _entry(number: int, row: Sequence) -> ControlEntry:
     if isinstance(row, ControlEntry):
         return row
     try:

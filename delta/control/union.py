@@ -46,12 +46,17 @@ def flux_union(count: int) -> UnionFamily:
     return UnionFamily("Flux union ControlNet", {name: number for name, number in FLUX.items() if number < count})
 
 
-def type_numbers(family: UnionFamily | None, name: str) -> list[int]:
-    """The numbers that a net is told for a type: none for `auto`. Raises ValueError with the types that it has."""
+def type_numbers(family: UnionFamily | None, name: str) -> list[int] | None:
+    """The numbers that a net is told for a type: an empty list for `auto`, None where there is nothing to tell.
+
+    Raises ValueError with the types that the net has.
+    """
     if family is None:
+        if name == AUTO:
+            return None
         raise ValueError(
-            "This ControlNet is no union net, so it has no types: it reads what it was made for. Remove Union Type. "
-            "(Flux Union-Pro 2.0 and the Qwen-Image union net tell the type by themselves and need none either.)"
+            f"This ControlNet has no types: it reads what it was made for. Set type to {AUTO}, or remove Union Type. (Flux "
+            "Union-Pro 2.0 and the Qwen-Image union net tell the type by themselves.)"
         )
     if name == AUTO:
         return []

@@ -1,4 +1,4 @@
-"""Text encoders: the names that LoRA files give the layers of CLIP and T5, and ComfyUI's.
+"""Text encoders: the names that LoRA files give the layers of CLIP and T5, and ComfyUI's; and those of language models.
 
 CLIP-L (or CLIP-H where it stands alone) is te1, CLIP-G te2 and T5 te3, whatever number a file gives it.
 """
@@ -43,6 +43,55 @@ LAYERS = Family(
         *own("encoder.final_layer_norm", "shared"),
     ),
 )
+
+
+# A layer of a language model, such as Qwen or Gemma, in ComfyUI: the encoder's own name, then where it is in the model.
+LANGUAGE_MODEL = re.compile(
+    r"(?:text_encoders\.)?(?P<encoder>\w+)\.transformer\.(?P<body>model\.(?P<inner>layers\.\d+\..+))"
+)
+KOHYA_LANGUAGE_MODEL = re.compile(r"lora_te_layers_\d+_")
+
+
+def language_model_names(weights: Iterable[str]) -> dict[str, str]:
+    """More names of the layers of a language model, to ComfyUI's names of the weights, with `.weight`.
+
+    Names of kohya (`lora_te_layers_0_...`) and ones without the encoder's own name, which newer versions of ComfyUI read,
+    and those of PEFT. Empty where there is no language model, or more than one, so that they would be guesses.
+    """
+    found = [(name, match) for name in weights if (match := LANGUAGE_MODEL.fullmatch(name.removesuffix(".weight")))]
+    if len({match["encoder"] for _, match in found}) != 1:
+        return {}
+    return {
+        alias: name
+        for name, match in found
+        if name.endswith(".weight")
+        for alias in (
+            f"lora_te_{match['inner'].replace('.', '_')}",
+            f"{PREFIX}transformer.{match['body']}",
+            f"text_encoder.{match['body']}",
+            f"text_encoder.{match['inner']}",
+        )
+    }
+
+
+def same_language_model(names: Iterable[str]) -> dict[str, str]:
+    """kohya's names of layers of a language model among these, to ComfyUI's, by the other names; empty where those are of no
+    or of several encoders."""
+    names = list(names)
+    kohya = [name for name in names if KOHYA_LANGUAGE_MODEL.match(name)]
+    encoders = {match["encoder"] for name in names if (match := LANGUAGE_MODEL.fullmatch(name))}
+    if not kohya or len(encoders) != 1:
+        return {}
+    (encoder,) = encoders
+    return {name: f"{PREFIX}{encoder}.transformer.model.{body}" for name in kohya if (body := _language_body(name))}
+
+
+def _language_body(name: str) -> str | None:
+    """`layers.0.self_attn.q_proj` of `lora_te_layers_0_self_attn_q_proj`; None for a module that is not known."""
+    match = re.fullmatch(r"lora_te_layers_(\d+)_(?:(self_attn|mlp)_)?(\w+)", name)
+    if match is None or not match[3].endswith(("_proj", "_norm", "layernorm")):
+        return None
+    return ".".join(filter(None, ("layers", match[1], match[2], match[3])))
 
 
 class TextLayer(NamedTuple):

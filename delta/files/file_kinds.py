@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -14,14 +15,29 @@ LOAD_PATCH = (
 )
 
 
+class Needs(NamedTuple):
+    """Which versions of ComfyUI read a kind of file, in words, and the first that may; for hosts before it the words hold."""
+
+    words: str
+    first: tuple[int, ...]
+
+
 class FileKind(NamedTuple):
     """what: a file of this kind in a few words; use: what to do with it; is_control: whether it gives a CONTROL_NET;
-    is_addition: whether it belongs to a model and is none itself."""
+    is_addition: whether it belongs to a model and is none itself; needs: where old versions of ComfyUI do not read it."""
 
     what: str
     use: str = ""
     is_control: bool = False
     is_addition: bool = False
+    needs: Needs | None = None
+
+    def too_new_for(self, version: str) -> str:
+        """A sentence where this version of ComfyUI, such as `0.3.75`, does not read the file; else empty."""
+        numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+        if self.needs is None or not numbers or numbers >= self.needs.first:
+            return ""
+        return f" That needs ComfyUI {self.needs.words}; this is {version}, so update it."
 
     def __str__(self) -> str:
         return f"{self.what} ({self.use})" if self.use else self.what
@@ -45,8 +61,12 @@ class _Mark(NamedTuple):
         )
 
 
-def _patch(what: str) -> FileKind:
-    return FileKind(f"{what}, which is a model patch", LOAD_PATCH, is_addition=True)
+def _patch(what: str, needs: Needs | None = None) -> FileKind:
+    return FileKind(f"{what}, which is a model patch", LOAD_PATCH, is_addition=True, needs=needs)
+
+
+def _since(*version: int) -> Needs:
+    return Needs(f"{'.'.join(map(str, version))} or newer", version)
 
 
 def _control(what: str, use: str = LOAD_CONTROL) -> FileKind:
@@ -57,12 +77,14 @@ def _of_other_packs(what: str, pack: str) -> FileKind:
     return FileKind(what, f"it needs {pack}", is_addition=True)
 
 
+# By the release notes and sources of ComfyUI.
+AFTER_0_33 = Needs("newer than 0.33.1", (0, 33, 2))
 DIFFUSION_MODEL = FileKind("a diffusion model", "load it with Load Diffusion Model")
 
 
 # Most telling first: model patches have names of ControlNets, and those have names of diffusion models.
 BEFORE_ADAPTERS = (
-    _Mark(_patch("an Anima LLLite"), starts=("lllite_conditioning1.", "lllite_dit_")),
+    _Mark(_patch("an Anima LLLite", _since(0, 29, 0)), starts=("lllite_conditioning1.", "lllite_dit_")),
     _Mark(
         _of_other_packs("a ControlNet-LLLite", "the node pack ControlNet-LLLite-ComfyUI by kohya"), starts=("lllite_",)
     ),
@@ -76,19 +98,24 @@ BEFORE_ADAPTERS = (
 )
 ADDITIONS = (
     _Mark(_patch("a Qwen-Image DiffSynth ControlNet"), names=("controlnet_blocks.0.y_rms.weight",)),
-    _Mark(_patch("a Qwen-Image 2.1 Fun ControlNet"), names=("control_blocks.0.img_mlp.out.weight",)),
+    _Mark(_patch("a Qwen-Image 2.1 Fun ControlNet", AFTER_0_33), names=("control_blocks.0.img_mlp.out.weight",)),
     _Mark(
-        _patch("a MiniMax-H3 Fun ControlNet"), together=("control_proj_in.weight", "control_blocks.0.after_proj.weight")
+        _patch("a MiniMax-H3 Fun ControlNet", AFTER_0_33),
+        together=("control_proj_in.weight", "control_blocks.0.after_proj.weight"),
     ),
-    _Mark(_patch("a Z-Image Fun ControlNet"), names=("control_all_x_embedder.2-1.weight",)),
-    _Mark(_patch("a Wan Uni3C ControlNet"), names=("controlnet_patch_embedding.weight",)),
     _Mark(
-        _patch("a Wan MultiTalk audio model"),
+        _of_other_packs("a FLUX.2 Fun ControlNet", "the node pack comfyui-flux2fun-controlnet"),
+        together=("control_img_in.weight", "control_transformer_blocks.0.after_proj.weight"),
+    ),
+    _Mark(_patch("a Z-Image Fun ControlNet", _since(0, 4, 0)), names=("control_all_x_embedder.2-1.weight",)),
+    _Mark(_patch("a Wan Uni3C ControlNet", _since(0, 29, 0)), names=("controlnet_patch_embedding.weight",)),
+    _Mark(
+        _patch("a Wan MultiTalk audio model", _since(0, 11, 0)),
         together=("audio_proj.proj1.weight", "blocks.0.audio_cross_attn.proj.weight"),
     ),
     _Mark(_patch("an LTX duration head"), parts=("attention_pooler.query_tokens",)),
     _Mark(_patch("a USO style projector"), starts=("feature_embedder.",)),
-    _Mark(_patch("a SUPIR model"), parts=("project_modules.",)),
+    _Mark(_patch("a SUPIR model", _since(0, 20, 0)), parts=("project_modules.",)),
     _Mark(
         FileKind(
             "the difference of a ControlNet from its base model",
@@ -178,12 +205,15 @@ def _marked(marks: Iterable[_Mark], names: Sequence[str]) -> FileKind | None:
     return next((mark.kind for mark in marks if mark.is_in(names)), None)
 
 
-def check_control_file(name: str, names: Iterable[str]) -> FileKind:
-    """What a file that is to be loaded as a ControlNet is. Raises ValueError that says what to do with another kind of file."""
+def check_control_file(name: str, names: Iterable[str], version: str = "") -> FileKind:
+    """What a file that is to be loaded as a ControlNet is. version: of ComfyUI.
+
+    Raises ValueError that says what to do with another kind of file, and whether this version reads it.
+    """
     kind = kind_of(names)
     if not kind.is_control:
         remedy = f"To use it: {kind.use}." if kind.use else "Choose a ControlNet, a Control-LoRA or a T2I-Adapter."
         if kind.what.startswith("a LoRA"):
             remedy = "To use it: put it in models/loras and load it with Load LoRA or Add LoRA."
-        raise ValueError(f"{name} is no ControlNet but {kind.what}. {remedy}")
+        raise ValueError(f"{name} is no ControlNet but {kind.what}. {remedy}{kind.too_new_for(version)}")
     return kind

@@ -159,6 +159,8 @@ def locate(files: Sequence[Mapping[str, Layer]], model: ModelNames | None = None
         candidates = families_of_layers(denoiser, sizes)
         family = first_alike(candidates, denoiser)
     addresses = {name: _address(name, layers[name], model, family) for name in layers}
+    twins = text_encoders.same_language_model(name for name in layers if is_text(name))
+    addresses |= {name: Address(own) for name, own in twins.items() if addresses[name] is None}
     return Located(addresses, family, candidates)
 
 

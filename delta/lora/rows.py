@@ -2,7 +2,8 @@
 
 A row is {"name": "folder/ink.safetensors"}; it may have more:
 on (true or false, else true), model (strength, else 1), clip (strength, else that of the model), preset (of block weights, else
-all blocks) and blocks (block weights of one's own, added to the preset).
+all blocks), blocks (block weights of one's own, added to the preset) and low (strength for the model of low noise, else that
+of the model).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from ..blocks.rules import combined_rules
 from .stack import StackEntry
 
-KEYS = ("on", "name", "model", "clip", "preset", "blocks")
+KEYS = ("on", "name", "model", "clip", "preset", "blocks", "low")
 EXAMPLE = '[{"name": "ink.safetensors", "model": 0.8}]'
 
 
@@ -69,13 +70,14 @@ def _entry(row: Any) -> StackEntry | None:
         raise ValueError(f"`on` is {json.dumps(is_on)}; it must be true or false.")
     model = _strength(row, "model", 1.0)
     clip = _strength(row, "clip", model)
+    low = _strength(row, "low", model) if "low" in row else None
     rules = combined_rules(_text(row, "preset", "all blocks"), _text(row, "blocks", ""))
     name = _text(row, "name", "")
     if not is_on:
         return None
     if not name.strip():
         raise ValueError("it has no LoRA name. Choose a LoRA, or switch the row off.")
-    return StackEntry(name, model, clip, rules)
+    return StackEntry(name, model, clip, rules, low)
 
 
 def _strength(row: dict, key: str, default: float) -> float:

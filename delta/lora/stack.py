@@ -13,23 +13,35 @@ from ..blocks.paths import count_by_block
 
 
 class StackEntry(tuple):
-    """(name, strength_model, strength_clip), with block weights as text in `block_weights`."""
+    """(name, strength_model, strength_clip), with block weights as text in `block_weights`.
+
+    strength_low: the strength for the model of low noise where a pair of files is for two models; None for `strength_model`.
+    """
 
     block_weights: str
+    strength_low: float | None
 
-    def __new__(cls, name: str, strength_model: float, strength_clip: float, block_weights: str = "") -> StackEntry:
+    def __new__(
+        cls,
+        name: str,
+        strength_model: float,
+        strength_clip: float,
+        block_weights: str = "",
+        strength_low: float | None = None,
+    ) -> StackEntry:
         entry = super().__new__(cls, (name, strength_model, strength_clip))
-        entry.block_weights = block_weights
+        entry.block_weights, entry.strength_low = block_weights, strength_low
         return entry
 
 
 def read_stack(stack: Sequence | None) -> list[StackEntry]:
     """The entries of a stack that any pack may have made; rows named None are empty slots and are left out.
 
-    Raises ValueError for an empty stack and for a row that does not begin with a name and two numbers.
+    Raises ValueError for an empty stack, one row alone in the place of a list, and a row that does not begin with a name and
+    two numbers.
     """
     entries = []
-    for row in stack or ():
+    for row in check_is_stack(stack):
         try:
             name, strength_model, strength_clip = tuple(row)[:3]
             numbers = float(strength_model), float(strength_clip)
@@ -41,10 +53,22 @@ def read_stack(stack: Sequence | None) -> list[StackEntry]:
                 "Check the node that makes this stack."
             ) from error
         if name and name != "None":
-            entries.append(StackEntry(str(name), *numbers, getattr(row, "block_weights", "")))
+            more = getattr(row, "block_weights", ""), getattr(row, "strength_low", None)
+            entries.append(StackEntry(str(name), *numbers, *more))
     if not entries:
         raise ValueError("The LoRA stack is empty. Add a LoRA with LoRA Stack or Add LoRA, or bypass Apply LoRA Stack.")
     return entries
+
+
+def check_is_stack(stack: Sequence | None) -> Sequence:
+    """The rows of a stack, none for None. Raises ValueError for what is no list, and for one row in the place of a list."""
+    if not isinstance(stack, list | tuple | None) or (stack and isinstance(stack[0], str)):
+        what = "a single row" if isinstance(stack, list | tuple) else f"a {type(stack).__name__}"
+        raise ValueError(
+            f"The LoRA stack must be a list of rows (name, strength_model, strength_clip), but it is {what}: {stack!r}. Check the "
+            "node that makes this stack: it must give a list, even for one row."
+        )
+    return stack or ()
 
 
 class Rounding(NamedTuple):

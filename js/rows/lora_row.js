@@ -17,6 +17,7 @@ const TEXT = {
     both: 'Strength for model and CLIP',
     model: 'Model strength',
     clip: 'CLIP strength',
+    low: 'Strength for low noise, for Split High and Low Noise',
     linked: 'One strength for model and CLIP. Click to set them apart.',
     apart: 'Two strengths. Click to use that of the model for both.',
     preset: 'Part of the model that the LoRA acts on',
@@ -28,6 +29,8 @@ const TEXT = {
     turnOff: 'Switch off',
     copy: 'Duplicate',
     blocks: 'Block weights...',
+    addLow: 'Own strength for low noise',
+    removeLow: 'One strength for high and low noise',
     remove: 'Delete',
     blocksTitle: 'Block weights',
     blocksHint: 'Added to the preset, such as input.4=0.5, attn2=0',
@@ -42,6 +45,7 @@ const TEXT = {
     both: '模型和 CLIP 的强度',
     model: '模型强度',
     clip: 'CLIP 强度',
+    low: '低噪强度，用于“拆分高噪与低噪”',
     linked: '模型和 CLIP 共用一个强度。点击以分开设置。',
     apart: '两个强度。点击后都使用模型强度。',
     preset: 'LoRA 作用于模型的哪一部分',
@@ -53,6 +57,8 @@ const TEXT = {
     turnOff: '关闭',
     copy: '复制此行',
     blocks: '分层权重...',
+    addLow: '单独设置低噪强度',
+    removeLow: '高噪和低噪共用一个强度',
     remove: '删除',
     blocksTitle: '分层权重',
     blocksHint: '接在预设之后，例如 input.4=0.5, attn2=0',
@@ -94,6 +100,7 @@ export function loraRow(row, list) {
 
   const strengths = html('div', { className: 'styledelta-strengths' })
   let controls = []
+  let shownStrengths = ''
   const link = button('styledelta-link', '')
   link.addEventListener('click', () => change({ clip: isLinked(row) ? modelStrength(row) : undefined }))
 
@@ -135,8 +142,13 @@ export function loraRow(row, list) {
       { label: text.down, isOff: index === list.length() - 1, run: () => list.move(row, 1) },
       { label: text.copy, run: () => list.duplicate(row) },
       { label: text.blocks, run: editBlocks },
+      { label: hasLow(row) ? text.removeLow : text.addLow, run: toggleLow },
       { label: text.remove, run: () => list.remove(row) }
     ], at)
+  }
+
+  function toggleLow() {
+    change({ low: hasLow(row) ? undefined : modelStrength(row) })
   }
 
   function editBlocks() {
@@ -158,6 +170,11 @@ export function loraRow(row, list) {
     area.focus({ preventScroll: true })
   }
 
+  /** Which strengths the row has beside the model's. */
+  function strengthKeys() {
+    return `model${isLinked(row) ? '' : ' clip'}${hasLow(row) ? ' low' : ''}`
+  }
+
   function makeStrengths() {
     const set = (key) => (value) => {
       row[key] = value
@@ -165,9 +182,12 @@ export function loraRow(row, list) {
     }
     const model = { get: () => modelStrength(row), set: set('model'), done: commit }
     const clip = { letter: 'C', label: text.clip, get: () => Number(row.clip), set: set('clip'), done: commit }
+    const low = { letter: 'L', label: text.low, get: () => Number(row.low), set: set('low'), done: commit }
+    shownStrengths = strengthKeys()
     controls = isLinked(row)
       ? [strengthControl({ letter: '', label: text.both, ...model })]
       : [strengthControl({ letter: 'M', label: text.model, ...model }), strengthControl(clip)]
+    if (hasLow(row)) controls.push(strengthControl(low))
     strengths.replaceChildren(...controls.map((control) => control.element))
   }
 
@@ -178,7 +198,7 @@ export function loraRow(row, list) {
     handle.setAttribute('aria-label', `${label}. ${text.handle}`)
     toggle.setAttribute('aria-checked', isOn(row))
     showName()
-    if (controls.length !== (isLinked(row) ? 1 : 2)) makeStrengths()
+    if (shownStrengths !== strengthKeys()) makeStrengths()
     for (const control of controls) control.update()
     showLink()
     showPreset()
@@ -226,6 +246,11 @@ export function isOn(row) {
 
 function isLinked(row) {
   return row.clip === undefined
+}
+
+/** Whether a row of a pair for Wan 2.2 has a strength of its own for the model of low noise. */
+function hasLow(row) {
+  return row.low !== undefined
 }
 
 function modelStrength(row) {

@@ -192,6 +192,11 @@ def mask_for(masks: dict[tuple, EffectMask], settings: ControlSettings, latent: 
     return masks[size]
 
 
+def is_off(strength: float, start: float, end: float) -> bool:
+    """Whether a control does nothing: without strength, and over a span without length, as in the host."""
+    return strength == 0 or 0 <= start == end <= 1
+
+
 def control_settings(
     strength: float,
     start: float,

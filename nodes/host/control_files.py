@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import comfy.controlnet
+import comfyui_version
 import torch
 
 from ...delta.files.file_kinds import check_control_file
@@ -32,7 +33,7 @@ def load_net(name: str) -> tuple[Any, str]:
 def load_net_file(path: str, name: str = "") -> tuple[Any, str]:
     """The same of a file anywhere; name: what to call it."""
     name = name or os.path.basename(path)
-    kind = check_control_file(name, tensor_names(path))
+    kind = check_control_file(name, tensor_names(path), comfyui_version.__version__)
     try:
         with _missing_weights() as missing:
             net = comfy.controlnet.load_controlnet(path)

@@ -20,6 +20,7 @@ from ...delta.lora.addresses import Address, ModelNames, is_text, of_place
 from ...delta.lora.costs import Job
 from ...delta.lora.file import LoraModel, group
 from ...delta.lora.save import UNPROVEN, NameProof, Prove, unread_sentence
+from ...delta.lora.twins import join_twins
 from .weights import PatchKey, is_skipped_in, model_weights
 
 # A layer may be in some of the blocks only: in the first or later ones, and in the last of twelve of SeedVR2.
@@ -43,7 +44,10 @@ def lora_key_map(model: Any | None, clip: Any | None) -> dict[str, PatchKey]:
     for key in list(key_map.values()):
         if isinstance(key, str):
             key_map |= {alias: key for alias in norm_sites.lora_names(key) if alias not in key_map}
-    return key_map if clip is None else comfy.lora.model_lora_keys_clip(clip.cond_stage_model, key_map)
+    if clip is None:
+        return key_map
+    key_map = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, key_map)
+    return text_encoders.language_model_names(clip.cond_stage_model.state_dict()) | key_map
 
 
 class _ReadLedger(dict):
@@ -69,11 +73,15 @@ class LoraMatch(NamedTuple):
 
 
 def match_lora(tensors: dict[str, torch.Tensor], key_map: dict[str, PatchKey]) -> LoraMatch:
-    """Turn a LoRA file's tensors into patches with the host's own adapters."""
+    """Turn a LoRA file's tensors into patches with the host's own adapters.
+
+    Updates that a file has of one weight under two names are added up: the host would apply the last one only. Raises
+    ValueError where that cannot be done, and for a layer that lacks its other half.
+    """
+    name = tensors.name if isinstance(tensors, LoraModel) else "The LoRA"
     try:
-        return _load(comfy.lora_convert.convert_lora(tensors), key_map)
+        return _load(join_twins(name, comfy.lora_convert.convert_lora(tensors), key_map), key_map)
     except KeyError as error:
-        name = tensors.name if isinstance(tensors, LoraModel) else "The LoRA"
         raise ValueError(f"{name} lacks the tensor {error}, the other half of a layer. Use another copy.") from error
 
 

@@ -246,6 +246,22 @@ def test_rows_are_switched_and_given_presets_and_block_weights(editor, node):
     assert rows(editor, node)[2]["blocks"] == "attn2=0.5"
 
 
+def test_a_row_of_a_pair_has_a_strength_for_low_noise(editor, node):
+    fill(editor, node, {"name": KOHYA, "model": 0.7}, {"name": INK, "clip": 0.5, "low": 0.3})
+    strengths = [row(editor, number).locator("[role=spinbutton]") for number in (0, 1)]
+    expect(strengths[0]).to_have_count(1)
+    expect(strengths[1]).to_have_text(["M1.00", "C0.50", "L0.30"])
+    row(editor, 0).locator(".styledelta-more").click()
+    editor.element("[role=menuitem]").filter(has_text="Own strength for low noise").click()
+    assert rows(editor, node)[0] == {"name": KOHYA, "model": 0.7, "low": 0.7}
+    strengths[0].nth(1).focus()
+    editor.page.keyboard.press("ArrowUp")
+    assert rows(editor, node)[0]["low"] == 0.75
+    row(editor, 1).locator(".styledelta-more").click()
+    editor.element("[role=menuitem]").filter(has_text="One strength for high and low noise").click()
+    assert rows(editor, node)[1] == {"name": INK, "clip": 0.5}
+
+
 def test_rows_are_moved_copied_and_deleted(editor, node):
     page = editor.page
     fill(editor, node, {"name": KOHYA}, {"name": LOCON}, {"name": INK}, {"name": DIFFUSERS})

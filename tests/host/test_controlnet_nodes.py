@@ -129,6 +129,26 @@ def test_another_kind_of_file_is_named_with_the_node_that_wants_it(host, control
         load(host, "wrong.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("tensor", "needs", "node"),
+    [
+        ("control_all_x_embedder.2-1.weight", "0.4.0 or newer", "ZImageFunControlnet"),
+        ("controlnet_patch_embedding.weight", "0.29.0 or newer", "WanUni3CControlnetApply"),
+        ("lllite_conditioning1.conv1.weight", "0.29.0 or newer", "AnimaLLLiteApply"),
+        ("project_modules.0.weight", "0.20.0 or newer", "SUPIRApply"),
+        ("controlnet_blocks.0.y_rms.weight", "", "QwenImageDiffsynthControlnet"),
+    ],
+)
+def test_a_model_patch_that_this_host_cannot_read_says_which_can(host, control_folder, tensor, needs, node):
+    """A host that has the node reads the file."""
+    save_file({tensor: torch.zeros(1)}, control_folder / "patch.safetensors")
+    with pytest.raises(ValueError, match="which is a model patch.*models/model_patches") as refusal:
+        load(host, "patch.safetensors")
+    is_old = node not in host.nodes.NODE_CLASS_MAPPINGS
+    assert (f"That needs ComfyUI {needs}; this is" in str(refusal.value)) == is_old
+    assert ("That needs" in str(refusal.value)) == is_old
+
+
 def test_damaged_and_missing_files_are_named(host, control_folder):
     (control_folder / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
     with pytest.raises(ValueError, match="cut.safetensors is not a whole safetensors file"):
@@ -232,8 +252,15 @@ def test_types_that_a_net_does_not_have_are_refused_with_those_it_has(host):
         set_type(host, union_net("flux", 10), "normal")
     with pytest.raises(ValueError, match="with 6 types has no type `tile`.*ProMax"):
         set_type(host, union_net("sdxl", 6), "tile")
-    with pytest.raises(ValueError, match="no union net"):
+    with pytest.raises(ValueError, match="has no types.*Set type to auto"):
         set_type(host, net("sd15"), "canny")
+
+
+@pytest.mark.parametrize("kind", ["sd15", "flux_instantx", "qwen", "t2i", "control_lora"])
+def test_auto_leaves_nets_without_types_as_they_are(host, kind):
+    """Flux Union-Pro 2.0 and the Qwen-Image union net have no table of types."""
+    given = net(kind)
+    assert set_type(host, given, "auto") is given
 
 
 # Stacks
@@ -306,6 +333,34 @@ def test_broken_rows_are_named(host):
     ):
         with pytest.raises(ValueError, match=what):
             apply_stack(host, stack)
+
+
+@pytest.mark.parametrize("span", [(0.0, 0.0), (0.5, 0.5), (0.8, 0.2)])
+def test_a_row_without_a_span_of_steps_is_off_and_says_so(host, span):
+    """Easy-Use, Comfyroll and core take it as off; it needs neither image nor file."""
+    image, given = tiny_controls.hint("sd15"), pair()
+    off = [(net("sd15"), image, 1.0, *span), ("gone.safetensors", None, 1.0, *span)]
+    positive, negative, report = apply_stack(host, off, given)
+    assert positive is given[0] and negative is given[1]
+    told = f"left out: it would act from {span[0]:g} to {span[1]:g}, which is no part of the sampling"
+    assert report.splitlines() == [f"1. {told}", f"2. {told}"]
+    mixed = apply_stack(host, [*off, (net("sd15"), image, 0.5, 0.0, 1.0)])[:2]
+    assert all(map(torch.equal, outputs("sd15", mixed), outputs("sd15", apply(host, "sd15", 0.5))))
+
+
+@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
+def test_a_start_at_the_end_controls_nothing_as_in_core(host, place):
+    given = pair()
+    assert tuple(apply(host, start=place, end=place, before=given)) == tuple(given)
+
+
+def test_a_single_row_in_the_place_of_a_stack_is_named(host):
+    bare = (net("sd15"), tiny_controls.hint("sd15"), 1.0, 0.0, 1.0)
+    for call in (lambda: apply_stack(host, bare), lambda: row(host, previous=bare)):
+        with pytest.raises(ValueError, match="must be a list of rows .* a single row of 5 values"):
+            call()
+    with pytest.raises(ValueError, match="it is a ControlNet"):
+        apply_stack(host, net("sd15"))
 
 
 def test_a_stack_gives_its_vae_to_rows_without_one(host):
@@ -500,7 +555,7 @@ def test_a_clone_for_another_gpu_is_whole(host):
     ("change", "what"),
     [
         ({"strength": float("nan")}, "The strength is nan"),
-        ({"start": 0.5, "end": 0.5}, "runs from 0.5 to 0.5"),
+        ({"start": 0.6, "end": 0.5}, "runs from 0.6 to 0.5"),
         ({"fit": "squeeze"}, "no fit `squeeze`. Choose one of: crop, pad, stretch"),
         ({"image": torch.full((1, 8, 8, 3), torch.nan)}, "The hint holds NaN"),
         ({"image": torch.zeros(8, 8, 3)}, r"The hint has the shape \(8, 8, 3\)"),
@@ -659,7 +714,7 @@ def test_the_server_runs_it_and_goes_on_after_an_error(server):
     with pytest.raises(PromptError, match="StyleDeltaControlSchedule.*character 9: expected @ and a progress"):
         server.run(prompt(StyleDeltaControlSchedule={"keyframes": "1@0, 0.5"}))
     with pytest.raises(PromptError, match="StyleDeltaControlNetApply.*Give start_percent below end_percent"):
-        server.run(prompt(StyleDeltaControlNetApply={"start_percent": 1.0}))
+        server.run(prompt(StyleDeltaControlNetApply={"start_percent": 0.9, "end_percent": 0.5}))
     shown = server.run(prompt())
     assert all(server.view(**image) for node in ("10", "11") for image in shown[node]["images"])
     assert os.path.splitext(shown["10"]["images"][0]["filename"])[1] == ".png"

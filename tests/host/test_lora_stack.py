@@ -228,6 +228,26 @@ def test_a_stack_of_another_pack_is_accepted(host, checkpoint, loras):
     assert_same(ours, patched_weights(apply(host, model, stack, clip)[0]))
 
 
+def test_one_row_gives_both_models_their_own_file_of_a_pair(host, checkpoint, loras):
+    """Each side is what core's loader makes of its own file at its own strength."""
+    model, _ = checkpoint
+    tensors = load_file(os.path.join(os.path.dirname(loras), LORAS[0][0]))
+    for name, scale in (("pair_high_noise", 1.0), ("pair_low_noise", -0.5)):
+        scaled = {key: scale * tensor if "lora_up" in key else tensor for key, tensor in tensors.items()}
+        save_file(scaled, loras / f"{name}.safetensors")
+    stack = rows(host, {"name": "from_tests/pair_low_noise.safetensors", "model": 0.8, "low": 0.5})
+    high, low, report = host.node("StyleDeltaSplitHighLow").execute(stack, 1.0, 2.0).result
+    sides = {"from_tests/pair_high_noise.safetensors": (high, 0.8), "from_tests/pair_low_noise.safetensors": (low, 1.0)}
+    for name, (side, strength) in sides.items():
+        expected = host.node("LoraLoaderModelOnly")().load_lora_model_only(model, name, strength)[0]
+        assert_same(patched_weights(apply(host, model, side)[0]), patched_weights(expected))
+    assert report == f"1. {', '.join(f'{s} noise {n:g} {f}' for s, (f, (_, n)) in zip(('high', 'low'), sides.items()))}"
+    alone = host.node("StyleDeltaSplitHighLow").execute(
+        [("from_tests/pair_high_noise.safetensors", 1.0, 1.0)], 1.0, 0.0
+    )
+    assert not apply(host, model, alone.result[1])[0].patches
+
+
 def test_tensors_that_match_nothing_are_all_listed(host, checkpoint, loras):
     tensors = load_file(loras.parent / LORAS[0][0])
     extra = {f"lora_unet_no_such_layer.{part}": torch.ones(4, 4) for part in ("lora_up.weight", "lora_down.weight")}

@@ -168,6 +168,18 @@ def test_audio_and_video_share_no_weight_of_ltx2():
     )
     assert chosen("audio only", *audio, *video) == list(audio)
     assert chosen("video only", *audio, *video) == list(video)
+    for preset, quiet, whole in (("audio at half", audio, video), ("video at half", video, audio)):
+        rules = parse_block_weights(preset_rules(preset))
+        assert {rules.factor(weight_path(f"diffusion_model.{name}.weight")) for name in quiet} == {0.5}
+        assert {rules.factor(weight_path(f"diffusion_model.{name}.weight")) for name in whole} == {1.0}
+        assert rules.factor(weight_path(CLIP)) == 1
+
+
+def test_audio_is_a_name_of_its_own_in_rules():
+    rules = parse_block_weights("audio|attn2=0.3, audio_attn1=0.6")
+    paths = [("transformer", "0", name, "to_q") for name in ("audio_attn2", "attn2", "audio_attn1", "attn1")]
+    assert [rules.factor(path) for path in paths] == [0.3, 0.3, 0.6, 1.0]
+    assert parse_block_weights("audio=0.3").unused([("block", "0", "attn")]) == ["audio"]
 
 
 def test_presets():

@@ -53,3 +53,32 @@ def test_empty_slots_and_no_stack_give_nothing():
 def test_rows_that_cannot_be_read_are_named(row, what):
     with pytest.raises(ValueError, match=f"Row 2 of the control stack .*{what}"):
         read_control_stack([(NET, IMAGE, 1, 0, 1), row])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "why"),
+    [
+        ((1, 0, 1), ""),
+        ((0, 0, 1), "strength 0"),
+        ((1, 0, 0), "it would act from 0 to 0, which is no part of the sampling"),
+        ((1, 0.8, 0.2), "it would act from 0.8 to 0.2, which is no part of the sampling"),
+    ],
+)
+def test_rows_that_do_nothing_say_why_and_need_no_image(numbers, why):
+    assert ControlEntry(NET, IMAGE, *numbers).off_because() == why
+    if why:
+        assert len(read_control_stack([(NET, None, *numbers)])) == 1
+
+
+@pytest.mark.parametrize(
+    ("stack", "what"),
+    [
+        ((NET, IMAGE, 1, 0, 1), "a single row of 5 values"),
+        (ControlEntry(NET, IMAGE, 1, 0, 1), "a single row of 5 values"),
+        ([(NET, IMAGE, 1, 0, 1), NET], "a list with a object in it"),
+        (NET, "a object"),
+    ],
+)
+def test_what_is_no_list_of_rows_is_told(stack, what):
+    with pytest.raises(ValueError, match=f"must be a list of rows .*but it is {what}.*even for one row"):
+        read_control_stack(stack)

@@ -9,7 +9,7 @@ def test_one_name_is_another_number_in_each_family():
     assert type_numbers(flux_union(10), "canny") == [0] and type_numbers(sdxl_union(8), "canny") == [3]
     assert type_numbers(flux_union(7), "low quality") == [6] and type_numbers(sdxl_union(8), "inpaint") == [7]
     assert type_numbers(sdxl_union(6), "soft edge") == [2] == type_numbers(sdxl_union(6), "scribble")
-    assert type_numbers(flux_union(10), AUTO) == []
+    assert type_numbers(flux_union(10), AUTO) == [] and type_numbers(None, AUTO) is None
 
 
 def test_every_type_belongs_to_a_family():
@@ -22,5 +22,5 @@ def test_what_a_net_does_not_have_is_refused():
         type_numbers(flux_union(10), "inpaint")
     with pytest.raises(ValueError, match="6 types has no type `inpaint`.* ProMax"):
         type_numbers(sdxl_union(6), "inpaint")
-    with pytest.raises(ValueError, match="no union net"):
+    with pytest.raises(ValueError, match="has no types.*Set type to auto"):
         type_numbers(None, "canny")

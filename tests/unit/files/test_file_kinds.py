@@ -78,6 +78,12 @@ def test_files_are_described(names, expected):
             "models/model_patches",
         ),
         (["control_proj_in.weight", "control_blocks.0.after_proj.weight"], "MiniMax-H3 Fun", "models/model_patches"),
+        # Names of FLUX.2-dev-Fun-Controlnet-Union.
+        (
+            ["control_img_in.weight", "control_transformer_blocks.0.after_proj.weight"],
+            "a FLUX.2 Fun ControlNet",
+            "comfyui-flux2fun-controlnet",
+        ),
         (
             ["audio_proj.proj1.weight", "blocks.0.audio_cross_attn.proj.weight"],
             "MultiTalk",
@@ -113,6 +119,28 @@ def test_what_is_no_controlnet_is_refused_with_the_node_that_wants_it(names, wha
     with pytest.raises(ValueError, match="wrong.safetensors is no ControlNet but") as refusal:
         check_control_file("wrong.safetensors", names)
     assert what in str(refusal.value) and remedy in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "version", "told"),
+    [
+        (
+            ["control_all_x_embedder.2-1.weight"],
+            "0.3.75",
+            "That needs ComfyUI 0.4.0 or newer; this is 0.3.75, so update it.",
+        ),
+        (["control_all_x_embedder.2-1.weight"], "0.4.0", ""),
+        (["controlnet_patch_embedding.weight"], "0.28.3", "That needs ComfyUI 0.29.0 or newer"),
+        (["controlnet_patch_embedding.weight"], "0.29.0", ""),
+        (["control_blocks.0.img_mlp.out.weight"], "0.33.0", "That needs ComfyUI newer than 0.33.1; this is 0.33.0"),
+        (["control_blocks.0.img_mlp.out.weight"], "0.36.0", ""),
+        (["controlnet_blocks.0.y_rms.weight"], "0.3.75", ""),
+    ],
+)
+def test_a_version_that_is_too_old_for_a_file_is_told(names, version, told):
+    with pytest.raises(ValueError, match="model_patches") as refusal:
+        check_control_file("wrong.safetensors", names, version)
+    assert told in str(refusal.value) and ("That needs" in str(refusal.value)) == bool(told)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,13 @@ def test_without_a_clip_strength_it_is_that_of_the_model():
     assert read_rows('[{"name": "a", "clip": 0}]')[0].entry == ("a", 1.0, 0.0)
 
 
+def test_low_noise_has_a_strength_of_its_own():
+    assert read_rows('[{"name": "a", "low": 0.4}]')[0].entry.strength_low == 0.4
+    assert read_rows('[{"name": "a", "model": 2}]')[0].entry.strength_low is None
+    with pytest.raises(ValueError, match="`low` is null; it must be a number"):
+        read_rows('[{"name": "a", "low": null}]')
+
+
 def test_rows_that_are_off_are_left_out_and_counted():
     rows = read_rows('[{"on": false, "name": "a"}, {"name": "b"}, {"on": false}, {"on": true, "name": "c"}]')
     assert [(row.number, row.entry[0]) for row in rows] == [(2, "b"), (4, "c")]

@@ -30,6 +30,14 @@ def test_rows_that_are_no_entries_are_quoted(row):
         read_stack([row])
 
 
+@pytest.mark.parametrize(
+    "stack", [("ink.safetensors", 1.0, 0.5), StackEntry("ink.safetensors", 1, 1), "ink.safetensors", 3]
+)
+def test_a_single_row_in_the_place_of_a_list_is_told(stack):
+    with pytest.raises(ValueError, match="must be a list of rows .*but it is a .*even for one row"):
+        read_stack(stack)
+
+
 def test_the_report_counts_blocks_and_lists_what_matched_nothing():
     paths = [("input", "1", "attn1"), ("input", "1", "attn2"), ("middle", "1", "attn1")]
     report = EntryReport(

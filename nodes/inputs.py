@@ -18,8 +18,6 @@ RankType = io.Custom("RANK_POLICY")
 StackType = io.Custom("LORA_STACK")
 NetworkType = io.Custom("STYLE_NETWORK")
 StyleType = io.Custom("STYLE_PARAMS")
-# A text, which js/rows/lora_rows.js shows as a list.
-LoraRowsType = io.Custom("STYLEDELTA_LORA_ROWS")
 MODELS = 4
 DEVICES = ("auto", "cpu")
 # Room that decomposing the largest weights takes on the device.
@@ -34,6 +32,14 @@ def filename_prefix_input(default: str) -> io.Input:
         tooltip="Folder and beginning of the file name, inside the output folder. A number is added; "
         "no file is ever replaced.",
     )
+
+
+def widget_input(io_type: str, name: str, default: str, tooltip: str) -> io.Input:
+    """A text that the pack's own widget of that type shows and writes.
+
+    The default and `widgetType` tell programs that read the schema that it is a value and no link.
+    """
+    return io.Custom(io_type).Input(name, tooltip=tooltip, extra_dict={"default": default, "widgetType": io_type})
 
 
 def lora_name_input() -> io.Input:

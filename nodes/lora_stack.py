@@ -12,7 +12,14 @@ from ..delta.lora.rows import read_rows
 from ..delta.lora.stack import StackEntry, check_is_stack, format_report, read_stack
 from . import menu
 from .host import beside, folders, loras, run
-from .inputs import LoraRowsType, StackType, block_weight_inputs, lora_name_input, quantised_input, strength_input
+from .inputs import (
+    StackType,
+    block_weight_inputs,
+    lora_name_input,
+    quantised_input,
+    strength_input,
+    widget_input,
+)
 
 
 class AddLora(io.ComfyNode):
@@ -61,9 +68,11 @@ class LoraStack(io.ComfyNode):
             category=menu.LORA,
             description="A list of LoRAs with strengths and block presets. Apply them together with Apply LoRA Stack.",
             inputs=[
-                LoraRowsType.Input(
+                widget_input(
+                    "STYLEDELTA_LORA_ROWS",
                     "rows",
-                    tooltip="The LoRAs, applied from top to bottom, with strengths from -100 to 100. Scripts write a JSON list as "
+                    "[]",
+                    "The LoRAs, applied from top to bottom, with strengths from -100 to 100. Scripts write a JSON list as "
                     "text; the help page shows it.",
                 ),
                 StackType.Input("lora_stack", optional=True, tooltip="An earlier stack, from here or another pack."),

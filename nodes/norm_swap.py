@@ -25,10 +25,9 @@ from .inputs import (
     norm_report_outputs,
     norm_rules_input,
     tier_inputs,
+    widget_input,
 )
 from .report import plot, report_ui
-
-PaletteType = io.Custom("STYLEDELTA_NORM_PALETTE")
 
 
 def _style_inputs() -> list[io.Input]:
@@ -189,9 +188,11 @@ class NormPalette(io.ComfyNode):
                 io.Model.Input("model", tooltip="The model that gets the mix."),
                 amount_input("0 is the model, 1 the mix, above 1 exaggerates, below 0 goes away from it."),
                 *tier_inputs(),
-                PaletteType.Input(
+                widget_input(
+                    "STYLEDELTA_NORM_PALETTE",
                     "palette",
-                    tooltip="One to 4 norm style files of models/loras by name, with weights from -2 to 2 that are divided by "
+                    '{"styles": []}',
+                    "One to 4 norm style files of models/loras by name, with weights from -2 to 2 that are divided by "
                     "their sum. As text: a JSON object whose `styles` is a list of objects with `style` and `weight`.",
                 ),
             ],

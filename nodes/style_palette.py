@@ -6,12 +6,10 @@ import torch
 from comfy_api.latest import io
 
 from ..delta.style_network.network import StyleNetwork
-from ..delta.style_network.palette import mix_styles, read_palette
+from ..delta.style_network.palette import NUMBER_EXAMPLE, mix_styles, read_palette
 from . import menu
 from .host import palette as host_palette
-from .inputs import NetworkType, StyleType
-
-PaletteType = io.Custom("STYLEDELTA_STYLE_PALETTE")
+from .inputs import NetworkType, StyleType, widget_input
 
 
 class StylePalette(io.ComfyNode):
@@ -34,9 +32,11 @@ class StylePalette(io.ComfyNode):
                     tooltip="From -0.5 to 1.5. 1 is the mix; 0 is the mean of the network's styles, which is a mild style "
                     "itself; above 1 exaggerates. The strength of Stylize is multiplied with it.",
                 ),
-                PaletteType.Input(
+                widget_input(
+                    "STYLEDELTA_STYLE_PALETTE",
                     "palette",
-                    tooltip="One to 4 styles by number, with weights from -2 to 2 that are divided by their sum. As text: "
+                    NUMBER_EXAMPLE,
+                    "One to 4 styles by number, with weights from -2 to 2 that are divided by their sum. As text: "
                     "a JSON object whose `styles` is a list of objects with `style` and `weight`.",
                 ),
                 io.Image.Input(

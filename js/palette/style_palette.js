@@ -1,5 +1,5 @@
 import { chain } from '../shared/chain.js'
-import { html, keepPointer, loadStyle } from '../shared/dom.js'
+import { html, keepPointer, readStyle, style } from '../shared/dom.js'
 import { addDomWidget } from '../shared/dom_widget.js'
 import { remount } from '../shared/remount.js'
 import { translate } from '../shared/text.js'
@@ -58,8 +58,8 @@ const TEXTS = {
     more: (count) => `还有 ${count} 个：输入文字以缩小范围`
   }
 }
+const STYLE = await readStyle('palette/style_palette.css')
 const NOTHING = { names: [], pictures: [] }
-const START = { network: { styles: [{ style: 19, weight: 0.6 }, { style: 5, weight: 0.4 }] }, files: { styles: [] } }
 const HEIGHT = { network: 515, files: 400 }
 const WIDTH = 400
 // Milliseconds without a change after which undo is told.
@@ -67,14 +67,13 @@ const SETTLED = 300
 
 /** The widgets of the two palette nodes. Their value is the JSON text that delta/style_network/palette.py reads. */
 export const stylePalettes = {
-  STYLEDELTA_STYLE_PALETTE: (node, name) => createPalette(node, name, 'network'),
-  STYLEDELTA_NORM_PALETTE: (node, name) => createPalette(node, name, 'files')
+  STYLEDELTA_STYLE_PALETTE: (node, name, [, { default: start }]) => createPalette(node, name, start, 'network'),
+  STYLEDELTA_NORM_PALETTE: (node, name, [, { default: start }]) => createPalette(node, name, start, 'files')
 }
 
-function createPalette(node, inputName, kind) {
-  loadStyle('palette/style_palette.css')
+function createPalette(node, inputName, start, kind) {
   const texts = translate(TEXTS)
-  const palette = new Palette(node, kind, texts)
+  const palette = new Palette(node, kind, start, texts)
   const type = kind === 'network' ? 'STYLEDELTA_STYLE_PALETTE' : 'STYLEDELTA_NORM_PALETTE'
   const widget = addDomWidget(node, inputName, type, palette.root, {
     getValue: () => palette.value,
@@ -92,9 +91,8 @@ function createPalette(node, inputName, kind) {
 }
 
 class Palette {
-  constructor(node, kind, texts) {
-    Object.assign(this, { node, kind, texts, sheet: NOTHING, onChange: () => {}, notice: '' })
-    this.value = JSON.stringify(START[kind])
+  constructor(node, kind, start, texts) {
+    Object.assign(this, { node, kind, texts, value: start, sheet: NOTHING, onChange: () => {}, notice: '' })
     this.pad = stylePad(texts, (weights) => this.setWeights(weights))
     this.gallery = styleGallery(texts, (style) => this.toggle(style))
     this.chosen = html('div', { className: 'sd-chosen' })
@@ -107,7 +105,7 @@ class Palette {
       this.top.append(this.preview)
     }
     const parts = [this.top, this.chosen, this.gallery.root, this.status]
-    this.root = html('div', { className: `sd-palette sd-${kind}`, attributes: { role: 'group', 'aria-label': texts.palette } }, ...parts)
+    this.root = html('div', { className: `sd-palette sd-${kind}`, attributes: { role: 'group', 'aria-label': texts.palette } }, style(STYLE), ...parts)
     this.keepToItself()
     this.root.addEventListener('pointerenter', () => this.refreshStyles())
     this.show()

@@ -1,6 +1,5 @@
 import { app } from '../../../scripts/app.js'
 import { chain } from '../shared/chain.js'
-import { loadStyle } from '../shared/dom.js'
 import { addDomWidget } from '../shared/dom_widget.js'
 import { remount } from '../shared/remount.js'
 import { reportView } from './report_view.js'
@@ -37,7 +36,6 @@ const CHART_WIDTH = 400
 export const reportPanel = {
   nodeCreated(node) {
     if (!node.comfyClass?.startsWith('StyleDelta')) return
-    loadStyle('reports/report_panel.css')
     if (REPORT_NODES.has(node.comfyClass)) panelOf(node)
     chain(node, 'onExecuted', (output) => show(node, output))
   },
@@ -69,12 +67,18 @@ function show(node, output) {
 
 /** Whether the node can show its report without covering a node that it does not cover now. */
 function hasRoom(node, { view, shown }) {
-  const [width, height] = node.size
+  const [width, height] = drawnSize(node)
   const wide = shown.styledelta_charts?.length ? Math.max(width, CHART_WIDTH) : width
   const now = box(node, width, height)
   const then = box(node, wide, height + view.heightOpen() - view.height())
-  const others = node.graph.nodes.filter((other) => other !== node).map((other) => box(other, ...other.size))
+  const others = node.graph.nodes.filter((other) => other !== node).map((other) => box(other, ...drawnSize(other)))
   return !others.some((other) => meet(then, other) && !meet(now, other))
+}
+
+/** Width and height of a node without its title. Nodes 2.0 may draw it larger than the graph says. */
+function drawnSize(node) {
+  const element = LiteGraph.vueNodesMode && document.querySelector(`[data-node-id="${CSS.escape(String(node.id))}"]`)
+  return element ? [element.offsetWidth, element.offsetHeight - LiteGraph.NODE_TITLE_HEIGHT] : node.size
 }
 
 function box({ pos: [x, y] }, width, height) {

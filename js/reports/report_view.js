@@ -1,4 +1,4 @@
-import { html, keepPointer } from '../shared/dom.js'
+import { html, keepPointer, readStyle, style } from '../shared/dom.js'
 import { translate } from '../shared/text.js'
 import { chartView, scrolls } from './chart_view.js'
 import { inLanguage } from './chart_words.js'
@@ -15,6 +15,7 @@ const TEXTS = {
   zh: { empty: '运行后在此显示报告。', open: '显示报告', close: '隐藏', unreadable: '无法读取图表。', charts: '图表' }
 }
 
+const STYLE = await readStyle('reports/report_panel.css')
 // Heights in the units of the graph.
 const EMPTY_HEIGHT = 34
 const TEXT_HEIGHT = 150
@@ -28,7 +29,8 @@ const CHART_HEIGHT = 360
  */
 export function reportView(onHeight) {
   const texts = translate(TEXTS)
-  const element = html('div', { className: 'styledelta-panel widget-expands' }, quiet(texts.empty))
+  const sheet = style(STYLE)
+  const element = html('div', { className: 'styledelta-panel widget-expands' }, quiet(texts.empty), sheet)
   let views = []
   let active = 0
   let text = null
@@ -67,7 +69,7 @@ export function reportView(onHeight) {
   function setOpen(open) {
     isOpen = open
     opener.setAttribute('aria-expanded', String(open))
-    element.replaceChildren(...(open ? parts : [opener]))
+    element.replaceChildren(...(open ? parts : [opener]), sheet)
     layOut()
   }
 

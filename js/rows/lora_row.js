@@ -118,10 +118,20 @@ export function loraRow(row, list) {
     { className: 'styledelta-row', attributes: { role: 'listitem' } },
     handle, toggle, name, strengths, link, preset, more
   )
+  // Some systems ask for the menu while the button is still down, and its release would close what is open by then.
+  let held = null
   root.addEventListener('contextmenu', (event) => {
     event.preventDefault()
     event.stopPropagation()
-    openRowMenu({ x: event.clientX, y: event.clientY })
+    const at = { x: event.clientX, y: event.clientY }
+    if (event.buttons) held = at
+    else openRowMenu(at)
+  })
+  root.addEventListener('pointerdown', () => (held = null))
+  root.addEventListener('pointerup', () => {
+    const at = held
+    held = null
+    if (at) setTimeout(() => openRowMenu(at))
   })
   root.addEventListener('keydown', (event) => {
     const step = { ArrowUp: -1, ArrowDown: 1 }[event.key]

@@ -1,6 +1,6 @@
 import { app } from '../../../scripts/app.js'
 import { chain } from '../shared/chain.js'
-import { html, icon, loadStyle } from '../shared/dom.js'
+import { html, icon, readStyle, style } from '../shared/dom.js'
 import { addDomWidget } from '../shared/dom_widget.js'
 import { remount } from '../shared/remount.js'
 import { translate } from '../shared/text.js'
@@ -9,6 +9,7 @@ import { keepDefinitions } from './lora_names.js'
 import { pickLora } from './lora_picker.js'
 import { isOn, loraRow } from './lora_row.js'
 
+const STYLE = await readStyle('rows/lora_rows.css')
 const TYPE = 'STYLEDELTA_LORA_ROWS'
 const TEXT = {
   en: {
@@ -43,7 +44,6 @@ export const loraRows = {
 
 class LoraRows {
   constructor(node, name) {
-    loadStyle('rows/lora_rows.css')
     this.node = node
     this.text = '[]'
     this.rows = []
@@ -82,7 +82,7 @@ class LoraRows {
     )
     this.header = html('div', { className: 'styledelta-header' }, this.toggleAll, this.count, this.addButton)
     this.body = html('div', { className: 'styledelta-body', attributes: { role: 'list', 'aria-label': words.list } })
-    this.element = html('div', { className: 'styledelta-rows' }, this.header, this.body)
+    this.element = html('div', { className: 'styledelta-rows' }, style(STYLE), this.header, this.body)
     this.listen()
   }
 

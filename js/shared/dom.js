@@ -23,12 +23,16 @@ export function keepPointer(element) {
   }
 }
 
-/** Load a style sheet, once. name: its path from the folder of the extension. */
-export function loadStyle(name) {
-  const { href } = new URL(`../${name}`, import.meta.url)
-  if (!document.head.querySelector(`link[href="${href}"]`)) {
-    document.head.append(html('link', { rel: 'stylesheet', href }))
-  }
+/** The text of a style sheet. name: its path from the folder of the extension. */
+export async function readStyle(name) {
+  const answer = await fetch(new URL(`../${name}`, import.meta.url))
+  if (!answer.ok) throw new Error(`StyleDelta: ${name} was answered with ${answer.status}.`)
+  return answer.text()
+}
+
+/** A style sheet for the inside of a widget: the page's head is not the pack's, and what is there at once moves nothing later. */
+export function style(text) {
+  return html('style', { textContent: text })
 }
 
 const SHAPES = {

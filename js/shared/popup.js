@@ -1,58 +1,76 @@
-import { html } from './dom.js'
+import { html, keepPointer } from './dom.js'
 
 const GAP = 4
 const EDGE = 8
 
-let closeOpen = null
-
 /**
  * Open a box over the page, under an element or at a point, and close the one that is open.
  *
- * It lies in the body, so that no node clips or scales it, and it closes with Escape, with Tab, and with a click or the wheel
- * outside of it. anchor: the element that gets the focus back. at: {x, y} in the window, instead of the anchor's place.
- * onClose(escaped) is called once. Returns the function that closes it.
+ * It lies in the anchor's widget, and the browser shows it above the page, so that no node clips or scales it. It stays at its
+ * anchor when the graph is moved, and closes with Escape, with Tab, with a click outside of it, and when its anchor is gone.
+ * anchor: the element that gets the focus back. at: {x, y} in the window, instead of the anchor's place. onClose(escaped) is
+ * called once. Returns the function that closes it.
  */
 export function openPopup(anchor, content, { label, className = '', minWidth = 0, at, onClose }) {
-  closeOpen?.()
-  const box = html('div', { className: `styledelta-popup ${className}`, attributes: { 'aria-label': label } }, content)
-  const listening = new AbortController()
-  const outside = { signal: listening.signal, capture: true, passive: true }
+  const box = html('div', { className: `styledelta-popup ${className}`, popover: 'auto', attributes: { 'aria-label': label } }, content)
+  // Nodes 2.0 spares what has it when it takes the wheel for the graph.
+  box.dataset.captureWheel = true
+  keepEvents(box)
+  let escaped = false
 
-  function close(escaped = false) {
-    if (listening.signal.aborted) return
-    listening.abort()
-    closeOpen = null
+  function close() {
+    if (box.isConnected) box.hidePopover()
+  }
+
+  box.addEventListener('beforetoggle', ({ newState }) => {
+    if (newState !== 'closed') return
     const hadFocus = box.contains(document.activeElement)
-    box.remove()
     onClose?.(escaped)
     if (hadFocus) anchor.focus({ preventScroll: true })
-  }
-
-  function closeFromOutside(event) {
-    if (!box.contains(event.target)) close()
-  }
-
-  document.addEventListener('pointerdown', closeFromOutside, outside)
-  document.addEventListener('wheel', closeFromOutside, outside)
-  window.addEventListener('resize', () => close(), outside)
+  })
+  box.addEventListener('toggle', ({ newState }) => newState === 'closed' && box.remove())
   box.addEventListener('keydown', (event) => {
-    // The editor has shortcuts of one letter.
-    event.stopPropagation()
     if (event.key !== 'Escape' && event.key !== 'Tab') return
     event.preventDefault()
-    close(event.key === 'Escape')
+    escaped = event.key === 'Escape'
+    close()
   })
-  box.addEventListener('contextmenu', (event) => event.stopPropagation())
 
-  document.body.append(box)
-  place(box, anchor, minWidth, at)
-  closeOpen = close
+  anchor.closest('[data-styledelta-widget]').append(box)
+  box.showPopover()
+  stay(box, anchor, minWidth, at)
   return close
 }
 
-function place(box, anchor, minWidth, at) {
-  const from = at ? new DOMRect(at.x, at.y, 0, 0) : anchor.getBoundingClientRect()
-  box.style.minWidth = `${Math.max(minWidth, at ? 0 : from.width)}px`
+/** Keep what is done in a box from the widget and the graph under it. The editor has shortcuts of one letter. */
+function keepEvents(box) {
+  keepPointer(box)
+  for (const name of ['wheel', 'contextmenu', 'keydown', 'keyup']) {
+    box.addEventListener(name, (event) => event.stopPropagation())
+  }
+}
+
+/** Place a box by its anchor, now and whenever the anchor moves. */
+function stay(box, anchor, minWidth, at) {
+  const start = anchor.getBoundingClientRect()
+  let last = null
+
+  function look() {
+    if (!box.matches(':popover-open')) return
+    if (!anchor.isConnected) return box.hidePopover()
+    const now = anchor.getBoundingClientRect()
+    if (!last || ['x', 'y', 'width', 'height'].some((name) => now[name] !== last[name])) {
+      place(box, at ? new DOMRect(at.x + now.x - start.x, at.y + now.y - start.y, 0, 0) : now, minWidth)
+    }
+    last = now
+    requestAnimationFrame(look)
+  }
+
+  look()
+}
+
+function place(box, from, minWidth) {
+  box.style.minWidth = `${Math.max(minWidth, from.width)}px`
   const { width, height } = box.getBoundingClientRect()
   const left = Math.max(EDGE, Math.min(from.left, innerWidth - width - EDGE))
   const below = from.bottom + GAP

@@ -21,7 +21,7 @@ import comfy.t2i_adapter.adapter
 from ...delta.control_lora.format import FAMILIES
 
 # Older hosts do not have it.
-QwenFun = getattr(comfy.ldm.qwen_image.controlnet, "QwenImageFunControlNetModel", ())
+QwenFun = vars(comfy.ldm.qwen_image.controlnet).get("QwenImageFunControlNetModel", ())
 Adapters = (comfy.t2i_adapter.adapter.Adapter, comfy.t2i_adapter.adapter.Adapter_light)
 UNET = "U-Net"
 

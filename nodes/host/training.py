@@ -62,16 +62,17 @@ class _Work(comfy.samplers.Sampler):
 @contextmanager
 def _gradients() -> Iterator[None]:
     """Gradients on, and the host's own flag that chooses operations that have them, where it has one."""
-    flagged = hasattr(comfy.model_management, "in_training")
-    before = flagged and comfy.model_management.in_training
+    host = vars(comfy.model_management)
+    flagged = "in_training" in host
+    before = host.get("in_training")
     with torch.inference_mode(False), torch.enable_grad():
         if flagged:
-            comfy.model_management.in_training = True
+            host["in_training"] = True
         try:
             yield
         finally:
             if flagged:
-                comfy.model_management.in_training = before
+                host["in_training"] = before
 
 
 class _Denoiser(torch.nn.Module):

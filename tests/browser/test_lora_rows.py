@@ -157,6 +157,21 @@ def test_the_list_opens_under_its_button_at_any_zoom(editor, node):
         editor.page.keyboard.press("Escape")
 
 
+def test_the_list_stays_at_its_button_when_the_graph_is_moved(editor, node):
+    editor.element(".styledelta-add").click()
+    popup, button = editor.element(".styledelta-popup"), editor.element(".styledelta-add")
+    before = popup.bounding_box()
+    editor.page.evaluate("app.canvas.ds.offset[1] += 90; app.canvas.setDirty(true, true)")
+
+    def is_below_its_button() -> bool:
+        box, anchor = popup.bounding_box(), button.bounding_box()
+        return box["y"] > before["y"] + 60 and abs(box["y"] - anchor["y"] - anchor["height"]) <= 6
+
+    editor.until(is_below_its_button, True)
+    editor.page.keyboard.press("Escape")
+    expect(popup).to_have_count(0)
+
+
 def test_strengths_are_dragged_stepped_wheeled_and_typed(editor, node):
     page = editor.page
     fill(editor, node, {"name": KOHYA, "model": 1}, {"name": LOCON, "model": 0.5, "clip": 0.25})
@@ -282,6 +297,7 @@ def test_rows_are_moved_copied_and_deleted(editor, node):
     assert names(editor, node) == [LOCON, INK, DIFFUSERS]
     expect(handles.nth(1)).to_be_focused()
     row(editor, 0).click(button="right", position={"x": 60, "y": 12})
+    expect(editor.element("[role=menuitem]").first).to_be_focused()
     page.keyboard.press("ArrowUp")
     expect(editor.element("[role=menuitem]").last).to_be_focused()
     editor.element("[role=menuitem]").filter(has_text="Duplicate").click()

@@ -103,6 +103,18 @@ def test_a_report_does_not_cover_other_nodes_unasked(editor):
         assert editor.page.evaluate(height, node) == closed
 
 
+def test_a_report_does_not_widen_over_what_is_drawn(editor):
+    """Nodes 2.0 draws a node higher than the graph's own size of it."""
+    report = add_report(editor)
+    neighbour = editor.add("StyleDeltaLoadLora", 620, -100)
+    panel = panel_of(editor)
+    editor.run()
+    panel.locator(":is(.sd-opener, .sd-text)").wait_for()
+    editor.show()
+    boxes = {box["id"]: box for box in editor.boxes()}
+    assert boxes[report]["right"] <= boxes[neighbour]["left"] or boxes[neighbour]["bottom"] <= boxes[report]["top"]
+
+
 def test_the_mouse_reads_the_numbers_of_spectra(editor, report):
     spectra = report.charts[0]
     assert spectra["kind"] == "lines" and len(spectra["series"]) == 5
@@ -257,14 +269,10 @@ def test_charts_fill_a_node_that_is_made_larger(editor, report):
 
 def resize(editor, node: int, wider: int, higher: int) -> None:
     """Drag the lower right corner of a node."""
-    script = """(id) => {
-        const node = app.graph.getNodeById(id), ds = app.canvas.ds
-        const box = app.canvas.canvas.getBoundingClientRect()
-        const place = (value, axis) => (value + ds.offset[axis]) * ds.scale
-        return [box.left + place(node.pos[0] + node.size[0], 0), box.top + place(node.pos[1] + node.size[1], 1), ds.scale]
-    }"""
-    editor.show(scale=0.8)
-    x, y, scale = editor.page.evaluate(script, node)
+    scale = 0.8
+    editor.show(scale=scale)
+    box = next(box for box in editor.boxes() if box["id"] == node)
+    x, y = box["right"], box["bottom"]
     editor.page.mouse.move(x - 3, y - 3)
     editor.page.mouse.down()
     editor.page.mouse.move(x - 3 + wider * scale, y - 3 + higher * scale, steps=6)
@@ -340,7 +348,8 @@ def test_results_come_back_with_the_workflows_tab(editor, report):
     editor.until(lambda: editor.page.evaluate(script) != tab, True)
     editor.settle()
     expect(editor.element(".styledelta-panel")).to_have_count(0)
-    editor.element(".workflow-tabs .p-togglebutton").nth(tab).click()
+    # Front ends before and after 1.50 mark their tabs apart.
+    editor.element(".workflow-tabs .p-togglebutton, [data-testid=workflow-tab]").nth(tab).click()
     editor.until(lambda: editor.page.evaluate(script), tab)
     expect(panel_of(editor).locator(".series")).to_have_count(5)
 

@@ -15,7 +15,9 @@ CLASSIC_PLACE = """([id, name]) => {
     return [box.left + (x + offset[0]) * scale, box.top + (y + offset[1]) * scale]
 }"""
 # In Nodes 2.0 the controls of a node stand in the order of its widgets.
-VUE_CONTROLS = "[role=spinbutton], [role=combobox], [role=switch], input[type=text]:not([role]), textarea"
+VUE_CONTROLS = (
+    "[role=spinbutton], [role=combobox], [role=switch], input:is([type=text], :not([type])):not([role]), textarea"
+)
 
 
 def control(editor: Editor, node: int, name: str):

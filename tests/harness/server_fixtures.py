@@ -38,6 +38,8 @@ def base_dir(worker_id: str) -> Path:
 
 @pytest.fixture(scope="session")
 def server(host_dir: Path, base_dir: Path) -> Iterator[ComfyServer]:
-    """A running ComfyUI with the pack."""
-    with ComfyServer(host_dir, base_dir, base_dir / "test-server.log") as running:
+    """A running ComfyUI with the pack, and with the front end that STYLEDELTA_FRONT_END names, else its own."""
+    front_end = os.environ.get("STYLEDELTA_FRONT_END")
+    arguments = ["--front-end-root", front_end] if front_end else []
+    with ComfyServer(host_dir, base_dir, base_dir / "test-server.log", arguments) as running:
         yield running

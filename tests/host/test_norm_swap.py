@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from .tiny_models import conditioning, sample, tiny_model, tuned
+from .tiny_models import conditioning, normal, sample, tiny_model, tuned
 
 PREFIX = "diffusion_model."
 LAYOUTS = ("sd15", "sdxl", "flux", "wan", "ltx", "lumina")
@@ -31,6 +31,14 @@ def extract(host, styled, base, block_weights="", **tiers):
     return (
         host.node("StyleDeltaExtractNorms").execute(styled, base, **(TIERS | tiers), block_weights=block_weights).result
     )
+
+
+def host_module(host, name: str):
+    """A module of the pack by its path in it."""
+    import importlib
+
+    pack = host.node("StyleDeltaNormSwap").__module__.rsplit(".", 2)[0]
+    return importlib.import_module(f"{pack}.{name}")
 
 
 def sites(host, patcher) -> dict[str, str]:
@@ -426,6 +434,36 @@ def test_other_bad_inputs_name_the_remedy(host, files):
     names = files("nan", styled, **{"input_blocks.1.0.in_layers.0.weight": broken}), files("base", base)
     with pytest.raises(ValueError, match="input_blocks.1.0.in_layers.0.weight.*NaN"):
         extract_files(host, names)
+
+
+def test_changes_of_parts_and_of_turned_weights_reach_the_weights_as_in_core(host):
+    """FLUX: diffusers' last modulation has its halves in the other order, and its query is a third of a fused weight."""
+    import comfy.lora
+    import comfy.sd
+
+    base = tiny_model("flux")
+    stored = base.model.state_dict()
+    last, fused = (
+        f"diffusion_model.{name}.weight" for name in ("final_layer.adaLN_modulation.1", "double_blocks.0.img_attn.qkv")
+    )
+    rows, columns = stored[fused].shape
+    lora = {
+        "transformer.norm_out.linear.diff": normal("last", tuple(stored[last].shape), 0),
+        **{
+            f"transformer.transformer_blocks.0.attn.to_{part}.diff": normal(part, (rows // 3, columns), 0)
+            for part in "qv"
+        },
+    }
+    patched, _ = comfy.sd.load_lora_for_models(base, None, lora, 1.0, 0.0)
+    changes = host_module(host, "nodes.host.loras").plain_changes(lora, base)
+    assert changes.by_weight.keys() == {last, fused} and not changes.notes
+    for name, change in changes.by_weight.items():
+        expected = comfy.lora.calculate_weight(patched.patches[name], stored[name].detach().clone(), name)
+        assert torch.equal(stored[name] + change, expected), name
+    with pytest.raises(ValueError, match="the change of a part of .*img_attn.qkv.weight is"):
+        host_module(host, "nodes.host.loras").plain_changes(
+            {"transformer.transformer_blocks.0.attn.to_q.diff": torch.ones(3, columns)}, base
+        )
 
 
 def test_what_other_layers_a_file_has_is_reported(host):

@@ -2,6 +2,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,38 @@ def test_the_arguments_for_pytest_are_not_touched():
     assert rest == ["tests/unit", "-k", "a or b", "-x", "--co"]
 
 
+def test_hosts_are_named_by_age_or_tag_and_have_environments_of_their_own(tmp_path):
+    def chosen(name: str, **env: str) -> dev.ChosenHost:
+        return dev.chosen_host(name, env, tmp_path)
+
+    assert chosen("old") == ("old", ["--comfyui", "v0.3.75"], {}, tmp_path / ".venv")
+    assert chosen("new") == ("new", ["--comfyui", "v0.33.0"], {}, tmp_path / ".venv-v0.33.0")
+    assert chosen("v0.8.0") == ("v0.8.0", ["--comfyui", "v0.8.0"], {}, tmp_path / ".venv-v0.8.0")
+    given = chosen("new", COMFYUI_NEW_DIR="/somewhere")
+    assert given == ("new", [], {"COMFYUI_DIR": "/somewhere"}, tmp_path / ".venv-new")
+    options, rest = dev.parse_arguments(["test", "--hosts", "old,new", "tests/host", "-x"])
+    assert [host.name for host in options.hosts] == ["old", "new"] and rest == ["tests/host", "-x"]
+
+
+def test_what_each_host_leaves_out_is_a_table(tmp_path):
+    (tmp_path / "0.xml").write_text(
+        '<testsuites><testsuite><testcase/><testcase><failure message="a"/></testcase>'
+        '<testcase><skipped message="no Chromium"/></testcase><testcase><error/></testcase></testsuite></testsuites>'
+    )
+    (tmp_path / "1.xml").write_text("<testsuites><testsuite><testcase/></testsuite></testsuites>")
+    found = dev.outcome(tmp_path)
+    assert found == (2, 2, {"no Chromium": 1})
+    other = dev.Outcome(10, 0, Counter({"no Wan": 3, "no Chromium": 1}))
+    assert dev.outcome_table({"old": found, "v0.33.0": other}).splitlines() == [
+        "   old  v0.33.0",
+        "     2       10  passed",
+        "     2        0  failed",
+        "     1        4  skipped",
+        "     1        1    no Chromium",
+        "     0        3    no Wan",
+    ]
+
+
 @pytest.fixture
 def models(tmp_path):
     for name in (
@@ -179,6 +212,9 @@ def test_a_name_in_two_folders_is_not_guessed(models):
         ["serve", "x"],
         ["texts", "x"],
         ["test", "--comfyui", "../x"],
+        ["test", "--hosts", "old,older"],
+        ["test", "--hosts", "old,old"],
+        ["test", "--hosts", "old", "--comfyui", "v0.8.0"],
         [],
     ],
 )

@@ -3,12 +3,11 @@
 import ast
 import json
 import re
-import subprocess
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from shipped import shipped
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "tests/pictures"
@@ -31,20 +30,8 @@ COMMANDS = {"subprocess", "pty", "multiprocessing", "pip", "ensurepip", "ctypes"
 RUNNING = {"eval", "exec", "compile", "__import__"}
 SYSTEM_CALLS = {"system", "popen", "startfile", "putenv", "unsetenv", "environ", "getenv"}
 BROWSER_NETWORK = re.compile(
-    r"https?:|//cdn|XMLHttpRequest|WebSocket|EventSource|sendBeacon|importScripts|\.connect\(|\beval\(|new Function|\bfetch\((?!App|\s*[`'\"]/)"
+    r"https?:|//cdn|XMLHttpRequest|WebSocket|EventSource|sendBeacon|importScripts|\.connect\(|\beval\(|new Function|\bfetch\((?!App|new URL\(`\.\./|\s*[`'\"]/)"
 )
-
-
-def shipped() -> list[Path]:
-    """Every tracked file that .comfyignore does not leave out, as comfy-cli packs them."""
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    rules = (ROOT / ".comfyignore").read_text(encoding="utf-8").split()
-    names = [name for name in tracked.split("\0") if name and (ROOT / name).exists()]
-    return [ROOT / name for name in names if not any(is_left_out(name, rule) for rule in rules)]
-
-
-def is_left_out(name: str, rule: str) -> bool:
-    return name.startswith(rule) if rule.endswith("/") else fnmatch(name, rule)
 
 
 def with_ending(*endings: str) -> list[Path]:

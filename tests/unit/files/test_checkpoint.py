@@ -416,6 +416,13 @@ def test_comfyuis_own_plain_formats_are_read(opened):
     assert torch.equal(checkpoint.read(f"{LAYER}.weight").value, torch.full((2, 2), 2.0))
 
 
+def test_a_files_choice_of_attention_is_no_weight(opened):
+    # ComfyUI's pull request 16419: the settings of a module as JSON, beside its weights.
+    choice = {f"{LAYER.rpartition('.')[0]}.comfy_attention.config": settings(attention="comfy_kitchen_int8")}
+    checkpoint = opened(choice | {f"{LAYER}.weight": torch.ones(2, 2)})
+    assert checkpoint.shapes.keys() == opened({f"{LAYER}.weight": torch.ones(2, 2)}).shapes.keys()
+
+
 @pytest.mark.parametrize(
     "sides",
     [

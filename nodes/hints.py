@@ -9,7 +9,8 @@ from comfy_api.latest import io
 
 from ..delta.hints.batch import Draw, draw_hints
 from ..delta.hints.canny import canny
-from ..delta.hints.line_art import line_art
+from ..delta.hints.line_art import AUTOMATIC_STROKES, STROKES, line_art
+from ..delta.hints.opencv_canny import opencv_canny
 from ..delta.hints.resize import resize_nearest
 from ..delta.hints.scribble import scribble
 from ..delta.hints.segmentation import COLOURS, METHODS, segment
@@ -61,12 +62,36 @@ def _darkness_input(default: float, least: float) -> io.Input:
     )
 
 
+def _drawing_inputs(line: str) -> list[io.Input]:
+    """What drawings need, at the end and optional, so that older graphs go on as they are."""
+    return [
+        io.Boolean.Input(
+            "white_lines",
+            default=False,
+            optional=True,
+            tooltip="The picture has bright lines on dark ground: a blackboard, a blueprint, a hint that is ready. Without "
+            f"this, each bright line becomes two {line}s.",
+        ),
+        io.Combo.Input(
+            "strokes",
+            options=list(STROKES),
+            default=AUTOMATIC_STROKES,
+            optional=True,
+            tooltip=f"What a drawn stroke that is wider than a line becomes: one {line} down its middle, or its outlines. "
+            "Automatic is one line in drawings, where more than 60 percent is even ground, and outlines in other pictures.",
+        ),
+    ]
+
+
 def _hint_output(models: str) -> io.Output:
     return io.Image.Output(display_name="hint", tooltip=f"The hint, in the size of the picture. For {models}.")
 
 
-def _draw(image: torch.Tensor, draw: Draw, resolution: int) -> io.NodeOutput:
-    return io.NodeOutput(draw_hints(image, draw, resolution, on_step=run.progress()))
+def _draw(image: torch.Tensor, draw: Draw, resolution: int, grows: bool = True) -> io.NodeOutput:
+    return io.NodeOutput(draw_hints(image, draw, resolution, grows=grows, on_step=run.progress()))
+
+
+SMOOTH, ANNOTATORS = "smooth", "annotators (OpenCV)"
 
 
 class Canny(io.ComfyNode):
@@ -84,7 +109,8 @@ class Canny(io.ComfyNode):
                 io.Boolean.Input(
                     "automatic",
                     default=True,
-                    tooltip="Choose both thresholds from the contrasts of each picture. Low and high are then not used.",
+                    tooltip="Choose both thresholds from the contrasts of each picture; with the method of the annotators, 100 "
+                    "and 200. Low and high are then not used.",
                 ),
                 io.Float.Input(
                     "low",
@@ -93,7 +119,8 @@ class Canny(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     tooltip="From 0 to 1: an edge goes on until its contrast falls below this. A hard step from black to white "
-                    "is 1; 100 in OpenCV is 0.1 here. Lower gives longer lines.",
+                    "is 1. With the method of the annotators it is OpenCV's threshold in thousands: 0.1 is 100. Lower gives "
+                    "longer lines.",
                 ),
                 io.Float.Input(
                     "high",
@@ -101,10 +128,19 @@ class Canny(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="From 0 to 1, not below low: an edge needs this contrast somewhere. 200 in OpenCV is 0.2 here. Lower "
-                    "gives more lines.",
+                    tooltip="From 0 to 1, not below low: an edge needs this contrast somewhere. With the method of the "
+                    "annotators 0.2 is 200. Lower gives more lines.",
                 ),
-                _resolution_input(),
+                _resolution_input("Lines stay whole and 1 pixel wide."),
+                io.Combo.Input(
+                    "method",
+                    options=[SMOOTH, ANNOTATORS],
+                    default=SMOOTH,
+                    optional=True,
+                    tooltip="Smooth blurs first, which leaves out grain and closes outlines. Annotators is what ControlNet's "
+                    "own annotator and those of other packs call, pixel for pixel: cv2.Canny on the colours, with 100 and 200 "
+                    "and no blur. It draws more fine lines.",
+                ),
             ],
             outputs=[
                 _hint_output(
@@ -115,9 +151,20 @@ class Canny(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, image: torch.Tensor, blur: float, automatic: bool, low: float, high: float, resolution: int
+        cls,
+        image: torch.Tensor,
+        blur: float,
+        automatic: bool,
+        low: float,
+        high: float,
+        resolution: int,
+        method: str = SMOOTH,
     ) -> io.NodeOutput:
-        draw = partial(canny, blur=blur, thresholds=None if automatic else (low, high))
+        thresholds = None if automatic else (low, high)
+        if method == ANNOTATORS:
+            draw = partial(opencv_canny, thresholds=thresholds)
+        else:
+            draw = partial(canny, blur=blur, thresholds=thresholds)
         return _draw(image, draw, resolution)
 
 
@@ -177,6 +224,7 @@ class LineArt(io.ComfyNode):
                 ),
                 _darkness_input(0.01, 0.0),
                 _resolution_input(),
+                *_drawing_inputs("line"),
             ],
             outputs=[
                 _hint_output(
@@ -187,8 +235,17 @@ class LineArt(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image: torch.Tensor, line_width: float, threshold: float, resolution: int) -> io.NodeOutput:
-        return _draw(image, partial(line_art, line_width=line_width, threshold=threshold), resolution)
+    def execute(
+        cls,
+        image: torch.Tensor,
+        line_width: float,
+        threshold: float,
+        resolution: int,
+        white_lines: bool = False,
+        strokes: str = AUTOMATIC_STROKES,
+    ) -> io.NodeOutput:
+        draw = partial(line_art, line_width=line_width, threshold=threshold, white_lines=white_lines, strokes=strokes)
+        return _draw(image, draw, resolution)
 
 
 class Scribble(io.ComfyNode):
@@ -211,7 +268,8 @@ class Scribble(io.ComfyNode):
                     tooltip="From 1 to 50 pixels: the width of the strokes.",
                 ),
                 _darkness_input(0.02, 0.001),
-                _resolution_input(),
+                _resolution_input("Strokes stay at their places."),
+                *_drawing_inputs("stroke"),
             ],
             outputs=[
                 _hint_output(
@@ -221,8 +279,17 @@ class Scribble(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image: torch.Tensor, thickness: float, threshold: float, resolution: int) -> io.NodeOutput:
-        return _draw(image, partial(scribble, thickness=thickness, threshold=threshold), resolution)
+    def execute(
+        cls,
+        image: torch.Tensor,
+        thickness: float,
+        threshold: float,
+        resolution: int,
+        white_lines: bool = False,
+        strokes: str = AUTOMATIC_STROKES,
+    ) -> io.NodeOutput:
+        draw = partial(scribble, thickness=thickness, threshold=threshold, white_lines=white_lines, strokes=strokes)
+        return _draw(image, draw, resolution)
 
 
 class StraightLines(io.ComfyNode):
@@ -253,7 +320,7 @@ class StraightLines(io.ComfyNode):
                     step=0.5,
                     tooltip="From 0 to 20 percent of the shorter side: a line goes on over gaps up to this.",
                 ),
-                _resolution_input(),
+                _resolution_input("One above that of the picture is that of the picture."),
             ],
             outputs=[_hint_output("straight line models: control_v11p_sd15_mlsd, SDXL mlsd, mlsd of a union model")],
         )
@@ -263,7 +330,7 @@ class StraightLines(io.ComfyNode):
         cls, image: torch.Tensor, blur: float, min_length: float, max_gap: float, resolution: int
     ) -> io.NodeOutput:
         draw = partial(straight_lines, blur=blur, min_length=min_length, max_gap=max_gap)
-        return _draw(image, draw, resolution)
+        return _draw(image, draw, resolution, grows=False)
 
 
 class Segmentation(io.ComfyNode):
@@ -315,7 +382,7 @@ class Segmentation(io.ComfyNode):
         cls, image: torch.Tensor, method: str, region_size: float, colours: str, resolution: int
     ) -> io.NodeOutput:
         draw = partial(segment, method=method, region_size=region_size, colours=colours)
-        return io.NodeOutput(draw_hints(image, draw, resolution, resize_nearest, run.progress()))
+        return io.NodeOutput(draw_hints(image, draw, resolution, resize_nearest, on_step=run.progress()))
 
 
 NODES = [Canny, SoftEdge, LineArt, Scribble, StraightLines, Segmentation]

@@ -60,7 +60,8 @@ def line_art(
     small = 1 - small if white_lines else small
     darkness = np.maximum(-flow_difference(small, line_width, work) - threshold, 0)
     white = np.clip(np.percentile(darkness, STRONG_PERCENTILE), *RANGE)
-    lines = np.minimum(darkness / white, 1).astype(np.float32)
+    # Cut to white at the end only, so that rims stay smooth where the size grows.
+    lines = (darkness / white).astype(np.float32)
     if strokes != OUTLINES:
         lines = _with_single_lines(lines, small, line_width, strokes == ONE_LINE)
     lines = without_specks(lines, SPECK * line_width**2)
@@ -81,5 +82,5 @@ def _with_single_lines(lines: np.ndarray, picture: np.ndarray, line_width: float
     if found is None:
         return lines
     is_stroke, middles = found
-    drawn = np.clip(DRAWN * line_width + 0.5 - distance_transform_edt(~middles), 0, 1)
+    drawn = np.maximum(DRAWN * line_width + 0.5 - distance_transform_edt(~middles), 0)
     return np.maximum(np.where(is_stroke, 0, lines), drawn).astype(np.float32)

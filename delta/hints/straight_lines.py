@@ -19,7 +19,7 @@ MIN_VOTES = 5
 # give or take the tolerance. So no line is laid across the edges of dense texture.
 SECTOR = 15
 TOLERANCE = 6
-ANGLE_STEP = 1
+ANGLE_STEP = 0.5
 
 
 def straight_lines(

@@ -11,9 +11,10 @@ from .tone import grey
 
 # Strokes are looked for at this shorter side, at most.
 SIDE = 768
-# The ground of a drawing is the brightest tone within this share of the shorter side, smoothed over half of that. What is
-# darker than it by INK belongs to a stroke; what differs by less than EVEN is ground, and a drawing has so much of it.
-GROUND, INK, EVEN, GROUND_SHARE = 1 / 4, 0.2, 0.1, 0.6
+# The ground of a drawing is the brightest tone in a window of this share of the shorter side, which reaches out of all that
+# can be a stroke, smoothed by a Gaussian of the next share. What is darker than it by INK belongs to a stroke or area. In
+# a drawing this share of all is ground: at most EVEN darker than its brightest place.
+GROUND, SMOOTH, INK, EVEN, GROUND_SHARE = 1 / 2, 1 / 16, 0.2, 0.2, 0.6
 # The ground is smoothed in a size where that is so many pixels.
 ENOUGH = 4.0
 # What is wider than this share of the shorter side is an area. So is what has less than this many squares of its width.
@@ -50,9 +51,9 @@ def _find(tone: np.ndarray, least: float, on_any_ground: bool) -> tuple[np.ndarr
     from skimage.morphology import skeletonize
 
     side = min(tone.shape)
-    ground = _ground(tone, GROUND * side)
+    ground = _ground(tone, side)
     ink = tone < ground - INK
-    if not ink.any() or (not on_any_ground and (tone > ground - EVEN).mean() < GROUND_SHARE):
+    if not ink.any() or (not on_any_ground and (tone > ground.max() - EVEN).mean() < GROUND_SHARE):
         return None
     # The picture may cut a stroke: beyond its border the stroke goes on.
     inside = distance_transform_edt(np.pad(ink, 1, mode="edge"))[1:-1, 1:-1]
@@ -66,11 +67,12 @@ def _find(tone: np.ndarray, least: float, on_any_ground: bool) -> tuple[np.ndarr
     return distance_transform_edt(~(ink & wide[tuple(nearest)])) <= RIM, wide
 
 
-def _ground(tone: np.ndarray, width: float) -> np.ndarray:
+def _ground(tone: np.ndarray, side: int) -> np.ndarray:
     """The brightest tone around each pixel, of more than grain, smoothed."""
     from scipy.ndimage import gaussian_filter, maximum_filter
 
-    return wide_gaussian(maximum_filter(gaussian_filter(tone, 1), round(width)), width / 2, ENOUGH)
+    brightest = maximum_filter(gaussian_filter(tone, 1), max(1, round(GROUND * side)))
+    return wide_gaussian(brightest, SMOOTH * side, ENOUGH)
 
 
 def _areas(ink: np.ndarray, inside: np.ndarray, radius: float) -> np.ndarray:

@@ -59,17 +59,20 @@ def scribble(
     small, form = reduced(picture, factor), form / factor
     small = 1 - small if white_lines else small
     # Thinned at the size of the hint: half a pixel of a smaller one would move strokes by more.
-    difference = resized(flow_difference(small, form, work.part(0, 2)), height, width)
+    difference = resized(flow_difference(small, form, work.part(0, 3)), height, width)
     dark = apply_hysteresis_threshold(-difference, LOW_PER_HIGH * threshold, threshold)
+    thinning = work.part(1, 3)
+    thinning.on_step(1, 3)
     found = None if strokes == OUTLINES else wide_strokes(small, WIDE * form, strokes == ONE_LINE)
     if found is not None:
         is_stroke, middles = _resized_strokes(found, height, width)
         dark = dark & ~is_stroke
     centres = skeletonize(dark)
+    thinning.on_step(2, 3)
     if found is not None:
         centres = centres | middles
     centres = without_specks(centres.astype(np.float32), SHORTEST * min(height, width))
-    return _drawn(centres > 0, thickness, work.part(1, 2))
+    return _drawn(centres > 0, thickness, work.part(2, 3))
 
 
 def _resized_strokes(found: tuple[np.ndarray, np.ndarray], height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

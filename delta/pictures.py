@@ -8,14 +8,19 @@ from torch import Tensor
 FAILED = "The node before it failed; a VAE in half precision is the usual cause."
 # How many channels an IMAGE may have, as it is said and as it is checked.
 GREY_OR_COLOURS, COLOURS, ANY = "1, 3 or 4", "3 or more", "1 or more"
+# Pictures of bytes, 0 to 255 in place of 0 to 1, have something above HIGHLIGHT, and of all that is not black more than
+# this share is 1 or more.
+HIGHLIGHT, BYTES_SHARE = 1.5, 0.5
 _CHANNELS = {GREY_OR_COLOURS: (1, 3, 4), COLOURS: range(3, 1 << 31), ANY: range(1, 1 << 31)}
 
 
 def check_image(image: Tensor, what: str, channels: str = GREY_OR_COLOURS) -> None:
-    """Raise ValueError unless it is a non-empty batch [B, H, W, C] of finite numbers. what: such as "The picture"."""
+    """Raise ValueError unless it is a non-empty batch [B, H, W, C] of finite numbers that can be 0..1. what: such as "The
+    picture". Single values above 1 are highlights, and allowed."""
     if image.dim() != 4 or image.shape[-1] not in _CHANNELS[channels]:
         _refuse_shape(image, what, f"Connect an IMAGE: [batch, height, width, channels], with {channels} channels")
     check_numbers(image, what)
+    _check_scale(image, what)
 
 
 def check_latent(latent: Tensor, what: str) -> None:
@@ -43,6 +48,18 @@ def check_numbers(values: Tensor, what: str) -> None:
         raise ValueError(f"{what} is empty: its shape is {tuple(values.shape)}. Give one that holds something.")
     if not torch.isfinite(values).all():
         raise ValueError(f"{what} holds NaN or infinite values. {FAILED}")
+
+
+def _check_scale(image: Tensor, what: str) -> None:
+    """Refuse pictures of whole bytes, most of which would be cut to white."""
+    highest = image.max().item()
+    if highest > HIGHLIGHT:
+        seen = image[image > 1 / 255]
+        if (seen >= 1).float().mean().item() > BYTES_SHARE:
+            raise ValueError(
+                f"{what} has values up to {highest:g}, most of them above 1. An IMAGE has 0 for black and 1 for white. "
+                "Divide it by 255, or mend the node that made it."
+            )
 
 
 def _refuse_shape(values: Tensor, what: str, remedy: str) -> None:

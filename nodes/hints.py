@@ -9,64 +9,23 @@ from comfy_api.latest import io
 
 from ..delta.hints.batch import Draw, draw_hints
 from ..delta.hints.canny import canny
-from ..delta.hints.line_art import line_art
+from ..delta.hints.line_art import AUTOMATIC_STROKES, line_art
+from ..delta.hints.opencv_canny import opencv_canny
 from ..delta.hints.resize import resize_nearest
 from ..delta.hints.scribble import scribble
 from ..delta.hints.segmentation import COLOURS, METHODS, segment
 from ..delta.hints.soft_edge import soft_edge
 from ..delta.hints.straight_lines import straight_lines
 from . import menu
+from .hint_inputs import blur_input, darkness_input, drawing_inputs, hint_output, image_input, resolution_input
 from .host import run
 
 
-def _image_input() -> io.Input:
-    return io.Image.Input(
-        "image",
-        tooltip="The picture or pictures that the hint is drawn from, each on its own. Transparency is dropped.",
-    )
+def _draw(image: torch.Tensor, draw: Draw, resolution: int, grows: bool = True) -> io.NodeOutput:
+    return io.NodeOutput(draw_hints(image, draw, resolution, grows=grows, on_step=run.progress()))
 
 
-def _resolution_input(more: str = "Lines stay whole.") -> io.Input:
-    return io.Int.Input(
-        "resolution",
-        default=0,
-        min=0,
-        max=4096,
-        step=8,
-        tooltip="From 0 to 4096: the shorter side, in pixels, at which the hint is computed; 0 is that of the picture. "
-        f"Lower gives coarser forms. The hint always comes back in the size of the picture. {more}",
-    )
-
-
-def _blur_input(default: float, least: float, what: str) -> io.Input:
-    return io.Float.Input(
-        "blur",
-        default=default,
-        min=least,
-        max=10.0,
-        step=0.1,
-        tooltip=f"From {least} to 10 pixels: {what} More leaves out grain and fine detail.",
-    )
-
-
-def _darkness_input(default: float, least: float) -> io.Input:
-    return io.Float.Input(
-        "threshold",
-        default=default,
-        min=least,
-        max=0.5,
-        step=0.001,
-        tooltip=f"From {least:g} to 0.5: how much darker than its surroundings something must be to become a line; black to "
-        "white is 1. Lower shows fainter lines, and more texture.",
-    )
-
-
-def _hint_output(models: str) -> io.Output:
-    return io.Image.Output(display_name="hint", tooltip=f"The hint, in the size of the picture. For {models}.")
-
-
-def _draw(image: torch.Tensor, draw: Draw, resolution: int) -> io.NodeOutput:
-    return io.NodeOutput(draw_hints(image, draw, resolution, on_step=run.progress()))
+SMOOTH, ANNOTATORS = "smooth", "annotators (OpenCV)"
 
 
 class Canny(io.ComfyNode):
@@ -79,12 +38,13 @@ class Canny(io.ComfyNode):
             description="Draws the edges of a picture as white lines of 1 pixel. Outlines are closed, and thresholds fit the "
             "picture by themselves.",
             inputs=[
-                _image_input(),
-                _blur_input(1.0, 0.5, "the blur before edges are looked for."),
+                image_input(),
+                blur_input(1.0, 0.5, "the blur before edges are looked for."),
                 io.Boolean.Input(
                     "automatic",
                     default=True,
-                    tooltip="Choose both thresholds from the contrasts of each picture. Low and high are then not used.",
+                    tooltip="Choose both thresholds from the contrasts of each picture; with the method of the annotators, 100 "
+                    "and 200. Low and high are then not used.",
                 ),
                 io.Float.Input(
                     "low",
@@ -93,7 +53,8 @@ class Canny(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     tooltip="From 0 to 1: an edge goes on until its contrast falls below this. A hard step from black to white "
-                    "is 1; 100 in OpenCV is 0.1 here. Lower gives longer lines.",
+                    "is 1. With the method of the annotators it is OpenCV's threshold in thousands: 0.1 is 100. Lower gives "
+                    "longer lines.",
                 ),
                 io.Float.Input(
                     "high",
@@ -101,13 +62,22 @@ class Canny(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="From 0 to 1, not below low: an edge needs this contrast somewhere. 200 in OpenCV is 0.2 here. Lower "
-                    "gives more lines.",
+                    tooltip="From 0 to 1, not below low: an edge needs this contrast somewhere. With the method of the "
+                    "annotators 0.2 is 200. Lower gives more lines.",
                 ),
-                _resolution_input(),
+                resolution_input("Lines stay whole and 1 pixel wide."),
+                io.Combo.Input(
+                    "method",
+                    options=[SMOOTH, ANNOTATORS],
+                    default=SMOOTH,
+                    optional=True,
+                    tooltip="Smooth blurs first, which leaves out grain and closes outlines. Annotators is what ControlNet's "
+                    "own annotator and those of other packs call, pixel for pixel: cv2.Canny on the colours, with 100 and 200 "
+                    "and no blur. It draws more fine lines.",
+                ),
             ],
             outputs=[
-                _hint_output(
+                hint_output(
                     "canny models: control_v11p_sd15_canny, SDXL canny, canny of a union model, Flux canny, T2I canny"
                 )
             ],
@@ -115,9 +85,20 @@ class Canny(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, image: torch.Tensor, blur: float, automatic: bool, low: float, high: float, resolution: int
+        cls,
+        image: torch.Tensor,
+        blur: float,
+        automatic: bool,
+        low: float,
+        high: float,
+        resolution: int,
+        method: str = SMOOTH,
     ) -> io.NodeOutput:
-        draw = partial(canny, blur=blur, thresholds=None if automatic else (low, high))
+        thresholds = None if automatic else (low, high)
+        if method == ANNOTATORS:
+            draw = partial(opencv_canny, thresholds=thresholds)
+        else:
+            draw = partial(canny, blur=blur, thresholds=thresholds)
         return _draw(image, draw, resolution)
 
 
@@ -131,8 +112,8 @@ class SoftEdge(io.ComfyNode):
             description="Draws the outlines of forms as soft white lines, much as HED and PiDiNet do, and leaves out dense "
             "texture. Computed from gradients, without a model, so it does not know what is an object.",
             inputs=[
-                _image_input(),
-                _blur_input(1.0, 0.3, "the blur of the finest of the three scales that are looked at."),
+                image_input(),
+                blur_input(1.0, 0.3, "the blur of the finest of the three scales that are looked at."),
                 io.Float.Input(
                     "texture_suppression",
                     default=0.8,
@@ -141,10 +122,10 @@ class SoftEdge(io.ComfyNode):
                     step=0.05,
                     tooltip="From 0 to 1: how strongly dense texture, such as hair and leaves, is taken away. 0 keeps all.",
                 ),
-                _resolution_input(),
+                resolution_input(),
             ],
             outputs=[
-                _hint_output(
+                hint_output(
                     "soft edge models: control_v11p_sd15_softedge, SDXL softedge, hed or pidi of a union model, Flux HED"
                 )
             ],
@@ -165,7 +146,7 @@ class LineArt(io.ComfyNode):
             description="Draws dark lines and the dark side of edges as clean white strokes that follow the forms. Takes "
             "drawings and photos.",
             inputs=[
-                _image_input(),
+                image_input(),
                 io.Float.Input(
                     "line_width",
                     default=0.0,
@@ -175,11 +156,12 @@ class LineArt(io.ComfyNode):
                     tooltip="From 0 to 10 pixels: about half the width of a line. 0 fits it to the picture: 1 for a shorter "
                     "side of 512. Wider shows coarser forms only.",
                 ),
-                _darkness_input(0.01, 0.0),
-                _resolution_input(),
+                darkness_input(0.01, 0.0),
+                resolution_input(),
+                *drawing_inputs("line"),
             ],
             outputs=[
-                _hint_output(
+                hint_output(
                     "line art models: control_v11p_sd15_lineart, control_v11p_sd15s2_lineart_anime, SDXL lineart, lineart of "
                     "a union model"
                 )
@@ -187,8 +169,17 @@ class LineArt(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image: torch.Tensor, line_width: float, threshold: float, resolution: int) -> io.NodeOutput:
-        return _draw(image, partial(line_art, line_width=line_width, threshold=threshold), resolution)
+    def execute(
+        cls,
+        image: torch.Tensor,
+        line_width: float,
+        threshold: float,
+        resolution: int,
+        white_lines: bool = False,
+        strokes: str = AUTOMATIC_STROKES,
+    ) -> io.NodeOutput:
+        draw = partial(line_art, line_width=line_width, threshold=threshold, white_lines=white_lines, strokes=strokes)
+        return _draw(image, draw, resolution)
 
 
 class Scribble(io.ComfyNode):
@@ -201,7 +192,7 @@ class Scribble(io.ComfyNode):
             description="Draws the main lines of a picture as thick white strokes of one width, as if by marker. It leaves a "
             "model more freedom than line art does.",
             inputs=[
-                _image_input(),
+                image_input(),
                 io.Float.Input(
                     "thickness",
                     default=5.0,
@@ -210,19 +201,29 @@ class Scribble(io.ComfyNode):
                     step=0.5,
                     tooltip="From 1 to 50 pixels: the width of the strokes.",
                 ),
-                _darkness_input(0.02, 0.001),
-                _resolution_input(),
+                darkness_input(0.02, 0.001),
+                resolution_input("Strokes stay at their places."),
+                *drawing_inputs("stroke"),
             ],
             outputs=[
-                _hint_output(
+                hint_output(
                     "scribble models: control_v11p_sd15_scribble, SDXL scribble, scribble of a union model, T2I sketch"
                 )
             ],
         )
 
     @classmethod
-    def execute(cls, image: torch.Tensor, thickness: float, threshold: float, resolution: int) -> io.NodeOutput:
-        return _draw(image, partial(scribble, thickness=thickness, threshold=threshold), resolution)
+    def execute(
+        cls,
+        image: torch.Tensor,
+        thickness: float,
+        threshold: float,
+        resolution: int,
+        white_lines: bool = False,
+        strokes: str = AUTOMATIC_STROKES,
+    ) -> io.NodeOutput:
+        draw = partial(scribble, thickness=thickness, threshold=threshold, white_lines=white_lines, strokes=strokes)
+        return _draw(image, draw, resolution)
 
 
 class StraightLines(io.ComfyNode):
@@ -235,8 +236,8 @@ class StraightLines(io.ComfyNode):
             description="Draws the straight lines of rooms and buildings as thin white lines, much as M-LSD does. The same "
             "picture always gives the same lines.",
             inputs=[
-                _image_input(),
-                _blur_input(1.5, 0.5, "the blur before edges are looked for."),
+                image_input(),
+                blur_input(1.5, 0.5, "the blur before edges are looked for."),
                 io.Float.Input(
                     "min_length",
                     default=6.0,
@@ -253,9 +254,9 @@ class StraightLines(io.ComfyNode):
                     step=0.5,
                     tooltip="From 0 to 20 percent of the shorter side: a line goes on over gaps up to this.",
                 ),
-                _resolution_input(),
+                resolution_input("One above that of the picture is that of the picture."),
             ],
-            outputs=[_hint_output("straight line models: control_v11p_sd15_mlsd, SDXL mlsd, mlsd of a union model")],
+            outputs=[hint_output("straight line models: control_v11p_sd15_mlsd, SDXL mlsd, mlsd of a union model")],
         )
 
     @classmethod
@@ -263,7 +264,7 @@ class StraightLines(io.ComfyNode):
         cls, image: torch.Tensor, blur: float, min_length: float, max_gap: float, resolution: int
     ) -> io.NodeOutput:
         draw = partial(straight_lines, blur=blur, min_length=min_length, max_gap=max_gap)
-        return _draw(image, draw, resolution)
+        return _draw(image, draw, resolution, grows=False)
 
 
 class Segmentation(io.ComfyNode):
@@ -276,7 +277,7 @@ class Segmentation(io.ComfyNode):
             description="Divides a picture into flat regions by colour. The regions have no names: segmentation models read "
             "the colours of ADE20K classes, for which there is Segmentation Painter.",
             inputs=[
-                _image_input(),
+                image_input(),
                 io.Combo.Input(
                     "method",
                     options=list(METHODS),
@@ -297,13 +298,13 @@ class Segmentation(io.ComfyNode):
                     default=COLOURS[0],
                     tooltip="The mean colour of each region, or colours of which no two are alike. Neither is that of a class.",
                 ),
-                _resolution_input(
+                resolution_input(
                     "Regions are found at 512 (SLIC) or 384 (Felzenszwalb) at most, to save time, and enlarged by the "
                     "nearest pixel."
                 ),
             ],
             outputs=[
-                _hint_output(
+                hint_output(
                     "models that follow areas of colour, such as T2I color. Models trained on ADE20K classes (seg) misread "
                     "it"
                 )
@@ -315,7 +316,7 @@ class Segmentation(io.ComfyNode):
         cls, image: torch.Tensor, method: str, region_size: float, colours: str, resolution: int
     ) -> io.NodeOutput:
         draw = partial(segment, method=method, region_size=region_size, colours=colours)
-        return io.NodeOutput(draw_hints(image, draw, resolution, resize_nearest, run.progress()))
+        return io.NodeOutput(draw_hints(image, draw, resolution, resize_nearest, on_step=run.progress()))
 
 
 NODES = [Canny, SoftEdge, LineArt, Scribble, StraightLines, Segmentation]

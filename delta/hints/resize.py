@@ -15,10 +15,11 @@ THIN_SHARE = 0.9
 # What counts as close: this share of the shorter side, but at least the pixels below.
 REACH_SHARE = 0.01
 MIN_REACH = 4
-# Where the rim of an enlarged line lies, and how steep it is at least: halfway between two old pixels, where cubic
+# Where the rim of an resized line lies, and how steep it is at least: halfway between two old pixels, where cubic
 # interpolation of a line of 1 pixel gives 0.59, the line is still fully white.
 RIM = 0.35
 RIM_SLOPE = 2.2
+HALF = 0.5
 # A map of flat colours has this share of neighbours with exactly equal colours.
 FLAT_SHARE = 0.85
 
@@ -50,6 +51,16 @@ def resize_lines(hint: np.ndarray, height: int, width: int) -> np.ndarray:
     """A line drawing on black, [H, W, C] in 0..1, at another size; see `resize_line_planes`."""
     planes = torch.from_numpy(np.ascontiguousarray(hint)).movedim(-1, 0)[None]
     return resize_line_planes(planes, height, width)[0].movedim(0, -1).numpy()
+
+
+def resize_edges(edges: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Edges of 1 pixel, [H, W] of 0 and 1, at another size: again of 1 pixel, 0 and 1, and as unbroken."""
+    from skimage.morphology import skeletonize
+
+    if edges.shape == (height, width):
+        return edges
+    lines = resize_lines(edges[..., None], height, width)[..., 0] > HALF
+    return (skeletonize(lines) if max(height / len(edges), width / edges.shape[1]) > 1 else lines).astype(np.float32)
 
 
 def resize_nearest(hint: np.ndarray, height: int, width: int) -> np.ndarray:

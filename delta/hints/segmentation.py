@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from .resize import resize_nearest
+from .work import ALONE, Work
 
 # The shorter side at which regions are looked for, at most: the time grows with the area, the regions hardly change.
 SLIC_SIDE = 512
@@ -24,7 +25,11 @@ COLOURS = ("mean colour", "distinct colours")
 
 
 def segment(
-    picture: np.ndarray, method: str = "SLIC", region_size: float = 8.0, colours: str = "mean colour"
+    picture: np.ndarray,
+    method: str = "SLIC",
+    region_size: float = 8.0,
+    colours: str = "mean colour",
+    work: Work = ALONE,
 ) -> np.ndarray:
     """Flat regions: picture [H, W, 3] in 0..1 -> [H, W, 3] in 0..1, float32.
 
@@ -48,6 +53,7 @@ def segment(
     labels = find_regions(small, region_size / 100 * min(small.shape[:2]))
     labels = np.unique(resize_nearest(labels, height, width), return_inverse=True)[1].reshape(height, width)
     palette = _mean_colours(picture, labels) if colours == "mean colour" else _distinct_colours(labels.max() + 1)
+    work.on_step(1, 1)
     return palette[labels]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from .canny import canny
-from .tone import grey
+from .gradient import colour_gradient
+from .work import ALONE, Work
 
 # The transform picks edge pixels at random. A fixed seed gives the same lines for the same picture.
 SEED = 0
@@ -16,11 +19,13 @@ MIN_VOTES = 5
 # give or take the tolerance. So no line is laid across the edges of dense texture.
 SECTOR = 15
 TOLERANCE = 6
-ANGLE_STEP = 1
+ANGLE_STEP = 0.5
 
 
-def straight_lines(picture: np.ndarray, blur: float = 1.5, min_length: float = 6.0, max_gap: float = 1.5) -> np.ndarray:
-    """White straight lines on black: picture [H, W, 3] in 0..1 -> [H, W] in 0..1, float32.
+def straight_lines(
+    picture: np.ndarray, blur: float = 1.5, min_length: float = 6.0, max_gap: float = 1.5, work: Work = ALONE
+) -> np.ndarray:
+    """White straight lines on black: picture [H, W, 3] in 0..1 -> [H, W] or `work.size` in 0..1, float32.
 
     blur: that of the Canny edges that the lines are found in, in pixels, from 0.5. min_length: of a line, and max_gap:
     within one, both in percent of the shorter side. Raises ValueError for values out of range.
@@ -36,8 +41,9 @@ def straight_lines(picture: np.ndarray, blur: float = 1.5, min_length: float = 6
         )
     side = min(picture.shape[:2])
     length = max(2, round(min_length / 100 * side))
-    edges, normal = canny(picture, blur) > 0, _normal(picture, blur)
-    lines = []
+    edges = canny(picture, blur, work=replace(work.part(0, 3), size=None)) > 0
+    normal = _normal(picture, blur, work.part(1, 3))
+    lines, found = [], work.part(2, 3)
     for start in range(0, 180, SECTOR):
         # The distance of two undirected angles, at most 90 degrees.
         off_centre = np.abs((normal - start - SECTOR / 2 + 90) % 180 - 90)
@@ -49,26 +55,31 @@ def straight_lines(picture: np.ndarray, blur: float = 1.5, min_length: float = 6
             theta=np.deg2rad(np.arange(start, start + SECTOR, ANGLE_STEP)),
             rng=SEED,
         )
-    return _draw(lines, edges.shape)
+        found.on_step(start + SECTOR, 180)
+    return _draw(lines, edges.shape, work.size or edges.shape)
 
 
-def _normal(picture: np.ndarray, blur: float) -> np.ndarray:
+def _normal(picture: np.ndarray, blur: float, work: Work) -> np.ndarray:
     """The direction of the gradient in degrees, [H, W]."""
-    from scipy.ndimage import gaussian_filter, sobel
+    normal = np.empty(picture.shape[:2], np.float32)
+    for rows in work.bands(len(picture)):
+        down, right, _ = colour_gradient(picture, blur, rows)
+        normal[rows] = np.rad2deg(np.arctan2(down, right))[1:-1, 1:-1]
+    return normal
 
-    smooth = gaussian_filter(grey(picture), blur, mode="nearest")
-    return np.rad2deg(np.arctan2(sobel(smooth, 0), sobel(smooth, 1)))
 
-
-def _draw(lines: list, shape: tuple[int, int]) -> np.ndarray:
-    """Smooth white lines between pairs of points (x, y) on black."""
+def _draw(lines: list, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray:
+    """Smooth white lines on black, [H, W] of the new size, between pairs of points (x, y) of a picture of the old size."""
     from skimage.draw import line_aa
 
-    canvas = np.zeros(shape, np.float32)
-    for (x0, y0), (x1, y1) in lines:
+    canvas = np.zeros(new, np.float32)
+    # Sizes are (height, width), points (x, y); pixels have their positions at their centres.
+    scale = np.divide(new, old)[::-1]
+    for ends in lines:
+        (x0, y0), (x1, y1) = np.rint((np.array(ends) + 0.5) * scale - 0.5).astype(int).tolist()
         rows, columns, values = line_aa(y0, x0, y1, x1)
         # The soft rim of a line along the border lies outside.
-        inside = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
+        inside = (rows >= 0) & (rows < new[0]) & (columns >= 0) & (columns < new[1])
         rows, columns = rows[inside], columns[inside]
         canvas[rows, columns] = np.maximum(canvas[rows, columns], values[inside])
     return canvas

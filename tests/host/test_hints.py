@@ -68,10 +68,38 @@ def test_the_widgets_defaults_are_the_settings_of_these_tests(server, node_id: s
     assert {name: required[name][1]["default"] for name in SETTINGS[node_id]} == SETTINGS[node_id]
 
 
+@pytest.mark.parametrize(
+    ("node_id", "changes"),
+    [
+        ("StyleDeltaCanny", {"method": "annotators (OpenCV)"}),
+        ("StyleDeltaLineArt", {"white_lines": True, "strokes": "outlines"}),
+        ("StyleDeltaScribble", {"white_lines": True, "strokes": "one line"}),
+    ],
+)
+def test_what_was_added_comes_last_and_older_graphs_go_on_without_it(host, server, node_id: str, changes: dict):
+    optional = server.object_info(node_id)["input"]["optional"]
+    assert list(optional) == list(changes)
+    image = photo("coffee")
+    defaults = {name: optional[name][1]["default"] for name in changes}
+    old = run(host, node_id, image)
+    assert torch.equal(old, run(host, node_id, image, **defaults))
+    assert not torch.equal(old, run(host, node_id, image, **changes))
+
+
+def test_thresholds_of_opencv_are_given_in_thousands(host):
+    image, method = photo("coffee"), {"method": "annotators (OpenCV)"}
+    of_annotators = run(host, "StyleDeltaCanny", image, **method)
+    assert torch.equal(of_annotators, run(host, "StyleDeltaCanny", image, automatic=False, **method))
+    fewer = run(host, "StyleDeltaCanny", image, automatic=False, low=0.2, high=0.4, **method)
+    assert 0 < fewer.mean() < of_annotators.mean()
+
+
 @nodes
 def test_a_broken_picture_is_refused(host, node_id: str):
     with pytest.raises(ValueError, match="The picture holds NaN"):
         run(host, node_id, torch.full((1, 16, 16, 3), torch.nan))
+    with pytest.raises(ValueError, match="The picture has values up to 255, most of them above 1"):
+        run(host, node_id, 255 * photo("coffee"))
 
 
 @pytest.mark.parametrize(
@@ -100,6 +128,14 @@ def test_cancel_stops_a_batch(host):
     with pytest.raises(management.InterruptProcessingException):
         run(host, "StyleDeltaCanny", photo("astronaut").expand(4, -1, -1, -1))
     assert run(host, "StyleDeltaCanny", photo("astronaut")).any()
+
+
+def test_cancel_stops_inside_a_picture(host):
+    import comfy.model_management as management
+
+    management.interrupt_current_processing()
+    with pytest.raises(management.InterruptProcessingException):
+        run(host, "StyleDeltaLineArt", torch.rand(1, 600, 400, 3))
 
 
 def test_classes_are_painted_over_each_other(host):

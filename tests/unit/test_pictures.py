@@ -11,6 +11,17 @@ from delta.pictures import ANY, COLOURS, check_image, check_latent, read_mask
         (torch.zeros(1, 8, 8, 2), "1, 3 or 4", "with 1, 3 or 4 channels"),
         (torch.zeros(1, 8, 8, 1), COLOURS, "with 3 or more channels"),
         (torch.zeros(1, 0, 8, 3), ANY, "A photo is empty"),
+        (
+            torch.full((1, 8, 8, 3), 200.0),
+            ANY,
+            "A photo has values up to 200, most of them above 1. .* Divide it by 255",
+        ),
+        (
+            torch.arange(48, dtype=torch.uint8).view(1, 4, 4, 3),
+            ANY,
+            "A photo has values up to 47, most of them above 1",
+        ),
+        (255.0 * torch.eye(9)[None, ..., None], ANY, "A photo has values up to 255"),
         (torch.full((1, 8, 8, 3), torch.inf), ANY, "A photo holds NaN or infinite values. The node before it failed"),
     ],
 )
@@ -22,6 +33,12 @@ def test_images_that_are_none_are_refused(image, channels, message):
 @pytest.mark.parametrize(("count", "channels"), [(1, "1, 3 or 4"), (4, "1, 3 or 4"), (5, COLOURS), (2, ANY)])
 def test_images_are_let_through(count, channels):
     check_image(torch.zeros(2, 4, 4, count), "A photo", channels)
+
+
+def test_highlights_and_rounding_are_no_bytes():
+    picture = torch.rand(1, 16, 16, 3, generator=torch.Generator().manual_seed(1))
+    check_image(torch.where(picture > 0.8, 100.0, picture), "A photo")
+    check_image(torch.full((1, 4, 4, 3), 1.01), "A photo")
 
 
 @pytest.mark.parametrize(

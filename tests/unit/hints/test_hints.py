@@ -5,20 +5,29 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import label
+from scipy.ndimage import gaussian_filter, label
 from skimage import data
 
 from delta.hints.batch import draw_hints
 from delta.hints.canny import canny
 from delta.hints.line_art import line_art
+from delta.hints.opencv_canny import opencv_canny
+from delta.hints.reduce import wide_gaussian
 from delta.hints.resize import resize_lines, resize_nearest
 from delta.hints.scribble import scribble
 from delta.hints.segmentation import COLOURS, METHODS, segment
 from delta.hints.soft_edge import soft_edge
 from delta.hints.specks import without_specks
 from delta.hints.straight_lines import straight_lines
+from delta.hints.work import Work
 
-CONTOURS = {"canny": canny, "soft edge": soft_edge, "line art": line_art, "scribble": scribble}
+CONTOURS = {
+    "canny": canny,
+    "OpenCV's canny": opencv_canny,
+    "soft edge": soft_edge,
+    "line art": line_art,
+    "scribble": scribble,
+}
 LINES = CONTOURS | {"straight lines": straight_lines}
 SEGMENTATIONS = {
     f"{method}, {colours}": partial(segment, method=method, colours=colours)
@@ -47,7 +56,8 @@ def test_a_batch_is_drawn_one_by_one_with_progress(draw):
     images = torch.cat([photo("astronaut"), 0.3 * photo("astronaut").flip(2)])
     before, steps = images.clone(), []
     together = draw_hints(images, draw, on_step=lambda *step: steps.append(step))
-    assert steps == [(1, 2), (2, 2)] and torch.equal(images, before)
+    shares = [done / total for done, total in steps]
+    assert shares == sorted(shares) and 0.5 in shares and shares[-1] == 1 and torch.equal(images, before)
     assert together.shape == (2, 256, 256, 3) and together.dtype == torch.float32
     assert 0 <= together.min() and together.max() <= 1
     for index in range(2):
@@ -118,7 +128,8 @@ def test_other_dtypes_and_values_outside_the_range(dtype: torch.dtype):
 def test_the_resolution_is_that_of_the_shorter_side_and_makes_lines_coarser():
     seen = []
 
-    def look(picture: np.ndarray) -> np.ndarray:
+    def look(picture: np.ndarray, work: Work) -> np.ndarray:
+        assert work.size == (300, 451)
         seen.append(picture.shape)
         return np.zeros(picture.shape[:2], np.float32)
 
@@ -144,6 +155,7 @@ def test_segments_enlarged_from_a_lower_resolution_have_no_new_colours():
         (torch.rand(8, 8, 3), 0, r"The picture has the shape \(8, 8, 3\). Connect an IMAGE"),
         (torch.rand(1, 8, 8, 2), 0, r"shape \(1, 8, 8, 2\).*1, 3 or 4 channels"),
         (torch.rand(0, 8, 8, 3), 0, "The picture is empty"),
+        (255 * torch.rand(1, 8, 8, 3), 0, "The picture has values up to 25.*, most of them above 1.*Divide it by 255"),
         (torch.rand(1, 1, 100, 3), 512, "100 x 1 pixels would be longer than 16384 pixels. Set resolution to 0"),
     ],
 )
@@ -159,6 +171,9 @@ def test_pictures_that_are_refused(images, resolution: int, message: str):
         (partial(canny, thresholds=(0.3, 0.2)), "thresholds are 0.3 and 0.2. Low must not be above high"),
         (partial(canny, thresholds=(-0.1, 0.2)), "both lie in 0 to 1"),
         (partial(canny, thresholds=(0.1, 100)), "both lie in 0 to 1"),
+        (partial(opencv_canny, thresholds=(0.3, 0.2)), "Low must not be above high"),
+        (partial(line_art, strokes="two"), "'two'. Choose one of: automatic, one line, outlines"),
+        (partial(scribble, strokes="two"), "'two'. Choose one of: automatic, one line, outlines"),
         (partial(soft_edge, blur=0.0), "blur is 0.0. It must be above 0"),
         (partial(soft_edge, texture_suppression=2.0), "texture suppression is 2.0"),
         (partial(line_art, line_width=-1.0), "line width is -1.0"),
@@ -267,3 +282,10 @@ def test_specks_go_and_lines_stay():
     expected = lines.copy()
     expected[12, 12] = 0
     assert np.array_equal(cleaned, expected)
+
+
+def test_a_wide_gaussian_is_that_of_scipy():
+    tone = (data.coffee()[..., 0] / 255).astype(np.float32)
+    error = np.abs(wide_gaussian(tone, 30.0, 8.0) - gaussian_filter(tone, 30.0, mode="nearest"))
+    assert error.mean() < 0.002 and error.max() < 0.03
+    assert np.array_equal(wide_gaussian(tone, 7.0, 8.0), gaussian_filter(tone, 7.0, mode="nearest"))

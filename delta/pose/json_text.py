@@ -1,4 +1,4 @@
-"""OpenPose JSON of poses as text that people edit: read with errors that say where, written with a line for each part."""
+"""JSON of poses as text that people edit, read with errors that say where."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from .people import Frame, Person, PoseError
+from .people import PoseError
 from .poses import Understood, to_keypoints, understand
-from .skeletons import PARTS
 
 # A pose to begin with: a standing person, seen from the front.
 STANDING_PERSON = """\
@@ -25,7 +24,6 @@ STANDING_PERSON = """\
   ]
 }"""
 SPACE = re.compile(r"[ \t\n\r]*")
-INDENT = "  "
 EXCERPT = 40
 
 
@@ -66,51 +64,6 @@ def understand_text(text: str, size: tuple[int, int] | None = None) -> Understoo
         return understand(data, size)
     except PoseError as error:
         raise ValueError(f"{_position(text, _find(text, error.path))}: {error}") from None
-
-
-def pose_json(poses: Any) -> str:
-    """The JSON of a POSE_KEYPOINT: a dict for one frame, else a list; `parse_pose_json` reads it back.
-
-    Pixels are rounded to 2 decimals, parts that are missing are left out. Raises as `understand_any`, and PoseError for a
-    frame without a canvas.
-    """
-    frames = understand_any(poses).frames
-    texts = [_frame_text(frame, keypoints) for frame, keypoints in zip(frames, to_keypoints(frames))]
-    return texts[0] if len(texts) == 1 else _block(texts, "[]", "")
-
-
-def _frame_text(frame: Frame, keypoints: dict[str, Any]) -> str:
-    people = [_person_text(*pair) for pair in zip(frame.people, keypoints["people"])]
-    return (
-        f'{{\n{INDENT}"canvas_width": {keypoints["canvas_width"]},\n'
-        f'{INDENT}"canvas_height": {keypoints["canvas_height"]},\n'
-        f'{INDENT}"people": {_block(people, "[]", INDENT)}\n}}'
-    )
-
-
-def _person_text(person: Person, keypoints: dict[str, list[float]]) -> str:
-    parts = [
-        f'{3 * INDENT}"{key}": [{_points_text(keypoints[key])}]'
-        for key, name in PARTS.items()
-        if getattr(person, name) is not None
-    ]
-    return 2 * INDENT + _block(parts, "{}", 2 * INDENT)
-
-
-def _block(entries: list[str], brackets: str, indent: str) -> str:
-    """Entries on lines of their own between brackets."""
-    inside = "\n" + ",\n".join(entries) + "\n" + indent if entries else ""
-    return brackets[0] + inside + brackets[1]
-
-
-def _points_text(numbers: list[float]) -> str:
-    """The points with a wider gap between them, so that the eye finds them."""
-    points = zip(numbers[::3], numbers[1::3], numbers[2::3])
-    return ",  ".join(", ".join(map(_number, point)) for point in points)
-
-
-def _number(value: float) -> str:
-    return f"{round(value, 2) + 0.0:.2f}".rstrip("0").rstrip(".")
 
 
 def _explained(error: json.JSONDecodeError) -> str:

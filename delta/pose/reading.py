@@ -176,7 +176,7 @@ def _taken(points: np.ndarray, places: Sequence[int | tuple[int, int] | None]) -
 def face_of(points: np.ndarray, path: Path, reading: Reading) -> np.ndarray | None:
     """The points of a face that are known."""
     if len(points) == 69 and _first_is_a_heel(points):
-        reading.note(path, "69 points: the first one is WanAnimate's right heel and was left out.")
+        reading.note(path, "of 69 points the first one is WanAnimate's right heel and was left out.")
         return points[1:]
     if len(points) in FACE_COUNTS:
         return points

@@ -104,3 +104,26 @@ ANIMAL_COLOURS: list[Colour] = [
     (0, 0, 255), (0, 0, 150), (255, 50, 255), (255, 0, 255), (255, 0, 0), (150, 0, 0), (255, 255, 100), (0, 150, 0),
     (255, 255, 0), (150, 150, 150),
 ]  # fmt: skip
+
+
+def _exchange(count: int, *pairs: tuple[int, int]) -> tuple[int, ...]:
+    """The places of points in a mirror: those of a pair are exchanged."""
+    places = list(range(count))
+    for left, right in pairs:
+        places[left], places[right] = right, left
+    return tuple(places)
+
+
+BODY_MIRROR = _exchange(BODY_COUNT, (2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17))
+FEET_MIRROR = _exchange(FEET_COUNT, (0, 3), (1, 4), (2, 5))
+ANIMAL_MIRROR = _exchange(ANIMAL_COUNT, (0, 1), (5, 8), (6, 9), (7, 10), (11, 14), (12, 15), (13, 16))
+# iBUG's 68 points: chin, brows, nostrils, eyes, outer and inner lips; and the pupils.
+FACE_MIRROR = _exchange(
+    70,
+    *((i, 16 - i) for i in range(8)),
+    *((i, 43 - i) for i in range(17, 22)),
+    (31, 35), (32, 34),
+    (36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46),
+    (48, 54), (49, 53), (50, 52), (55, 59), (56, 58), (60, 64), (61, 63), (65, 67),
+    (68, 69),
+)  # fmt: skip

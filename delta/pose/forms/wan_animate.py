@@ -40,6 +40,8 @@ OBJECT_KEYS = {
     "keypoints_right_hand": "kps_rhand",
     "keypoints_face": "kps_face",
 }
+# Of the face with the right heel before it.
+FACE_AND_HEEL = 69
 # The poses that were fitted to the reference picture, then those that were found.
 SEQUENCES = ("pose_metas", "pose_metas_original")
 
@@ -68,6 +70,8 @@ def _frame(data: Any, path: Path, reading: Reading) -> Frame:
             continue
         if canvas and _are_pixels(points):
             points[:, :2] /= canvas[::-1]
+        if name == "face" and len(points) == FACE_AND_HEEL:
+            points = points[1:]
         if name == "body":
             parts |= parts_of_points(points, (*path, key), reading, counts)
         else:

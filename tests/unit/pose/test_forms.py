@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from delta.pose.drawing import DrawOptions, draw_pose
-from delta.pose.json_text import STANDING_PERSON, parse_pose_json, pose_json, understand_any
+from delta.pose.json_text import STANDING_PERSON, parse_pose_json, understand_any
 from delta.pose.people import PoseError
 from delta.pose.poses import to_keypoints, understand
 from delta.pose.skeletons import ANIMAL_COLOURS, BODY_COLOURS
+from delta.pose.writing import pose_json
 
 HEIGHT, WIDTH = 600, 800
 SIZE = (HEIGHT, WIDTH)
@@ -199,6 +200,13 @@ def test_faces_of_detectors_that_leave_points_out_are_drawn(count):
     assert keypoints["people"][0]["face_keypoints_2d"] == flat(rows) + [0.0] * 3 * (70 - count)
 
 
+def test_wan_animates_face_of_69_among_openpose_parts():
+    face = [[700, 590, 1], *([100 + i, 100, 1] for i in range(68))]
+    read = understand({"people": [{"face_keypoints_2d": flat(face)}], **CANVAS})
+    assert read.frames[0].people[0].face[0, 0] == 100 / WIDTH and len(read.frames[0].people[0].face) == 68
+    assert "the first one is WanAnimate's right heel and was left out" in read.report()
+
+
 def test_parts_of_unknown_counts_do_not_cost_the_pose():
     person = {
         "pose_keypoints_2d": flat(points(OPENPOSE_18, 1.0)),
@@ -378,7 +386,6 @@ def test_wan_animates_metadata():
             assert_points(getattr(person, part), names)
         for side in ("left", "right"):
             assert_points(getattr(person, f"{side}_hand"), HANDS[side])
-        assert "right heel and was left out" in read.report()
         assert (person.feet[[0, 3]] * (WIDTH, HEIGHT, 1)).round(6).tolist() == [[100, 500, 1], [200, 510, 1]]
     assert len(understand([meta] * 3).frames) == 3
     none = {**meta, "keypoints_body": [None, *meta["keypoints_body"][1:]]}

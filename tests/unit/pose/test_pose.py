@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from delta.pose.drawing import LONGEST_SIDE, DrawOptions, draw_pose, draw_poses, picture_size
-from delta.pose.json_text import STANDING_PERSON, parse_pose_json, pose_json
+from delta.pose.json_text import STANDING_PERSON, parse_pose_json
 from delta.pose.poses import Frame, Person, PoseError, read_poses, to_keypoints
 from delta.pose.skeletons import BODY_COLOURS, BONE_COLOURS, BONES, LIMBS
+from delta.pose.writing import pose_json
 
 HEIGHT, WIDTH = 768, 512
 BODY, FACE, LEFT, RIGHT = (

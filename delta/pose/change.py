@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 
-from .people import Frame, Person, PoseError
+from .people import Frame, Person, PoseError, parts_of
 from .skeletons import ANIMAL_MIRROR, BODY_MIRROR, FACE_COUNTS, FACE_MIRROR, FEET_MIRROR
 
-PART_NAMES = tuple(field.name for field in fields(Person))
 MIRRORS = {"body": BODY_MIRROR, "feet": FEET_MIRROR}
 
 
@@ -40,7 +39,9 @@ def transform(
     def changed(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         middle = _middle(parts.values()) if own_middle else np.full(2, 0.5)
         parts = _mirrored(parts, middle[0]) if mirror else parts
-        return {name: _moved(points, lambda xy: (xy - middle) * scale + middle + move) for name, points in parts.items()}
+        return {
+            name: _moved(points, lambda xy: (xy - middle) * scale + middle + move) for name, points in parts.items()
+        }
 
     return [_with(frame, changed, person, alone) for frame in frames]
 
@@ -54,12 +55,6 @@ def _with(frame: Frame, changed: Callable, person: int, alone: bool) -> Frame:
     if alone and person:
         people, animals = people[person - 1 : person], []
     return replace(frame, people=people, animals=animals)
-
-
-def parts_of(person: Person) -> dict[str, np.ndarray]:
-    """The parts of a person that are there."""
-    parts = {name: getattr(person, name) for name in PART_NAMES}
-    return {name: points for name, points in parts.items() if points is not None}
 
 
 def _middle(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..progress import Step
-from .people import Frame
+from .people import Frame, parts_of
 from .skeletons import (
     ANIMAL_COLOURS,
     ANIMAL_LIMBS,
@@ -81,6 +81,18 @@ def picture_size(frames: Sequence[Frame], height: int = 0, width: int = 0) -> tu
             f"A picture of {width} x {height} is too large. Set width and height, to {LONGEST_SIDE} at most."
         )
     return height, width
+
+
+def unsure_lines(frames: Sequence[Frame], min_confidence: float) -> list[str]:
+    """A line about the points that are left out because the detector was less sure of them, if there are any."""
+    parts = [points for frame in frames for points in frame.animals]
+    parts += [points for frame in frames for person in frame.people for points in parts_of(person).values()]
+    confidence = np.concatenate([np.zeros(0), *(points[:, 2] for points in parts)])
+    confidence = confidence[confidence > 0]
+    unsure = int((confidence < min_confidence).sum())
+    if not unsure:
+        return []
+    return [f"{unsure} of {len(confidence)} points have a confidence below {min_confidence:g} and were left out."]
 
 
 def draw_poses(

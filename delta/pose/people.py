@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -21,6 +21,12 @@ class Person:
     left_hand: np.ndarray | None = None
     right_hand: np.ndarray | None = None
     feet: np.ndarray | None = None
+
+
+def parts_of(person: Person) -> dict[str, np.ndarray]:
+    """The parts of a person that are there, by their names."""
+    parts = {each.name: getattr(person, each.name) for each in fields(Person)}
+    return {name: points for name, points in parts.items() if points is not None}
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,9 @@ def _counted(frames: list[Frame]) -> str:
     if animals:
         parts["animals"] = animals
     canvas = next((frame.canvas for frame in frames if frame.canvas), None)
-    words = f"{len(frames)} frame{'s' if len(frames) > 1 else ''}" + (f" of {canvas[1]} x {canvas[0]}" if canvas else "")
+    words = f"{len(frames)} frame{'s' if len(frames) > 1 else ''}" + (
+        f" of {canvas[1]} x {canvas[0]}" if canvas else ""
+    )
     return f"{words}; " + (", ".join(f"{word}: {count}" for word, count in parts.items()) or "nobody in it")
 
 

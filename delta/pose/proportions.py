@@ -12,8 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .change import parts_of
-from .people import Frame, Person, PoseError
+from .people import Frame, Person, PoseError, parts_of
 from .poses import canvas_of_frame
 from .reading import Reading
 
@@ -85,7 +84,9 @@ def _first_body(frames: Sequence[Frame]) -> tuple[Person, np.ndarray]:
         for person in frame.people:
             if person.body is not None:
                 return person, _extent(frame, index)
-    raise PoseError((), "the pose of the proportions holds no body. Connect one of the person whose proportions are wanted.")
+    raise PoseError(
+        (), "the pose of the proportions holds no body. Connect one of the person whose proportions are wanted."
+    )
 
 
 def _joints(body: np.ndarray, extent: np.ndarray) -> dict[int | str, np.ndarray]:
@@ -115,7 +116,10 @@ def _lengths(person: Person, extent: np.ndarray):
         ends = next((ends for ends in HEAD_ENDS if any(end in joints for end in ends)), ())
         for end in ends:
             if NOSE in joints and end in joints:
-                yield "head to the ears" if ends is HEAD_ENDS[0] else "head to the eyes", np.hypot(*(joints[end] - joints[NOSE]))
+                yield (
+                    "head to the ears" if ends is HEAD_ENDS[0] else "head to the eyes",
+                    np.hypot(*(joints[end] - joints[NOSE])),
+                )
     for name in ("right_hand", "left_hand"):
         hand = getattr(person, name)
         # From the wrist to the knuckle of the middle finger, which does not bend.
@@ -131,7 +135,9 @@ def _ratios(
     size = next((name for name in SIZES if name in own and name in wanted), None)
     if size is None:
         if own:
-            raise PoseError(("people", place), "nothing of this person can be compared with the person of the proportions.")
+            raise PoseError(
+                ("people", place), "nothing of this person can be compared with the person of the proportions."
+            )
         return {}
     whole = wanted[size] / own[size]
     unit = 1.0 if keep_size else whole
@@ -218,7 +224,9 @@ def _shift(before: dict, after: dict, stay: str) -> np.ndarray:
 
 def _described(ratios: dict[int, dict[str, float]]) -> list[str]:
     return [
-        f"Person {place + 1}: " + ", ".join(f"{name} x {ratio:.2f}" for name, ratio in each.items() if name != "rest") + "."
+        f"Person {place + 1}: "
+        + ", ".join(f"{name} x {ratio:.2f}" for name, ratio in each.items() if name != "rest")
+        + "."
         for place, each in ratios.items()
         if each
     ]

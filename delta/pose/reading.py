@@ -142,9 +142,7 @@ def parts_of_points(points: np.ndarray, path: Path, reading: Reading, counts: Se
     """
     if len(points) not in counts:
         listed = _or(", ".join(map(str, counts)))
-        raise PoseError(
-            path, f"{points.size} numbers; expected {listed} points of x, y, confidence, 3 numbers each."
-        )
+        raise PoseError(path, f"{points.size} numbers; expected {listed} points of x, y, confidence, 3 numbers each.")
     return parts_in_order(points, ORDERS[len(points)], path, reading)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .json_text import understand_any
 from .people import Frame, Person, PoseError
-from .poses import canvas_of_frame, to_keypoints
+from .poses import Understood, canvas_of_frame, to_keypoints
 from .reading import Path, Reading
 from .skeletons import BODY_COUNT, FACE_COUNTS, FEET_COUNT, HAND_COUNT, PARTS
 
@@ -34,6 +34,18 @@ def written_pose(poses: Any, form: str, size: tuple[int, int] | None = None) -> 
 def pose_json(poses: Any) -> str:
     """The OpenPose JSON of a pose: a dict for one frame, else a list; pixels with 2 decimals, a line for each part."""
     return written_pose(poses, "OpenPose")[0]
+
+
+def edited_pose(text: str, pose: Any = None, size: tuple[int, int] | None = None) -> tuple[Understood, str]:
+    """The pose of an edited text, or the connected one where the text is empty; and the JSON that the editor may begin with.
+
+    That is the connected pose, else the text in the editor's own form. Raises ValueError where there is neither.
+    """
+    connected = None if pose is None else understand_any(pose, size)
+    if not text.strip() and connected is None:
+        raise ValueError("There is no pose: the edit is empty and nothing is connected. Connect pose, or add a person.")
+    read = understand_any(text, size) if text.strip() else connected
+    return read, _openpose((connected or read).frames, Reading())
 
 
 def _path(frames: list[Frame], index: int) -> Path:
@@ -89,7 +101,10 @@ def _dwpose(frames: list[Frame], reading: Reading) -> str:
     written = []
     for index, (frame, keypoints) in enumerate(zip(frames, to_keypoints(frames))):
         people = [
-            {key: _sure(keypoints["people"][place][key]) if getattr(person, name) is not None else None for key, name in PARTS.items()}
+            {
+                key: _sure(keypoints["people"][place][key]) if getattr(person, name) is not None else None
+                for key, name in PARTS.items()
+            }
             for place, person in enumerate(frame.people)
         ]
         animals = keypoints.get("animals", [])
@@ -97,7 +112,11 @@ def _dwpose(frames: list[Frame], reading: Reading) -> str:
             reading.note(_path(frames, index), "confidences became 1: comfyui_controlnet_aux draws nothing below.")
         written.append(
             {
-                **({"version": ANIMALS, "animals": [np.reshape(_sure(np.ravel(a)), (-1, 3)).tolist() for a in animals]} if animals else {}),
+                **(
+                    {"version": ANIMALS, "animals": [np.reshape(_sure(np.ravel(a)), (-1, 3)).tolist() for a in animals]}
+                    if animals
+                    else {}
+                ),
                 **({"people": people} if people or not animals else {}),
                 "canvas_height": keypoints["canvas_height"],
                 "canvas_width": keypoints["canvas_width"],

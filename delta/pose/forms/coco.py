@@ -75,7 +75,9 @@ def _canvases(data: Mapping, path: Path) -> dict[Any, tuple[int, int] | None]:
 
 def _animal_categories(data: Mapping) -> set[Any]:
     categories = [category for category in data.get("categories") or [] if isinstance(category, Mapping)]
-    return {c.get("id") for c in categories if any(ANIMAL_MARK in str(name).lower() for name in c.get("keypoints") or [])}
+    return {
+        c.get("id") for c in categories if any(ANIMAL_MARK in str(name).lower() for name in c.get("keypoints") or [])
+    }
 
 
 def _parts(entry: Mapping, path: Path, reading: Reading) -> Parts:

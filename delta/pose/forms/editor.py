@@ -25,12 +25,22 @@ def _read(data: Mapping, path: Path, reading: Reading) -> list[Frame]:
     keypoints, place = data["keypoints"], (*path, "keypoints")
     if _depth(keypoints) == 3:
         lists = [(points_of(person, (*place, index)), (*place, index)) for index, person in enumerate(keypoints)]
-        people = [parts_of_points(points, where, reading, tuple(ORDERS)) for points, where in lists if points is not None]
+        people = [
+            parts_of_points(points, where, reading, tuple(ORDERS)) for points, where in lists if points is not None
+        ]
         return [frame_of(people, [], canvas, path, reading)]
     points = points_of(keypoints, place, tuple(ORDERS))
     if points is None:
         return [frame_of([], [], canvas, path, reading)]
-    return [frame_of([parts_of_points(p, place, reading, tuple(ORDERS)) for p in _people(points, place)], [], canvas, path, reading)]
+    return [
+        frame_of(
+            [parts_of_points(p, place, reading, tuple(ORDERS)) for p in _people(points, place)],
+            [],
+            canvas,
+            path,
+            reading,
+        )
+    ]
 
 
 def _people(points: np.ndarray, path: Path) -> list[np.ndarray]:

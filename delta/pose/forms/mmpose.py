@@ -71,7 +71,9 @@ def _frame(instances: Any, path: Path, is_animal: bool, reading: Reading) -> Fra
     points = [_points(entry, (*path, index)) for index, entry in enumerate(instances)]
     places = [(*path, index, "keypoints") for index in range(len(points))]
     if is_animal:
-        return frame_of([], [animal_points(p, w) for p, w in zip(points, places)], None, path, reading, normalised=False)
+        return frame_of(
+            [], [animal_points(p, w) for p, w in zip(points, places)], None, path, reading, normalised=False
+        )
     people: list[Parts] = [parts_of_points(p, w, reading, tuple(ORDERS)) for p, w in zip(points, places)]
     return frame_of(people, [], None, path, reading, normalised=False)
 

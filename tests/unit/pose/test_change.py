@@ -165,9 +165,13 @@ def test_hands_faces_and_feet_go_with_their_joints():
         pixels(after.face) - pixels(after.body)[0], 2 * (pixels(before.face) - pixels(before.body)[0]), atol=1e-9
     )
     # The reference has no hands: they stay as they are, at their wrist.
-    np.testing.assert_allclose(pixels(after.right_hand) - pixels(after.body)[4], [(i, 2 * i) for i in range(21)], atol=1e-9)
     np.testing.assert_allclose(
-        pixels(after.feet)[3] - pixels(after.body)[10], 0.75 * (np.array([200, 690]) - pixels(before.body)[10]), atol=1e-9
+        pixels(after.right_hand) - pixels(after.body)[4], [(i, 2 * i) for i in range(21)], atol=1e-9
+    )
+    np.testing.assert_allclose(
+        pixels(after.feet)[3] - pixels(after.body)[10],
+        0.75 * (np.array([200, 690]) - pixels(before.body)[10]),
+        atol=1e-9,
     )
     assert not after.feet[:3].any()
     assert "person 1: hands: not seen of the person of the proportions; they keep their own." in lines

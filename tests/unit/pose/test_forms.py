@@ -296,7 +296,12 @@ def test_detectors_results_in_cocos_form():
 
 
 def mmpose_instance(names: list[str], score: float = 1.0) -> dict:
-    return {"keypoints": points(names), "keypoint_scores": [score] * len(names), "bbox": [[0, 0, 9, 9]], "bbox_score": 1}
+    return {
+        "keypoints": points(names),
+        "keypoint_scores": [score] * len(names),
+        "bbox": [[0, 0, 9, 9]],
+        "bbox_score": 1,
+    }
 
 
 def test_mmpose():
@@ -378,7 +383,14 @@ def test_wan_animates_metadata():
         setattr(objects, f"kps_{theirs}", rows[:, :2] * (WIDTH, HEIGHT))
         setattr(objects, f"kps_{theirs}_p", rows[:, 2])
     in_pixels = {**meta, "keypoints_left_hand": points(HANDS["left"], 1.0)}
-    for data in (meta, [meta], numpy_meta, objects, in_pixels, {"pose_metas": [objects], "pose_metas_original": [meta]}):
+    for data in (
+        meta,
+        [meta],
+        numpy_meta,
+        objects,
+        in_pixels,
+        {"pose_metas": [objects], "pose_metas_original": [meta]},
+    ):
         read = understand(data)
         (person,) = read.frames[0].people
         assert read.frames[0].canvas == SIZE
@@ -458,10 +470,14 @@ def test_animals_are_drawn_in_their_own_skeleton():
     assert keypoints["animals"] == [animal]
     assert understand(json.loads(pose_json(data))).frames[0].animals[0].tolist() == read.frames[0].animals[0].tolist()
     ap10k = coco_file()
-    ap10k["categories"] = [{"id": 1, "name": "fox", "keypoints": ["left_eye", "right_eye", "nose", "neck", "root_of_tail"]}]
+    ap10k["categories"] = [
+        {"id": 1, "name": "fox", "keypoints": ["left_eye", "right_eye", "nose", "neck", "root_of_tail"]}
+    ]
     assert len(understand(ap10k).frames[0].animals) == 1
     meta = {"dataset_name": "ap10k", "keypoint_id2name": {"0": "L_Eye"}}
-    assert len(understand({"meta_info": meta, "instance_info": [mmpose_instance(COCO_17)]}, SIZE).frames[0].animals) == 1
+    assert (
+        len(understand({"meta_info": meta, "instance_info": [mmpose_instance(COCO_17)]}, SIZE).frames[0].animals) == 1
+    )
 
 
 def test_feet_are_drawn_when_asked_for():

@@ -178,7 +178,10 @@ def test_reading_leaves_the_data_alone():
             [frame(PERSON, {FACE: [1] * 50})],
             "frame 1, person 2, face_keypoints_2d: 50 numbers; expected 68 or 70 points",
         ),
-        (frame({BODY: [1] * 57}), "person 1, pose_keypoints_2d: 57 numbers; expected 17, 18, 20, 25, .* 136 points of x"),
+        (
+            frame({BODY: [1] * 57}),
+            "person 1, pose_keypoints_2d: 57 numbers; expected 17, 18, 20, 25, .* 136 points of x",
+        ),
         (frame({RIGHT: [1] * 61}), "hand_right_keypoints_2d: 61 numbers; expected 21 points"),
         (frame({"foot_keypoints_2d": [1] * 10}), "foot_keypoints_2d: 10 numbers; expected 6 points"),
         (frame({LEFT: [1] * 62 + [float("nan")]}), "hand_left_keypoints_2d: point 21 holds NaN"),

@@ -41,7 +41,10 @@ def test_dwposes_points_are_there_or_not():
     assert person["pose_keypoints_2d"] == BODY and person["hand_right_keypoints_2d"] == part(21)
     assert notes == ["Confidences became 1: comfyui_controlnet_aux draws nothing below."]
     (bare,) = json.loads(written_pose(pose(), "DWPose")[0])
-    assert bare["people"][0]["face_keypoints_2d"] is None and (bare["canvas_height"], bare["canvas_width"]) == (768, 512)
+    assert bare["people"][0]["face_keypoints_2d"] is None and (bare["canvas_height"], bare["canvas_width"]) == (
+        768,
+        512,
+    )
     animal = {"animals": [part(17)], "canvas_width": 512, "canvas_height": 768}
     (frame,) = json.loads(written_pose(animal, "DWPose")[0])
     assert frame["version"] == "ap10k" and "people" not in frame

@@ -73,7 +73,7 @@ def points_of(values: Any, path: Path, counts: Sequence[int] = ()) -> np.ndarray
     if any(isinstance(value, Mapping) for value in values):
         rows = [_row_of_names(row, (*path, index)) for index, row in enumerate(values)]
     elif any(isinstance(value, (list, tuple)) for value in values):
-        width = next(len(value) for value in values if value is not None)
+        width = next(len(value) for value in values if isinstance(value, (list, tuple)))
         rows = [[0] * width if row is None else row for row in values]
     try:
         numbers = np.array(rows, dtype=np.float64)

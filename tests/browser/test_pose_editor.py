@@ -272,10 +272,3 @@ def test_json_is_pasted_and_other_forms_wait_for_the_run(editor, pose):
     if dialog.count():
         editor.page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
-
-
-def test_its_texts_are_chinese_where_the_editor_is(chinese):
-    pose = PoseNode(chinese, chinese.add("StyleDeltaPoseEditor", 0, 0))
-    chinese.show(scale=1.0)
-    expect(pose.root.get_by_role("button", name="隐藏肢体")).to_be_disabled()
-    chinese.screenshot("pose_editor_zh")

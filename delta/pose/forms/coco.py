@@ -8,7 +8,7 @@ with the names of the points. Results: a list of image_id, keypoints, score. (CO
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,9 +51,9 @@ def _read(data: Any, path: Path, reading: Reading) -> list[Frame]:
         where = (*place, index)
         if not isinstance(entry, Mapping):
             raise PoseError(where, f"an annotation must hold keypoints, not {entry!r:.40}.")
-        image = entry.get("image_id")
+        image = _key(entry.get("image_id"))
         people.setdefault(image, [])
-        if entry.get("category_id") in animals:
+        if _key(entry.get("category_id")) in animals:
             beasts.setdefault(image, []).append(animal_points(entry.get("keypoints"), (*where, "keypoints")))
         elif parts := _parts(entry, where, reading):
             people[image].append(parts)
@@ -65,19 +65,27 @@ def _read(data: Any, path: Path, reading: Reading) -> list[Frame]:
     ]
 
 
+def _key(name: Any) -> Any:
+    """The id of a picture or a category, which may be a number or a text."""
+    return name if isinstance(name, (int, float, str)) else str(name)
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else []
+
+
 def _canvases(data: Mapping, path: Path) -> dict[Any, tuple[int, int] | None]:
     return {
-        image.get("id"): canvas_of(image, ("height", "width"), (*path, "images", index))
-        for index, image in enumerate(data.get("images") or [])
+        _key(image.get("id")): canvas_of(image, ("height", "width"), (*path, "images", index))
+        for index, image in enumerate(_listed(data.get("images")))
         if isinstance(image, Mapping)
     }
 
 
 def _animal_categories(data: Mapping) -> set[Any]:
-    categories = [category for category in data.get("categories") or [] if isinstance(category, Mapping)]
-    return {
-        c.get("id") for c in categories if any(ANIMAL_MARK in str(name).lower() for name in c.get("keypoints") or [])
-    }
+    categories = [category for category in _listed(data.get("categories")) if isinstance(category, Mapping)]
+    names = {_key(category.get("id")): _listed(category.get("keypoints")) for category in categories}
+    return {key for key, points in names.items() if any(ANIMAL_MARK in str(point).lower() for point in points)}
 
 
 def _parts(entry: Mapping, path: Path, reading: Reading) -> Parts:

@@ -86,7 +86,10 @@ def _points(instance: Any, path: Path) -> np.ndarray:
         raise PoseError((*path, "keypoints"), "there are no points.")
     scores = instance.get("keypoint_scores")
     if scores is not None:
-        values = np.array(scores, dtype=np.float64).reshape(-1)
+        try:
+            values = np.array(scores, dtype=np.float64).reshape(-1)
+        except (ValueError, TypeError, OverflowError):
+            raise PoseError((*path, "keypoint_scores"), "there is something else than numbers.") from None
         if len(values) != len(points):
             raise PoseError((*path, "keypoint_scores"), f"{len(values)} scores for {len(points)} points.")
         points[:, 2] = values

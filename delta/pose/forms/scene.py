@@ -121,7 +121,7 @@ def _seen(places: np.ndarray, camera: Mapping, path: Path, size: tuple[int, int]
     height, width = size
     own = (places - _vector(camera, "position", 0.0, path)) @ _rotation(_vector(camera, "rotation", 0.0, path))
     zoom = camera.get("zoom", 1)
-    half = np.tan(np.radians(FIELD_OF_VIEW / 2)) / (zoom if isinstance(zoom, (int, float)) and zoom > 0 else 1)
+    half = np.tan(np.radians(FIELD_OF_VIEW / 2)) / (zoom if isinstance(zoom, (int, float)) and 0 < zoom < np.inf else 1)
     depth = -own[:, 2]
     points = np.zeros((BODY_COUNT, 3))
     before = depth > 0

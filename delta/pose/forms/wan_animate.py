@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..people import Frame
+from ..people import Frame, PoseError
 from ..reading import (
     LARGEST_NORMALISED,
     PART_READERS,
@@ -55,12 +55,16 @@ def _fits(data: Any) -> bool:
 def _read(data: Any, path: Path, reading: Reading) -> list[Frame]:
     if isinstance(data, Mapping) and "keypoints_body" not in data:
         key = next(key for key in SEQUENCES if key in data)
-        frames = data[key] or []
+        frames = data[key]
+        if not isinstance(frames, (list, tuple)):
+            raise PoseError((*path, key), "it must be a list with the metadata of each frame.")
         return [_frame(frame, (*path, key, index), reading) for index, frame in enumerate(frames)]
     return [_frame(data, path, reading)]
 
 
 def _frame(data: Any, path: Path, reading: Reading) -> Frame:
+    if not _fits(data):
+        raise PoseError(path, f"there is no keypoints_body in {data!r:.40}.")
     values = data if isinstance(data, Mapping) else _of_object(data)
     canvas = canvas_of(values, ("height", "width"), path)
     parts: Parts = {}

@@ -520,6 +520,13 @@ def test_frames_of_several_forms_in_one_list():
         ({"keypoints": [[10, 20]] * 18}, "picture of unknown size"),
         ({"keypoints_body": [[0.1, 0.1]] * 19}, "keypoints_body: 57 numbers; expected"),
         ({"keypoints": [[1, 2]] * 18, "width": 9, "height": "tall"}, "height: 'tall' is no size"),
+        ({"pose_metas": [5]}, "there is no keypoints_body in 5"),
+        ({"pose_metas": 5}, "pose_metas: it must be a list"),
+        (
+            [{"keypoints": [[1, 2]] * 17, "keypoint_scores": ["a"] * 17}],
+            "keypoint_scores: there is something else than",
+        ),
+        ({"people": [{"pose_keypoints_2d": [5, [1, 2, 3]]}]}, "there is something else than numbers"),
         ({"people": [{"pose_keypoints_2d": "1, 2"}]}, "pose_keypoints_2d: it must be a list of numbers"),
     ],
 )

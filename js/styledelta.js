@@ -1,12 +1,13 @@
 import { app } from '../../scripts/app.js'
 import { stylePalettes } from './palette/style_palette.js'
+import { poseEditors } from './pose/pose_editor.js'
 import { reportPanel } from './reports/report_panel.js'
 import { keepDefinitions } from './rows/lora_names.js'
 import { loraRows } from './rows/lora_rows.js'
 
 app.registerExtension({
   name: 'styledelta.widgets',
-  getCustomWidgets: () => ({ ...loraRows, ...stylePalettes }),
+  getCustomWidgets: () => ({ ...loraRows, ...stylePalettes, ...poseEditors }),
   refreshComboInNodes: keepDefinitions,
   ...reportPanel
 })

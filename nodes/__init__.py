@@ -19,6 +19,7 @@ from . import (
     norm_swap,
     norm_training,
     pose,
+    pose_change,
     reference_adain,
     save_model,
     seg_painter,
@@ -36,7 +37,7 @@ LORAS = (lora_stack, lora_files, lora_names, lora_merge, lora_extract, save_mode
 NORMS = (norm_extract, norm_swap, norm_training, layer_swap, style_library)
 STATISTICS = (adain, reference_adain)
 CONTROLS = (controlnet, control_stack, control_lora, model_patch)
-HINTS = (hints, seg_painter, pose)
+HINTS = (hints, seg_painter, pose, pose_change)
 
 
 class StyleDeltaExtension(ComfyExtension):

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from comfy_api.latest import io
 
-from ..delta.pose.drawing import LONGEST_SIDE, DrawOptions, draw_poses, picture_size
-from ..delta.pose.json_text import STANDING_PERSON, parse_pose_json, pose_json
-from ..delta.pose.poses import read_poses
+from ..delta.pose.drawing import LONGEST_SIDE, DrawOptions, draw_poses, picture_size, unsure_lines
+from ..delta.pose.json_text import STANDING_PERSON, to_keypoints_of_text, understand_any, understand_text
+from ..delta.pose.writing import WRITERS, written_pose
 from . import menu
 from .host import run
-
-PoseType = io.Custom("POSE_KEYPOINT")
-
-
-def _pose_input() -> io.Input:
-    return PoseType.Input(
-        "pose",
-        tooltip="Keypoints of people, one picture or the frames of a video: from Pose From JSON, core's SDPose Keypoint "
-        "Extractor, or the pose estimators of comfyui_controlnet_aux.",
-    )
+from .pose_inputs import PoseType, known_size, lines, pose_input, report_output, size_image_input
 
 
 def _side_input(name: str, other: str) -> io.Input:
@@ -35,6 +27,17 @@ def _side_input(name: str, other: str) -> io.Input:
     )
 
 
+def _canvas_side_input(name: str) -> io.Input:
+    return io.Int.Input(
+        name,
+        default=0,
+        min=0,
+        max=LONGEST_SIDE,
+        optional=True,
+        tooltip=f"From 0 to 8192 pixels: the {name} of the picture, for poses that do not say it. Set both, or connect image.",
+    )
+
+
 class DrawPose(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -42,14 +45,16 @@ class DrawPose(io.ComfyNode):
             node_id="StyleDeltaDrawPose",
             display_name="Draw Pose",
             category=menu.HINTS,
-            description="Draws keypoints of people as OpenPose does: coloured limbs and joints, hands and faces on black. "
-            "Parts and points that are missing are left out.",
+            description="Draws keypoints of people as OpenPose does: coloured limbs and joints, hands and faces on black; "
+            "animals in the skeleton of AP-10K. Parts and points that are missing are left out.",
             inputs=[
-                _pose_input(),
+                pose_input(),
                 _side_input("width", "height"),
                 _side_input("height", "width"),
                 io.Boolean.Input(
-                    "body", default=True, tooltip="Draw limbs and joints. Off, only hands and faces are drawn."
+                    "body",
+                    default=True,
+                    tooltip="Draw limbs and joints, and animals. Off, only hands, faces and feet are drawn.",
                 ),
                 io.Boolean.Input(
                     "hands",
@@ -80,13 +85,21 @@ class DrawPose(io.ComfyNode):
                     tooltip="From 0 to 1. Points of which the detector was less sure are left out, with what is joined to "
                     "them.",
                 ),
+                io.Boolean.Input(
+                    "feet",
+                    default=False,
+                    optional=True,
+                    tooltip="Draw the points of feet, as ComfyUI's SDPose node does. Most models have never seen any.",
+                ),
+                size_image_input(),
             ],
             outputs=[
                 io.Image.Output(
                     display_name="image",
                     tooltip="One picture per frame, for Apply ControlNet (StyleDelta) with an OpenPose model: control_v11p_sd15_openpose, "
                     "T2I-Adapter openpose, xinsir's openpose or union for SDXL, a Flux union set to pose.",
-                )
+                ),
+                report_output(),
             ],
         )
 
@@ -101,9 +114,13 @@ class DrawPose(io.ComfyNode):
         face: bool,
         stick_width: float,
         min_confidence: float,
+        feet: bool = False,
+        image: torch.Tensor | None = None,
     ) -> io.NodeOutput:
-        frames, options = read_poses(pose), DrawOptions(body, hands, face, stick_width, min_confidence)
-        return io.NodeOutput(draw_poses(frames, *picture_size(frames, height, width), options, run.progress()))
+        read = understand_any(pose, known_size(image, height, width))
+        options = DrawOptions(body, hands, face, stick_width, min_confidence, feet)
+        pictures = draw_poses(read.frames, *picture_size(read.frames, height, width), options, run.progress())
+        return io.NodeOutput(pictures, lines(read.report(), *unsure_lines(read.frames, min_confidence)))
 
 
 class PoseFromJson(io.ComfyNode):
@@ -113,8 +130,8 @@ class PoseFromJson(io.ComfyNode):
             node_id="StyleDeltaPoseFromJson",
             display_name="Pose From JSON",
             category=menu.HINTS,
-            description="Reads keypoints of people from OpenPose JSON, as pose editors and detectors save it, to be drawn or "
-            "edited by hand.",
+            description="Reads keypoints of people from JSON, as OpenPose, pose editors, detectors and data sets save it, to be "
+            "drawn or edited by hand.",
             inputs=[
                 io.String.Input(
                     "text",
@@ -122,23 +139,27 @@ class PoseFromJson(io.ComfyNode):
                     multiline=True,
                     # Braces belong to the JSON and are no choices of a prompt.
                     dynamic_prompts=False,
-                    tooltip="The JSON of one frame or a list of frames: canvas_width, canvas_height, and people with "
-                    "pose_keypoints_2d of 18 or 25 points, face_keypoints_2d of 68 or 70, hand_left_keypoints_2d and "
-                    "hand_right_keypoints_2d of 21; each point is x, y, confidence, in pixels or from 0 to 1. Parts may be "
-                    "missing.",
-                )
+                    tooltip="The JSON of one frame or a list of frames: OpenPose with 17 to 136 points for a person, the first "
+                    "pose editors, scenes of the 3-D editor, COCO, mmpose, MediaPipe, WanAnimate. Each point is x, y, "
+                    "confidence, in pixels or from 0 to 1. Parts may be missing.",
+                ),
+                _canvas_side_input("width"),
+                _canvas_side_input("height"),
+                size_image_input(),
             ],
             outputs=[
                 PoseType.Output(
                     display_name="pose",
                     tooltip="The keypoints in pixels, for Draw Pose and every node that takes POSE_KEYPOINT.",
-                )
+                ),
+                report_output(),
             ],
         )
 
     @classmethod
-    def execute(cls, text: str) -> io.NodeOutput:
-        return io.NodeOutput(parse_pose_json(text))
+    def execute(cls, text: str, width: int = 0, height: int = 0, image: torch.Tensor | None = None) -> io.NodeOutput:
+        read = understand_text(text, known_size(image, height, width))
+        return io.NodeOutput(to_keypoints_of_text(read, text), read.report())
 
 
 class PoseToJson(io.ComfyNode):
@@ -148,20 +169,34 @@ class PoseToJson(io.ComfyNode):
             node_id="StyleDeltaPoseToJson",
             display_name="Pose To JSON",
             category=menu.HINTS,
-            description="Writes keypoints of people as OpenPose JSON that is easy to edit, with one line for each part.",
-            inputs=[_pose_input()],
+            description="Writes keypoints of people as OpenPose JSON that is easy to edit, with one line for each part, as "
+            "DWPose of comfyui_controlnet_aux gives them, or as WanAnimate's metadata.",
+            inputs=[
+                pose_input(),
+                io.Combo.Input(
+                    "form",
+                    options=list(WRITERS),
+                    default="OpenPose",
+                    optional=True,
+                    tooltip="OpenPose: an object for one frame, a list for several, in pixels with 2 decimals. DWPose: always a "
+                    "list, null for a missing part, confidences 0 or 1. WanAnimate: a list of keypoints_body and so on, from "
+                    "0 to 1, for one person in each frame.",
+                ),
+                size_image_input(),
+            ],
             outputs=[
                 io.String.Output(
                     display_name="text",
-                    tooltip="The JSON, in pixels with 2 decimals: an object for one frame, a list for several. Show it with "
-                    "Preview as Text and copy it into Pose From JSON.",
-                )
+                    tooltip="The JSON. Show it with Preview as Text and copy it into Pose From JSON.",
+                ),
+                report_output(),
             ],
         )
 
     @classmethod
-    def execute(cls, pose: Any) -> io.NodeOutput:
-        return io.NodeOutput(pose_json(pose))
+    def execute(cls, pose: Any, form: str = "OpenPose", image: torch.Tensor | None = None) -> io.NodeOutput:
+        text, notes = written_pose(pose, form, known_size(image, 0, 0))
+        return io.NodeOutput(text, lines(*notes))
 
 
 NODES = [DrawPose, PoseFromJson, PoseToJson]

@@ -2,7 +2,8 @@
 
 Sizes are those of the ControlNet annotator, for a shorter side of 512 pixels: limbs are ellipses of half width 4 at 60 %
 brightness, joints circles of radius 4, bones of hands lines of width 3, points of faces circles of radius 3. They grow
-with the picture. Everything is drawn at twice the size and reduced, which smooths it.
+with the picture. Animals are lines of width 5, as comfyui_controlnet_aux draws them. Everything is drawn at twice the size
+and reduced, which smooths it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,20 @@ import torch
 from torch import Tensor
 
 from ..progress import Step
-from .poses import Frame
-from .skeletons import BODY_COLOURS, BONE_COLOURS, BONES, FACE_COLOUR, HAND_COLOUR, LIMB_BRIGHTNESS, LIMBS, Colour
+from .people import Frame, parts_of
+from .skeletons import (
+    ANIMAL_COLOURS,
+    ANIMAL_LIMBS,
+    BODY_COLOURS,
+    BONE_COLOURS,
+    BONES,
+    FACE_COLOUR,
+    FEET_COLOURS,
+    HAND_COLOUR,
+    LIMB_BRIGHTNESS,
+    LIMBS,
+    Colour,
+)
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -28,7 +41,7 @@ LONGEST_SIDE = 8192
 REFERENCE_SIDE = 512
 STICK_WIDTH = 4.0
 # OpenCV's lines of thickness 2, which the annotator draws, are 3 pixels wide.
-HAND_RADIUS, BONE_WIDTH, FACE_RADIUS = 4.0, 3.0, 3.0
+HAND_RADIUS, BONE_WIDTH, FACE_RADIUS, ANIMAL_WIDTH = 4.0, 3.0, 3.0, 5.0
 # In sides of the picture: what lies farther outside is wrong, and its numbers would be too large to draw.
 FARTHEST = 50
 # Around an ellipse, enough that its outline looks smooth.
@@ -40,7 +53,8 @@ class DrawOptions:
     """What is drawn and how.
 
     stick_width: half width of limbs and radius of joints, in pixels for a shorter side of 512; xinsir's SDXL models were
-    trained with 6 at 1024 and 8 at 512. min_confidence: points below it are left out.
+    trained with 6 at 1024 and 8 at 512. min_confidence: points below it are left out. feet: their points, which pose
+    ControlNets before SDPose have never seen. body switches animals too.
     """
 
     body: bool = True
@@ -48,6 +62,7 @@ class DrawOptions:
     face: bool = True
     stick_width: float = STICK_WIDTH
     min_confidence: float = 0.3
+    feet: bool = False
 
 
 def picture_size(frames: Sequence[Frame], height: int = 0, width: int = 0) -> tuple[int, int]:
@@ -68,6 +83,18 @@ def picture_size(frames: Sequence[Frame], height: int = 0, width: int = 0) -> tu
     return height, width
 
 
+def unsure_lines(frames: Sequence[Frame], min_confidence: float) -> list[str]:
+    """A line about the points that are left out because the detector was less sure of them, if there are any."""
+    parts = [points for frame in frames for points in frame.animals]
+    parts += [points for frame in frames for person in frame.people for points in parts_of(person).values()]
+    confidence = np.concatenate([np.zeros(0), *(points[:, 2] for points in parts)])
+    confidence = confidence[confidence > 0]
+    unsure = int((confidence < min_confidence).sum())
+    if not unsure:
+        return []
+    return [f"{unsure} of {len(confidence)} points have a confidence below {min_confidence:g} and were left out."]
+
+
 def draw_poses(
     frames: Sequence[Frame],
     height: int,
@@ -84,7 +111,7 @@ def draw_poses(
 
 
 def draw_pose(frame: Frame, height: int, width: int, options: DrawOptions = DrawOptions()) -> Tensor:
-    """The people of a frame on black, [height, width, 3] in 0..1.
+    """The animals and people of a frame on black, [height, width, 3] in 0..1.
 
     A canvas of other proportions is fitted in whole and centred, so that people keep theirs. Points that are missing are
     left out with what is joined to them; what lies outside the picture is cut off.
@@ -93,9 +120,14 @@ def draw_pose(frame: Frame, height: int, width: int, options: DrawOptions = Draw
 
     image = Image.new("RGB", (width * SUPERSAMPLING, height * SUPERSAMPLING))
     pen = _Pen(ImageDraw.Draw(image), frame.canvas or (height, width), (height, width), options)
+    if options.body:
+        for animal in frame.animals:
+            pen.animal(animal)
     for person in frame.people:
         if options.body:
             pen.body(person.body)
+        if options.feet:
+            pen.feet(person.feet)
         if options.hands:
             pen.hand(person.left_hand)
             pen.hand(person.right_hand)
@@ -121,6 +153,16 @@ class _Pen:
                 self._limb(places[start], places[end], width, tuple(int(LIMB_BRIGHTNESS * part) for part in colour))
         for index, place in places.items():
             self._dot(place, width, BODY_COLOURS[index])
+
+    def feet(self, points: np.ndarray | None) -> None:
+        for index, place in self._places(points).items():
+            self._dot(place, self._options.stick_width * self._pixel, FEET_COLOURS[index])
+
+    def animal(self, points: np.ndarray) -> None:
+        places, width = self._places(points), max(1, round(ANIMAL_WIDTH * self._pixel))
+        for (start, end), colour in zip(ANIMAL_LIMBS, ANIMAL_COLOURS):
+            if start in places and end in places:
+                self._draw.line([tuple(places[start]), tuple(places[end])], colour, width)
 
     def hand(self, points: np.ndarray | None) -> None:
         places, width = self._places(points), max(1, round(BONE_WIDTH * self._pixel))

@@ -1,4 +1,4 @@
-"""OpenPose JSON of poses as text that people edit: read with errors that say where, written with a line for each part."""
+"""JSON of poses as text that people edit, read with errors that say where."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from .poses import Frame, Person, PoseError, read_poses, to_keypoints
-from .skeletons import PARTS
+from .people import PoseError
+from .poses import Understood, to_keypoints, understand
 
 # A pose to begin with: a standing person, seen from the front.
 STANDING_PERSON = """\
@@ -24,15 +24,31 @@ STANDING_PERSON = """\
   ]
 }"""
 SPACE = re.compile(r"[ \t\n\r]*")
-INDENT = "  "
 EXCERPT = 40
 
 
-def parse_pose_json(text: str) -> list[dict[str, Any]]:
-    """POSE_KEYPOINT in pixels from the JSON of one frame or of a list of frames. See `delta.pose.poses.read_poses`.
+def parse_pose_json(text: str, size: tuple[int, int] | None = None) -> list[dict[str, Any]]:
+    """POSE_KEYPOINT in pixels from the text of `understand_text`; raises PoseError for a frame without a canvas too."""
+    return to_keypoints_of_text(understand_text(text, size), text)
 
-    Raises ValueError with line and column for text that is no JSON, for what `read_poses` refuses, and for a frame
-    without a canvas.
+
+def to_keypoints_of_text(read: Understood, text: str) -> list[dict[str, Any]]:
+    """POSE_KEYPOINT in pixels of what was read from a text; raises ValueError for a frame without a canvas."""
+    try:
+        return to_keypoints(read.frames)
+    except PoseError as error:
+        raise ValueError(f"{_position(text, 0)}: {error}") from None
+
+
+def understand_any(data: Any, size: tuple[int, int] | None = None) -> Understood:
+    """A pose as `delta.pose.poses.understand` reads it, or its JSON as text. Raises ValueError."""
+    return understand_text(data, size) if isinstance(data, str) else understand(data, size)
+
+
+def understand_text(text: str, size: tuple[int, int] | None = None) -> Understood:
+    """A pose from its JSON. See `delta.pose.poses.understand`.
+
+    Raises ValueError with line and column for text that is no JSON, and for what `understand` refuses.
     """
     # Windows' editors may put a byte order mark in front.
     text = text.removeprefix("\ufeff")
@@ -45,54 +61,9 @@ def parse_pose_json(text: str) -> list[dict[str, Any]]:
     except RecursionError:
         raise ValueError("The text has too many brackets in each other to be a pose.") from None
     try:
-        return to_keypoints(read_poses(data))
+        return understand(data, size)
     except PoseError as error:
         raise ValueError(f"{_position(text, _find(text, error.path))}: {error}") from None
-
-
-def pose_json(poses: Any) -> str:
-    """The JSON of a POSE_KEYPOINT: a dict for one frame, else a list; `parse_pose_json` reads it back.
-
-    Pixels are rounded to 2 decimals, parts that are missing are left out. Raises as `read_poses`, and PoseError for a
-    frame without a canvas.
-    """
-    frames = read_poses(poses)
-    texts = [_frame_text(frame, keypoints) for frame, keypoints in zip(frames, to_keypoints(frames))]
-    return texts[0] if len(texts) == 1 else _block(texts, "[]", "")
-
-
-def _frame_text(frame: Frame, keypoints: dict[str, Any]) -> str:
-    people = [_person_text(*pair) for pair in zip(frame.people, keypoints["people"])]
-    return (
-        f'{{\n{INDENT}"canvas_width": {keypoints["canvas_width"]},\n'
-        f'{INDENT}"canvas_height": {keypoints["canvas_height"]},\n'
-        f'{INDENT}"people": {_block(people, "[]", INDENT)}\n}}'
-    )
-
-
-def _person_text(person: Person, keypoints: dict[str, list[float]]) -> str:
-    parts = [
-        f'{3 * INDENT}"{key}": [{_points_text(keypoints[key])}]'
-        for key, form in PARTS.items()
-        if getattr(person, form.name) is not None
-    ]
-    return 2 * INDENT + _block(parts, "{}", 2 * INDENT)
-
-
-def _block(entries: list[str], brackets: str, indent: str) -> str:
-    """Entries on lines of their own between brackets."""
-    inside = "\n" + ",\n".join(entries) + "\n" + indent if entries else ""
-    return brackets[0] + inside + brackets[1]
-
-
-def _points_text(numbers: list[float]) -> str:
-    """The points with a wider gap between them, so that the eye finds them."""
-    points = zip(numbers[::3], numbers[1::3], numbers[2::3])
-    return ",  ".join(", ".join(map(_number, point)) for point in points)
-
-
-def _number(value: float) -> str:
-    return f"{round(value, 2) + 0.0:.2f}".rstrip("0").rstrip(".")
 
 
 def _explained(error: json.JSONDecodeError) -> str:
@@ -114,7 +85,10 @@ def _find(text: str, path: tuple[str | int, ...]) -> int:
     place = _after_space(text, 0)
     for step in path:
         # Of keys that are there twice, the last one counts, as in Python's reader.
-        place = [start for key, start in _entries(text, place) if key == step][-1]
+        starts = [start for key, start in _entries(text, place) if key == step]
+        if not starts:
+            break
+        place = starts[-1]
     return place
 
 

@@ -101,6 +101,62 @@ def test_sizes_and_parts(host):
     assert draw(host, pose * 3).shape == (3, 512, 512, 3)
 
 
+def run_node(host, name: str, *args, **inputs) -> tuple:
+    return host.node(name).execute(*args, **inputs).args
+
+
+def test_reports_say_what_was_read_and_left_out(host):
+    body = json.loads(default_text(host))["people"][0]["pose_keypoints_2d"]
+    unsure = [number if index % 3 < 2 or index > 5 else 0.1 for index, number in enumerate(body)]
+    data = {"people": [{"pose_keypoints_2d": unsure, "face_keypoints_2d": [300, 300, 1] * 56}]}
+    pictures, report = run_node(host, "StyleDeltaDrawPose", data, **DRAW | {"width": 512, "height": 768})
+    assert pictures.shape == (1, 768, 512, 3)
+    assert "bodies: 1, faces: 1" in report and "512 x 768 was taken" in report and "56 points instead of 68" in report
+    assert "2 of 74 points have a confidence below 0.3" in report
+    _, report = run_node(host, "StyleDeltaPoseFromJson", json.dumps(data), image=torch.zeros(1, 768, 512, 3))
+    assert "512 x 768 was taken" in report
+    pose, _ = run_node(host, "StyleDeltaPoseFromJson", json.dumps(data), 512, 768)
+    assert pose[0]["canvas_height"] == 768
+    with pytest.raises(ValueError, match="set width and height"):
+        run_node(host, "StyleDeltaPoseFromJson", json.dumps(data))
+
+
+def test_feet_are_drawn_when_asked_for(host):
+    feet = {"people": [{"foot_keypoints_2d": [100, 100, 1] * 6}], "canvas_width": 512, "canvas_height": 512}
+    assert draw(host, feet).max() == 0 and draw(host, feet, feet=True).max() == 1
+
+
+def test_core_reads_dwposes_form(host, core):
+    text, _ = run_node(host, "StyleDeltaPoseToJson", crowd(2), "DWPose")
+    theirs = core.SDPoseDrawKeypoints.execute(json.loads(text), **CORE_DRAW).args[0]
+    assert_same_lines(draw(host, crowd(2)), theirs)
+
+
+def test_a_mirrored_pose_is_the_mirrored_picture_but_for_colours(host):
+    pose = from_json(host, default_text(host))
+    settings = {"scale": 1.0, "move_x": 0.0, "move_y": 0.0, "around": "picture", "person": 0, "alone": False}
+    mirrored, _ = run_node(host, "StyleDeltaTransformPose", pose, mirror=True, **settings)
+    # The middle of a pixel is mirrored to the middle of the one beside it.
+    assert_same_lines(draw(host, mirrored), draw(host, pose).flip(2).roll(1, 2))
+    twice, _ = run_node(host, "StyleDeltaTransformPose", mirrored, mirror=True, **settings)
+    assert twice == pose
+    smaller, _ = run_node(host, "StyleDeltaTransformPose", pose, mirror=False, **settings | {"scale": 0.5})
+    assert smaller[0]["people"][0]["pose_keypoints_2d"][:2] == [256.0, 257.0]
+
+
+def test_proportions_of_another_person(host):
+    pose = from_json(host, default_text(host))
+    settings = {"amount": 1.0, "size": "pose", "stay": "feet", "person": 0}
+    same, report = run_node(host, "StyleDeltaPoseProportions", pose, pose, **settings)
+    assert same == pose and "thighs x 1.00" in report
+    body = list(json.loads(default_text(host))["people"][0]["pose_keypoints_2d"])
+    for ankle, knee in ((10, 9), (13, 12)):
+        body[3 * ankle + 1] = (body[3 * ankle + 1] + body[3 * knee + 1]) / 2
+    short = {"people": [{"pose_keypoints_2d": body}], "canvas_width": 512, "canvas_height": 768}
+    changed, report = run_node(host, "StyleDeltaPoseProportions", pose * 2, json.dumps(short), **settings)
+    assert len(changed) == 2 and "lower legs x 0.5" in report
+
+
 def test_cancel_stops_between_the_frames(host):
     import comfy.model_management
 
@@ -148,3 +204,26 @@ def test_over_the_server(server, host):
     assert png.size == (512, 768)
     assert png.convert("RGB").getpixel((196, 204)) == (255, 170, 0)
     assert outputs["text"]["text"][0] == default_text(host)
+
+
+def test_text_takes_the_place_of_a_pose(server, host):
+    """As a link from a text, and written into the prompt; as it was before the inputs that came later."""
+    text = default_text(host)
+    prompt = {
+        "text": {"class_type": "StyleDeltaPoseToJson", "inputs": {"pose": json.loads(text)}},
+        "draw": {"class_type": "StyleDeltaDrawPose", "inputs": {"pose": ["text", 0], **DRAW}},
+        "show": {"class_type": "PreviewImage", "inputs": {"images": ["draw", 0]}},
+        "turn": {
+            "class_type": "StyleDeltaTransformPose",
+            "inputs": {
+                "pose": ["text", 0],
+                **{"scale": 1, "move_x": 0.25, "move_y": 0, "mirror": False, "around": "picture", "person": 0},
+                "alone": False,
+            },
+        },
+        "report": {"class_type": "PreviewAny", "inputs": {"source": ["turn", 1]}},
+    }
+    outputs = server.run(prompt)
+    png = Image.open(io.BytesIO(server.view(**outputs["show"]["images"][0])))
+    assert png.convert("RGB").getpixel((196, 204)) == (255, 170, 0)
+    assert outputs["report"]["text"][0] == "Read OpenPose JSON: 1 frame of 512 x 768; bodies: 1."

@@ -12,7 +12,15 @@ ROOT = Path(__file__).resolve().parents[2]
 HOST_MODULES = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "nodes", "server"}
 LINEAR_ALGEBRA = {"matmul", "mm", "bmm", "addmm", "einsum", "svd", "qr", "eigh", "svd_lowrank", "linalg", "conv2d"}
 # What node files share; all else that they have in common lies in nodes/host or in delta.
-SHARED = {"nodes.inputs", "nodes.control_inputs", "nodes.hint_inputs", "nodes.menu", "nodes.report", "nodes.aliases"}
+SHARED = {
+    "nodes.inputs",
+    "nodes.control_inputs",
+    "nodes.hint_inputs",
+    "nodes.pose_inputs",
+    "nodes.menu",
+    "nodes.report",
+    "nodes.aliases",
+}
 MOST_ROOMS = 20
 MOST_LINES = 350
 

@@ -12,7 +12,7 @@ from ..delta.extraction.extract import Settings
 from ..delta.families.norm_sites import TIERS
 from ..delta.linear_algebra.rank import RankChoice
 from ..delta.lora.sources import MergeInput
-from .host import folders, loras, run
+from .host import beside, folders, loras, run
 
 RankType = io.Custom("RANK_POLICY")
 StackType = io.Custom("LORA_STACK")
@@ -51,6 +51,19 @@ def strength_input(name: str, target: str) -> io.Input:
         step=0.01,
         tooltip=f"How strongly the LoRA changes {target}, from -100 to 100. 1 is as trained, 0 leaves it out, "
         "negative takes it away.",
+    )
+
+
+def quantised_input() -> io.Input:
+    """What becomes of a LoRA where the model's weights are stored in few bits."""
+    return io.Combo.Input(
+        "on_quantised_weights",
+        options=list(beside.MODES),
+        default=beside.AUTOMATIC,
+        optional=True,
+        tooltip="For models in fp8, int8, nvfp4 and the like. Baking a LoRA rounds it away with the weights: automatic leaves such "
+        "weights as they are and makes the change beside them, in full, a little slower per step; bypass does so with all "
+        "weights; bake adds it to the weights, as ComfyUI does, which saving and merging by other nodes needs.",
     )
 
 

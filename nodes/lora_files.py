@@ -12,9 +12,17 @@ from ..delta.lora.report import lora_report
 from ..delta.lora.save import AS_IT_IS, DTYPES, save_lora
 from ..delta.lora.stack import StackEntry, format_report
 from . import menu
-from .host import folders, loras, run, weights
+from .host import beside, folders, loras, run, weights
 from .host import names as host_names
-from .inputs import MODELS, StackType, filename_prefix_input, gather_loras, lora_name_input, strength_input
+from .inputs import (
+    MODELS,
+    StackType,
+    filename_prefix_input,
+    gather_loras,
+    lora_name_input,
+    quantised_input,
+    strength_input,
+)
 from .report import plot, report_ui
 
 
@@ -55,6 +63,7 @@ class ApplyLora(io.ComfyNode):
                 strength_input("strength_model", "the diffusion model"),
                 strength_input("strength_clip", "the text encoder"),
                 io.Clip.Input("clip", optional=True, tooltip="The text encoder. Without it only the model is changed."),
+                quantised_input(),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The changed model."),
@@ -65,9 +74,15 @@ class ApplyLora(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, lora_model: dict, strength_model: float, strength_clip: float, clip: Any | None = None
+        cls,
+        model: Any,
+        lora_model: dict,
+        strength_model: float,
+        strength_clip: float,
+        clip: Any | None = None,
+        on_quantised_weights: str = beside.AUTOMATIC,
     ) -> io.NodeOutput:
-        target = loras.Target(model, clip)
+        target = loras.Target(model, clip, on_quantised_weights)
         entry = StackEntry(loras.as_lora_model(lora_model).name, strength_model, strength_clip)
         report = target.apply(entry, lora_model)
         return io.NodeOutput(target.model, target.clip, format_report([report]))

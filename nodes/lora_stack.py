@@ -10,8 +10,8 @@ from ..delta.blocks.rules import combined_rules
 from ..delta.lora.rows import read_rows
 from ..delta.lora.stack import StackEntry, format_report, read_stack
 from . import menu
-from .host import folders, loras, run
-from .inputs import LoraRowsType, StackType, block_weight_inputs, lora_name_input, strength_input
+from .host import beside, folders, loras, run
+from .inputs import LoraRowsType, StackType, block_weight_inputs, lora_name_input, quantised_input, strength_input
 
 
 class AddLora(io.ComfyNode):
@@ -109,6 +109,7 @@ class ApplyLoraStack(io.ComfyNode):
                     "lora_stack", tooltip="A stack from LoRA Stack, from Add LoRA or from another pack's stacker."
                 ),
                 io.Clip.Input("clip", optional=True, tooltip="The text encoder. Without it only the model is changed."),
+                quantised_input(),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The changed model."),
@@ -121,9 +122,15 @@ class ApplyLoraStack(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: Any, lora_stack: list, clip: Any | None = None) -> io.NodeOutput:
+    def execute(
+        cls,
+        model: Any,
+        lora_stack: list,
+        clip: Any | None = None,
+        on_quantised_weights: str = beside.AUTOMATIC,
+    ) -> io.NodeOutput:
         entries = read_stack(lora_stack)
-        target = loras.Target(model, clip)
+        target = loras.Target(model, clip, on_quantised_weights)
         step = run.progress()
         reports = []
         for index, entry in enumerate(entries):

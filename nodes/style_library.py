@@ -9,8 +9,8 @@ from comfy_api.latest import io
 from ..delta.lora.folder import WHOLE, files_in, folders_of, is_in, pick
 from ..delta.lora.stack import StackEntry, format_report
 from . import menu
-from .host import folders, loras
-from .inputs import strength_input
+from .host import beside, folders, loras
+from .inputs import quantised_input, strength_input
 
 
 def _files() -> list[str]:
@@ -50,6 +50,7 @@ class StyleLibrary(io.ComfyNode):
                 strength_input("strength_model", "the diffusion model"),
                 strength_input("strength_clip", "the text encoder"),
                 io.Clip.Input("clip", optional=True, tooltip="The text encoder. Without it only the model is changed."),
+                quantised_input(),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The model in the style."),
@@ -74,10 +75,11 @@ class StyleLibrary(io.ComfyNode):
         strength_model: float,
         strength_clip: float,
         clip: Any | None = None,
+        on_quantised_weights: str = beside.AUTOMATIC,
     ) -> io.NodeOutput:
         files = files_in(_files(), folder)
         style = files[pick(files, name, index)]
-        target = loras.Target(model, clip)
+        target = loras.Target(model, clip, on_quantised_weights)
         report = target.apply(StackEntry(style, strength_model, strength_clip), loras.read_adapter(style))
         return io.NodeOutput(target.model, target.clip, style, len(files), format_report([report]))
 

@@ -178,12 +178,15 @@ def lora(up: Tensor, down: Tensor, scale: float = 1.0, mid: Tensor | None = None
 
     Raises ValueError when the ranks disagree.
     """
-    down = down.float()
-    if mid is not None:
-        down = torch.einsum("oi...,in->on...", mid.float(), down.flatten(1))
+    down = unfolded(down, mid).float()
     if up.flatten(1).shape[1] != down.shape[0]:
         raise ValueError(f"its up factor is {tuple(up.shape)} and its down factor {tuple(down.shape)}")
     return LowRank(up.float().flatten(1) * scale, down.flatten(1), (up.shape[0], *down.shape[1:]))
+
+
+def unfolded(down: Tensor, mid: Tensor | None) -> Tensor:
+    """The down factor [R, n, k...] of a LoCon; of one in Tucker's form, whose core is mid, float32."""
+    return down if mid is None else torch.einsum("oi...,in->on...", mid.float(), down.float().flatten(1))
 
 
 def loha(one: tuple[Tensor, Tensor], two: tuple[Tensor, Tensor], shape: tuple[int, ...], scale: float = 1.0) -> LowRank:
@@ -211,7 +214,7 @@ def lokr(first: Tensor, second: Tensor, scale: float = 1.0, rank: int | None = N
     return LowRank(up.float(), down.float(), shape)
 
 
-def _scale(tensors: Mapping[str, Tensor], rank: int | None) -> float:
+def scale_of(tensors: Mapping[str, Tensor], rank: int | None) -> float:
     """alpha / rank; 1 without an alpha."""
     return float(tensors["alpha"]) / rank if "alpha" in tensors and rank else 1.0
 
@@ -228,7 +231,7 @@ def _read_lora(name: str, tensors: Mapping[str, Tensor], used: set[str]) -> LowR
         up, down, mid = tensors[up_name], tensors[down_name], tensors.get(mid_name)
         used |= {up_name, down_name} | ({mid_name} & tensors.keys())
         try:
-            return lora(up, down, _scale(tensors, down.shape[0]), mid)
+            return lora(up, down, scale_of(tensors, down.shape[0]), mid)
         except (ValueError, RuntimeError) as error:
             raise ValueError(
                 f"The shapes of {name} disagree: {error}. The file is damaged; use another copy."
@@ -243,7 +246,7 @@ def _read_loha(name: str, tensors: Mapping[str, Tensor], used: set[str]) -> LowR
     w1a, w1b, w2a, w2b = (tensors[part].float() for part in LOHA_NAMES[:4])
     used |= set(LOHA_NAMES) & tensors.keys()
     try:
-        scale = _scale(tensors, w1b.shape[0])
+        scale = scale_of(tensors, w1b.shape[0])
         if "hada_t1" not in tensors:
             return loha((w1a, w1b), (w2a, w2b), (w1a.shape[0], w1b.shape[1]), scale)
         halves = [
@@ -260,21 +263,33 @@ def _read_lokr(name: str, tensors: Mapping[str, Tensor], used: set[str]) -> LowR
     if not any(part in tensors for part in LOKR_NAMES):
         return None
     used |= {*LOKR_NAMES, ROW_OFFSET} & tensors.keys()
-    rank = None
-    if "lokr_w1" not in tensors:
-        _require(name, tensors, ("lokr_w1_a", "lokr_w1_b"))
-        rank = tensors["lokr_w1_b"].shape[0]
-    if "lokr_w2" not in tensors:
-        _require(name, tensors, ("lokr_w2_a", "lokr_w2_b"))
-        rank = tensors["lokr_w2_b"].shape[0]
+    _require_factors(name, tensors)
     try:
-        first = tensors["lokr_w1"].float() if "lokr_w1" in tensors else _product(tensors, "lokr_w1")
-        second = tensors["lokr_w2"].float() if "lokr_w2" in tensors else _product(tensors, "lokr_w2")
-        # As the host does: alpha counts only where one of the two is itself factored.
-        whole = lokr(first, second, _scale(tensors, rank))
+        whole = lokr(*kronecker_factors(name, tensors))
         return whole if ROW_OFFSET not in tensors else _rows(whole, _fused_rows(name, tensors))
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"The shapes of {name} disagree: {error}. The file is damaged; use another copy.") from error
+
+
+def kronecker_factors(name: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, float]:
+    """The small matrix [a, b] and the matrix or kernel [c, d, ...] of a LoKr, float32, and the factor of their product.
+
+    Raises ValueError for a LoKr that lacks a factor, RuntimeError for factors that do not fit each other.
+    """
+    _require_factors(name, tensors)
+    # Of the second, where both are factored.
+    factored = [part for part in ("lokr_w1", "lokr_w2") if part not in tensors]
+    rank = tensors[f"{factored[-1]}_b"].shape[0] if factored else None
+    first = tensors["lokr_w1"].float() if "lokr_w1" in tensors else _product(tensors, "lokr_w1")
+    second = tensors["lokr_w2"].float() if "lokr_w2" in tensors else _product(tensors, "lokr_w2")
+    # As the host does: alpha counts only where one of the two is itself factored.
+    return first, second, scale_of(tensors, rank)
+
+
+def _require_factors(name: str, tensors: Mapping[str, Tensor]) -> None:
+    for factor in ("lokr_w1", "lokr_w2"):
+        if factor not in tensors:
+            _require(name, tensors, (f"{factor}_a", f"{factor}_b"))
 
 
 def _product(tensors: Mapping[str, Tensor], name: str) -> Tensor:

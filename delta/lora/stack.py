@@ -47,8 +47,22 @@ def read_stack(stack: Sequence | None) -> list[StackEntry]:
     return entries
 
 
+class Rounding(NamedTuple):
+    """What baking leaves of a change of quantised weights.
+
+    kind: their format; count: how many of them there are; sample: of how many the loss was measured; cosine: between what
+    they would change by and what they are meant to, 0..1.
+    """
+
+    kind: str
+    count: int
+    sample: int
+    cosine: float
+
+
 class EntryReport(NamedTuple):
-    """What became of one LoRA: paths of patched and switched-off weights per part, and names that matched nothing."""
+    """What became of one LoRA: paths of patched and switched-off weights per part, and names that matched nothing; what is
+    stored in few bits: kept beside the weights, and baked into them."""
 
     entry: StackEntry
     model: list[tuple[str, ...]]
@@ -57,6 +71,8 @@ class EntryReport(NamedTuple):
     unmatched: list[str]
     unused_rules: list[str]
     needs_clip: list[str]
+    kept: list[Rounding] = []
+    baked: list[Rounding] = []
 
 
 def format_report(reports: Iterable[EntryReport]) -> str:
@@ -71,6 +87,14 @@ def _lines(number: int, report: EntryReport) -> list[str]:
         lines.append(f"   block weights: {report.entry.block_weights}")
     lines.append(f"   model: {_by_block(report.model)}")
     lines.append(f"   clip: {_by_block(report.clip)}")
+    lines += [
+        f"   quantised: {row.count} {row.kind} weights stay as they are, the change is made beside them in full; baked in, "
+        f"{_left(row)}"
+        for row in report.kept
+    ]
+    lines += [
+        f"   quantised: baked into {row.count} {row.kind} weights and rounded, {_left(row)}" for row in report.baked
+    ]
     if report.switched_off:
         lines.append(f"   switched off: {_by_block(report.switched_off)}")
     if report.needs_clip:
@@ -79,6 +103,11 @@ def _lines(number: int, report: EntryReport) -> list[str]:
         lines.append(f"   rules that match nothing here: {', '.join(report.unused_rules)}")
     lines += [f"   matched nothing: {tensor}" for tensor in report.unmatched]
     return lines
+
+
+def _left(row: Rounding) -> str:
+    noise = math.sqrt(max(1 - row.cosine**2, 0.0)) / row.cosine if row.cosine > 0 else math.inf
+    return f"the rounding noise is {noise:.2g} times the change (cosine {row.cosine:.2f}, measured on {row.sample})"
 
 
 def _by_block(paths: list[tuple[str, ...]]) -> str:

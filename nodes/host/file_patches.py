@@ -13,9 +13,10 @@ from ...delta.blocks.rules import parse_block_weights
 from ...delta.files import adapter_names
 from ...delta.lora.sources import MergeInput
 from ...delta.lora.stack import EntryReport, StackEntry
-from .loras import errors_logged, first_misfit, key_parts
+from .loras import errors_logged, first_misfit
 from .model_file import ModelFile
 from .names import LoraMatch, match_lora
+from .weights import parts
 
 # As the host's ModelPatcher keeps it: strength, patch, strength of the weight, part of the weight, order of its numbers.
 Patch = tuple[float, Any, float, Any, Any]
@@ -53,7 +54,7 @@ def _add(file: ModelFile, row: MergeInput, by_weight: dict[str, list[Patch]]) ->
     patched: dict[bool, list[tuple[str, ...]]] = {True: [], False: []}
     off = []
     for key, patch in match.patches.items():
-        name, offset, function = key_parts(key)
+        name, offset, function = parts(key)
         if name not in file.shapes:
             continue
         path, is_text = weight_path(name), name in file.clip_weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -14,39 +14,24 @@ import comfy.lora_convert
 import comfy.weight_adapter
 import torch
 
-from ...delta.blocks.rules import parse_block_weights
+from ...delta.blocks.paths import weight_path
+from ...delta.blocks.rules import BlockWeights, parse_block_weights
 from ...delta.files import adapter_names, file_kinds, tensor_files
 from ...delta.lora.adapter_sizes import misfit
 from ...delta.lora.adapters import ROW_OFFSET, NeedsBaseError, join_name, kronecker_size
 from ...delta.lora.file import Bake, LoraModel
 from ...delta.lora.save import NameProof, Prove
-from ...delta.lora.stack import EntryReport, StackEntry, read_stack
+from ...delta.lora.stack import EntryReport, Rounding, StackEntry, read_stack
+from . import beside
 from . import names as host_names
+from .adapters import by_endings
 from .folders import file_path
 from .names import LoraMatch, lora_key_map, match_lora
-from .patches import add_weighted_patches
-from .weights import PatchKey, base_weight, model_weights
+from .patches import Applied, add_weighted_patches
+from .rounding import rounding_of
+from .weights import PatchKey, base_weight, model_weights, parts
 
 CACHED_BYTES = 2_000_000_000
-# What the host's adapters of each kind hold, in its order, by the endings of files.
-ADAPTER_ENDINGS = {
-    "lora": ("lora_up.weight", "lora_down.weight", "alpha", "lora_mid.weight", "dora_scale", "reshape_weight"),
-    "loha": ("hada_w1_a", "hada_w1_b", "alpha", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2", "dora_scale"),
-    "lokr": (
-        "lokr_w1",
-        "lokr_w2",
-        "alpha",
-        "lokr_w1_a",
-        "lokr_w1_b",
-        "lokr_w2_a",
-        "lokr_w2_b",
-        "lokr_t2",
-        "dora_scale",
-    ),
-    "glora": ("a1.weight", "a2.weight", "b1.weight", "b2.weight", "alpha", "dora_scale"),
-    "oft": ("oft_blocks", "rescale", "alpha", "dora_scale"),
-    "boft": ("oft_blocks", "rescale", "alpha", "dora_scale"),
-}
 
 
 class _FileCache:
@@ -179,12 +164,9 @@ def _offset(key: PatchKey) -> tuple[int, int, int] | None:
 
 
 def _by_endings(patch: Any, key: PatchKey, shape: tuple[int, ...]) -> dict[str, torch.Tensor] | None:
-    """The tensors of a host's adapter by their endings in files; None for a kind of adapter that is not known."""
-    endings = ADAPTER_ENDINGS.get(patch.name)
-    if endings is None or len(patch.weights) != len(endings):
-        return None
-    tensors = {ending: torch.as_tensor(part) for ending, part in zip(endings, patch.weights) if part is not None}
-    if patch.name == "lokr":
+    """As `adapters.by_endings`, with the row of a weight at which a part of a fused LoKr begins."""
+    tensors = by_endings(patch)
+    if tensors is not None and patch.name == "lokr":
         offset = _row_offset(patch, key, kronecker_size("The LoRA", tensors), shape)
         tensors |= {} if offset is None else {ROW_OFFSET: torch.tensor(offset)}
     return tensors
@@ -224,7 +206,7 @@ def baker(model: Any | None, clip: Any | None, key_map: dict[str, PatchKey]) -> 
         key = key_map.get(name)
         if key is None:
             raise NeedsBaseError(f"{name} is not a layer of the connected model, so its adapter cannot be baked in.")
-        whole, offset, function = key_parts(key)
+        whole, offset, function = parts(key)
         weight = base_weight(model if whole.startswith("diffusion_model.") else clip, whole)
         part = weight if offset is None else weight.narrow(*offset)
         changed = _apply_layer(name, tensors, whole, part.clone(), function)
@@ -236,13 +218,6 @@ def baker(model: Any | None, clip: Any | None, key_map: dict[str, PatchKey]) -> 
         return update if function is None else _undone(name, update, function)
 
     return bake
-
-
-def key_parts(key: PatchKey) -> tuple[str, tuple[int, int, int] | None, Callable | None]:
-    """A key as the host's `add_patches` reads it: the weight, the part of it, what turns an update to its order."""
-    if isinstance(key, str):
-        return key, None, None
-    return key[0], key[1], key[2] if len(key) > 2 else None
 
 
 def _undone(name: str, update: torch.Tensor, function: Callable) -> torch.Tensor:
@@ -301,9 +276,12 @@ def errors_logged() -> Iterator[list[str]]:
 
 
 class Target:
-    """Clones of a model and a text encoder, to which LoRAs are applied."""
+    """Clones of a model and a text encoder, to which LoRAs are applied. mode: of `beside`, for quantised weights."""
 
-    def __init__(self, model: Any, clip: Any | None):
+    def __init__(self, model: Any, clip: Any | None, mode: str = beside.AUTOMATIC):
+        if mode not in beside.MODES:
+            raise ValueError(f"There is no way {mode!r} to change quantised weights. Choose {', '.join(beside.MODES)}.")
+        self.mode = mode
         self.model, self.clip = model.clone(), None if clip is None else clip.clone()
         self.key_map = lora_key_map(model, clip)
         self.model_weights = model_weights(model)
@@ -318,8 +296,8 @@ class Target:
         if self.clip is None:
             needs_clip = [tensor for tensor in match.unmatched if adapter_names.is_text_encoder_name(tensor)]
         self._check_fit(name, tensors, match, needs_clip)
-        on_model = add_weighted_patches(self.model, match.patches, strength_model, blocks, self.model_weights)
-        on_clip = add_weighted_patches(self.clip, match.patches, strength_clip, blocks, self.clip_weights)
+        on_model, *of_model = self._patch(self.model, match.patches, strength_model, blocks, self.model_weights)
+        on_clip, *of_clip = self._patch(self.clip, match.patches, strength_clip, blocks, self.clip_weights)
         switched_off = on_model.switched_off + on_clip.switched_off
         return EntryReport(
             entry,
@@ -329,7 +307,20 @@ class Target:
             [tensor for tensor in match.unmatched if tensor not in set(needs_clip)],
             blocks.unused(on_model.patched + on_clip.patched + switched_off),
             needs_clip,
+            *(list(filter(None, rows)) for rows in zip(of_model, of_clip)),
         )
+
+    def _patch(
+        self, patcher: Any, patches: dict, strength: float, blocks: BlockWeights, names: Container[str]
+    ) -> tuple[Applied, Rounding | None, Rounding | None]:
+        """Patch one of the two; what baking would cost what is kept beside quantised weights, and what it costs the rest."""
+        before = None if patcher is None else patcher.clone()
+        applied = add_weighted_patches(patcher, patches, strength, blocks, names, self.mode)
+
+        def strength_at(key: PatchKey) -> float:
+            return strength * blocks.factor(weight_path(parts(key)[0]))
+
+        return applied, *(rounding_of(before, patches, strength_at, keys) for keys in (applied.kept, applied.rounded))
 
     def _check_fit(self, name: str, tensors: dict, match: LoraMatch, needs_clip: list[str]) -> None:
         problem = first_misfit(match.patches, self.model_weights | self.clip_weights)

@@ -16,33 +16,58 @@ from comfy.patcher_extension import CallbacksMP
 
 from ...delta.blocks.paths import weight_path
 from ...delta.blocks.rules import BlockWeights
-from . import weights
+from . import beside, weights
 
 CALLBACK = "styledelta_verify"
 
 
-def add_patches(patcher: Any, patches: Mapping[weights.PatchKey, Any], strength: float) -> None:
-    """Add the host's patches to a cloned MODEL or CLIP, also those of parameters that the host would skip."""
+def add_patches(
+    patcher: Any, patches: Mapping[weights.PatchKey, Any], strength: float, mode: str = beside.AUTOMATIC
+) -> set[weights.PatchKey]:
+    """Add the host's patches to a cloned MODEL or CLIP, also those of parameters that the host would skip.
+
+    mode: of `beside`, for weights that are stored in few bits. Returns what was not rounded to the weight's own format.
+    """
     patcher = getattr(patcher, "patcher", patcher)
-    skipped = {key for key in patches if isinstance(key, str) and weights.is_skipped(patcher, key)}
-    patcher.add_patches({key: patch for key, patch in patches.items() if key not in skipped}, strength)
+    kept = {key for key in patches if beside.is_kept(patcher, key, mode)}
+    skipped = {key for key in patches if isinstance(key, str) and _is_replaced(patcher, key, mode)}
+    if kept:
+        beside.keep(patcher, {key: patches[key] for key in kept}, strength)
+    patcher.add_patches({key: patch for key, patch in patches.items() if key not in kept | skipped}, strength)
     for key in skipped:
         value = comfy.lora.calculate_weight(
             [(strength, patches[key], 1.0, None, None)], weights.base_weight(patcher, key), key
         )
         replace(patcher, key, value)
     _verify_after_loading(patcher)
+    return kept | skipped
+
+
+def _is_replaced(patcher: Any, key: str, mode: str) -> bool:
+    """Whether a parameter is replaced instead of patched: the host skips it, or would round its change to 8 bits."""
+    if weights.is_skipped(patcher, key):
+        return True
+    stored = patcher.get_model_object(key)
+    return mode != beside.BAKE and stored.ndim == 1 and stored.dtype.itemsize == 1
 
 
 class Applied(NamedTuple):
-    """Paths of the weights that a patcher took, and of those that the block weights switched off."""
+    """Paths of the weights that a patcher took, and of those that the block weights switched off; the names of what is
+    stored in few bits: kept beside the weight, or baked into it."""
 
     patched: list[tuple[str, ...]]
     switched_off: list[tuple[str, ...]]
+    kept: list[weights.PatchKey]
+    rounded: list[weights.PatchKey]
 
 
 def add_weighted_patches(
-    patcher: Any, patches: dict[weights.PatchKey, Any], strength: float, blocks: BlockWeights, names: Container[str]
+    patcher: Any,
+    patches: dict[weights.PatchKey, Any],
+    strength: float,
+    blocks: BlockWeights,
+    names: Container[str],
+    mode: str = beside.AUTOMATIC,
 ) -> Applied:
     """Add patches to a cloned MODEL or CLIP, each with strength times the factor of its block.
 
@@ -54,21 +79,25 @@ def add_weighted_patches(
         if name in names:
             path = weight_path(name)
             by_factor.setdefault(blocks.factor(path), []).append((path, key))
-    patched, off = [], []
+    patched, off, kept, rounded = [], [], [], []
     for factor, group in by_factor.items():
         paths = [path for path, _ in group]
         if strength * factor == 0:
             off += paths
         else:
-            add_patches(patcher, {key: patches[key] for _, key in group}, strength * factor)
+            wide = add_patches(patcher, {key: patches[key] for _, key in group}, strength * factor, mode)
+            narrow = [key for _, key in group if beside.format_of(patcher, key) is not None]
+            kept += [key for key in narrow if key in wide]
+            rounded += [key for key in narrow if key not in wide]
             patched += paths
-    return Applied(patched, off)
+    return Applied(patched, off, kept, rounded)
 
 
 def replace(patcher: Any, key: str, value: torch.Tensor) -> None:
     """Put a value in place of a parameter while this clone is loaded."""
     stored = patcher.get_model_object(key)
-    patcher.add_object_patch(key, torch.nn.Parameter(value.to(stored.dtype), requires_grad=False))
+    dtype = torch.float32 if stored.dtype.itemsize == 1 else stored.dtype
+    patcher.add_object_patch(key, torch.nn.Parameter(value.to(dtype), requires_grad=False))
 
 
 def _verify_after_loading(patcher: Any) -> None:
@@ -79,7 +108,7 @@ def _verify_after_loading(patcher: Any) -> None:
 def _verify(patcher: Any, *_: Any) -> None:
     """After loading: every promised parameter moved, or sampling fails."""
     promised = (key for key, value in patcher.object_patches.items() if isinstance(value, torch.nn.Parameter))
-    missing = [key for key in promised if comfy.utils.get_attr(patcher.model, key) is not patcher.object_patches[key]]
+    missing = [key for key in promised if not _is_there(patcher, key)]
     if missing:
         raise RuntimeError(
             f"{missing[0]} and {len(missing) - 1} more parameters were not replaced when the model was loaded. Another node "
@@ -89,10 +118,20 @@ def _verify(patcher: Any, *_: Any) -> None:
         patcher.patch_weight_to_device(key)
 
 
+def _is_there(patcher: Any, key: str) -> bool:
+    """Whether a parameter is the promised one. Dynamic VRAM puts a copy on the device in its place, and remembers the
+    promised one as what the model had before, which it would give the next clone."""
+    held, promised = comfy.utils.get_attr(patcher.model, key), patcher.object_patches[key]
+    if held is promised or not beside.is_dynamic(patcher):
+        return held is promised
+    patcher.backup.pop(key, None)
+    return held.shape == promised.shape and torch.equal(held.to(promised), promised.to(held.dtype).to(promised))
+
+
 def _left_out(patcher: Any) -> list[str]:
     """Patched parameters that the host left as they were because the model did not fit: those of modules that cannot cast
     their weights, such as the norms of query and key of Flux on older hosts."""
-    if hasattr(patcher, "is_dynamic") and patcher.is_dynamic():
+    if beside.is_dynamic(patcher):
         return []
     return [
         key
@@ -108,6 +147,7 @@ def swap_weights(patcher: Any, other: Any, amounts: Mapping[str, float]) -> None
 
     The other's weights are not copied; the host reads them when it loads the clone.
     """
+    beside.bake(patcher, [name for name in amounts if name in weights.kept(patcher)])
     for amount in sorted(set(amounts.values())):
         names = [name for name, value in amounts.items() if value == amount]
         theirs = {name: _patch_to(other, name) for name in names}
@@ -123,7 +163,7 @@ def _patch_to(other: Any, name: str) -> Any:
     if weights.is_skipped(other, name):
         return ("diff", (weights.base_weight(other, name),))
     stored, convert = weights.stored_weight(other, name)
-    return [(stored, convert or _as_it_is), *other.patches.get(name, [])]
+    return [(stored, convert or _as_it_is), *weights.patches_of(other, name)]
 
 
 def _as_it_is(weight: torch.Tensor, **_: Any) -> torch.Tensor:

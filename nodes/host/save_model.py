@@ -21,10 +21,10 @@ from ...delta.model_file.report import file_metadata, file_report
 from ...delta.model_file.source import TensorFile
 from ...delta.model_file.writer import Entry, Made, Part, Written, digest, write_model
 from .file_patches import patched_value
-from .merge_file import FORMATS, Saved, copied_part, named
+from .merge_file import FORMATS, Saved, copied_part, named, refuse_smoothed
 from .model_file import traced_as_loaded
 from .quantised import LAYERS, SMOOTHING, StoredTensors, is_side
-from .weights import is_skipped, stored_weight
+from .weights import KEPT, is_skipped, kept, patches_of, stored_weight
 
 # What a MODEL may carry that changes its weights and is none of its patches.
 CARRIED = {
@@ -81,11 +81,11 @@ class _Loaded:
         return tuple(stored_weight(patcher, key)[0].shape)
 
     def patches(self, name: str) -> list:
-        """The patches of a weight that the host applies."""
+        """The patches of a weight that the host applies, and those that are kept beside it."""
         if name not in self.owners:
             return []
         patcher, key = self.owners[name]
-        return [] if is_skipped(patcher, key) else list(patcher.patches.get(key, []))
+        return [] if is_skipped(patcher, key) else patches_of(patcher, key)
 
     def never_applied(self) -> list[str]:
         """The weights of which the host takes patches and never applies them."""
@@ -103,8 +103,10 @@ def _plain_tensors(name: str, stored: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def _refuse_carried(patcher: Any) -> None:
+    # What the pack itself keeps beside weights of few bits is known as patches.
+    own = {KEPT, *kept(patcher)}
     for attribute, remedy in CARRIED.items():
-        if getattr(patcher, attribute, None):
+        if any(found for name, found in getattr(patcher, attribute, {}).items() if name not in own):
             raise ValueError(f"The model carries what no file of weights can hold: {remedy}. Nothing was written.")
 
 
@@ -224,6 +226,8 @@ def _stored_anew(loaded: _Loaded, name: str, dtype: torch.dtype | None) -> tuple
         found = {each: stored.read(each) for each in (name, *stored.sides(name).values())}
         refuse_not_finite(name, found[name])
         return found, []
+    if patches:
+        refuse_smoothed(stored, name)
     format_ = stored.format(name, loaded.shape(name))
     before = format_.decode(stored.tensors(name))
     after = patched_value(name, patches, before) if patches else before

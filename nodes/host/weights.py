@@ -17,7 +17,17 @@ from ...delta.linear_algebra.noise import arithmetic_variance, stored_variance
 # ComfyUI makes these where a file lacks them, and leaves what was in the memory.
 UNSET = ("clip_l.logit_scale", "clip_l.transformer.text_projection.weight", "clip_h.logit_scale")
 
+# The attachment of a patcher that holds the changes that are kept beside its weights; see `beside`.
+KEPT = "styledelta_beside"
+
 PatchKey = str | tuple  # A weight's name, or (name, slice) for a part of a fused weight.
+
+
+def parts(key: PatchKey) -> tuple[str, tuple[int, int, int] | None, Callable | None]:
+    """A key as the host's `add_patches` reads it: the weight, the part of it, what turns an update to its order."""
+    if isinstance(key, str):
+        return key, None, None
+    return key[0], key[1], key[2] if len(key) > 2 else None
 
 
 def parameter_count(model: Any) -> int:
@@ -56,6 +66,16 @@ def stored_weight(patcher: Any, key: str) -> tuple[torch.Tensor, Callable | None
     return weight, convert
 
 
+def kept(patcher: Any) -> dict[str, list[tuple]]:
+    """The changes that a MODEL or CLIP keeps beside its weights, as the host's patches, by the weight."""
+    return getattr(patcher, "patcher", patcher).get_attachment(KEPT) or {}
+
+
+def patches_of(patcher: Any, key: str) -> list[tuple]:
+    """All patches of a weight, as the host has them: those that it adds to the weight, and those kept beside it."""
+    return [*patcher.patches.get(key, ()), *kept(patcher).get(key, ())]
+
+
 def is_skipped(patcher: Any, key: str) -> bool:
     """Whether the host takes patches of this parameter and never applies them, as all versions seen do where a module
     owns parameters beside child modules that have some: Wan `modulation`, LTX `scale_shift_table`."""
@@ -89,13 +109,13 @@ class LoadedWeights:
 
     def is_patched(self, name: str) -> bool:
         patcher, key = self.places[name]
-        return key in patcher.patches or key in patcher.object_patches
+        return bool(patches_of(patcher, key)) or key in patcher.object_patches
 
     def read(self, name: str) -> StoredWeight:
         """One weight in float32 on the CPU. Raises ValueError for NaN and infinite values, and for GGUF."""
         patcher, key = self.places[name]
         weight = base_weight(patcher, key)
-        patches = [] if is_skipped(patcher, key) else patcher.patches.get(key, [])
+        patches = [] if is_skipped(patcher, key) else patches_of(patcher, key)
         if patches:
             weight = comfy.lora.calculate_weight(patches, weight, key)
         if name in self.exact:

@@ -87,18 +87,13 @@ def _check_fit(file: ModelFile, row: MergeInput, match: LoraMatch, needs_clip: l
         )
 
 
-def patched_value(
-    name: str, patches: Sequence[Patch], value: torch.Tensor, smoothing: torch.Tensor | None = None
-) -> torch.Tensor:
+def patched_value(name: str, patches: Sequence[Patch], value: torch.Tensor) -> torch.Tensor:
     """A weight with the host's patches, by the host's own function: float32; the value stays as it is.
-
-    smoothing: what the layer multiplies its input with, by which the value is divided; the patches are of the true weight.
 
     Raises ValueError where the host fails, which it only logs, and where the weight would get another shape.
     """
-    true = value.clone() if smoothing is None else value * smoothing
     with errors_logged() as errors:
-        changed = comfy.lora.calculate_weight(list(patches), true, name)
+        changed = comfy.lora.calculate_weight(list(patches), value.clone(), name)
     if errors:
         raise ValueError(f"ComfyUI cannot apply a LoRA to {name}: {errors[0]}")
     if changed.shape != value.shape:
@@ -106,4 +101,4 @@ def patched_value(
             f"A LoRA makes {name} {tuple(changed.shape)}, from {tuple(value.shape)}: a file of the base's structure cannot hold "
             "it. Apply that LoRA with Apply LoRA Stack."
         )
-    return changed if smoothing is None else changed / smoothing
+    return changed

@@ -114,6 +114,8 @@ def _changed_part(
     dtype: torch.dtype | None,
 ) -> Part:
     stored = file.stored
+    for name in names if changed else ():
+        refuse_smoothed(stored, name)
     alone = weights[0] if len(names) == len(weights) == 1 and origin(file.weights[weights[0]]) == names[0] else None
     shapes = {name: file.shapes[alone] if alone else stored.types[name][1] for name in names}
     called = {name: alone or next((w for w in weights if name in leaves(file.weights[w])), name) for name in names}
@@ -126,15 +128,8 @@ def _changed_part(
         before = {name: formats[name].decode(stored.tensors(name)) for name in names}
         after = before
         if alone:
-            if changed:
-                smoothing = stored.smoothing(names[0])
-                after = {names[0]: patched_value(alone, changed[alone], before[names[0]], smoothing)}
+            after = {names[0]: patched_value(alone, changed[alone], before[names[0]])} if changed else before
         elif changed:
-            if smoothed := next((name for name in names if stored.smoothing(name) is not None), None):
-                raise ValueError(
-                    f"{stored.place}: {smoothed} is smoothed by a {SMOOTHING} and fused otherwise in ComfyUI, which cannot be "
-                    "patched in the file. Load the model and use Save Model."
-                )
             group = Group({weight: file.weights[weight] for weight in weights}, before)
             for weight, patches in changed.items():
                 group.change(
@@ -150,6 +145,15 @@ def _changed_part(
         return Made(tensors, roundings)
 
     return Part(entries, make)
+
+
+def refuse_smoothed(stored: StoredTensors, name: str) -> None:
+    """Raise ValueError for a weight whose columns are divided by a scale of its input (AWQ), to which no update can be added."""
+    if SMOOTHING in stored.sides(name):
+        raise ValueError(
+            f"{stored.place}: {name} is smoothed by a {SMOOTHING}, so that a LoRA cannot be merged into it. Apply it with Apply LoRA "
+            "Stack, or use another version of the file."
+        )
 
 
 def _entries(stored: StoredTensors, name: str, shape: tuple[int, ...], dtype: torch.dtype | None) -> list[Entry]:

@@ -71,11 +71,6 @@ class StoredTensors(NamedTuple):
             )
         return Plain(dtype)
 
-    def smoothing(self, name: str) -> torch.Tensor | None:
-        """What the layer of a weight multiplies its input with (AWQ), float32; None for most."""
-        side = self.sides(name).get(SMOOTHING)
-        return None if side is None else self.read(side).float()
-
     def _settings(self, name: str, sides: Mapping[str, str]) -> Mapping[str, Any] | None:
         if SETTINGS in sides:
             return json.loads(bytes(self.read(sides[SETTINGS]).tolist()))

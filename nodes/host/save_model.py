@@ -20,12 +20,11 @@ from ...delta.model_file.formats import Plain, encoded, refuse_not_finite, round
 from ...delta.model_file.report import file_metadata, file_report
 from ...delta.model_file.source import TensorFile
 from ...delta.model_file.writer import Entry, Made, Part, Written, digest, write_model
-from . import beside
 from .file_patches import patched_value
-from .merge_file import FORMATS, Saved, copied_part, named
+from .merge_file import FORMATS, Saved, copied_part, named, refuse_smoothed
 from .model_file import traced_as_loaded
 from .quantised import LAYERS, SMOOTHING, StoredTensors, is_side
-from .weights import is_skipped, kept, stored_weight
+from .weights import KEPT, is_skipped, kept, patches_of, stored_weight
 
 # What a MODEL may carry that changes its weights and is none of its patches.
 CARRIED = {
@@ -82,11 +81,11 @@ class _Loaded:
         return tuple(stored_weight(patcher, key)[0].shape)
 
     def patches(self, name: str) -> list:
-        """The patches of a weight that the host applies."""
+        """The patches of a weight that the host applies, and those that are kept beside it."""
         if name not in self.owners:
             return []
         patcher, key = self.owners[name]
-        return [] if is_skipped(patcher, key) else list(patcher.patches.get(key, []))
+        return [] if is_skipped(patcher, key) else patches_of(patcher, key)
 
     def never_applied(self) -> list[str]:
         """The weights of which the host takes patches and never applies them."""
@@ -104,18 +103,11 @@ def _plain_tensors(name: str, stored: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def _refuse_carried(patcher: Any) -> None:
+    # What the pack itself keeps beside weights of few bits is known as patches.
+    own = {KEPT, *kept(patcher)}
     for attribute, remedy in CARRIED.items():
-        if getattr(patcher, attribute, None):
+        if any(found for name, found in getattr(patcher, attribute, {}).items() if name not in own):
             raise ValueError(f"The model carries what no file of weights can hold: {remedy}. Nothing was written.")
-
-
-def _all_patched(owner: Any | None) -> Any | None:
-    """A MODEL or CLIP of which nothing is kept beside the weights."""
-    if owner is None or not kept(owner):
-        return owner
-    clone = owner.clone()
-    beside.bake(clone, list(kept(owner)))
-    return clone
 
 
 def save_model(
@@ -126,7 +118,6 @@ def save_model(
     format_: one of `FORMATS`; workflow: what the metadata is to hold of the graph. Raises ValueError for what no file can hold, for
     NaN and infinite values, and as `writer.write_model` does.
     """
-    parts = Parts(_all_patched(parts.model), _all_patched(parts.clip), parts.vae)
     dtype, loaded = FORMATS[format_], _Loaded(parts)
     outputs, extra = _outputs(parts, loaded, dtype)
     metadata = file_metadata({}, "save model", [{"name": type(parts.model.model).__name__}], format_) | extra
@@ -235,9 +226,11 @@ def _stored_anew(loaded: _Loaded, name: str, dtype: torch.dtype | None) -> tuple
         found = {each: stored.read(each) for each in (name, *stored.sides(name).values())}
         refuse_not_finite(name, found[name])
         return found, []
+    if patches:
+        refuse_smoothed(stored, name)
     format_ = stored.format(name, loaded.shape(name))
     before = format_.decode(stored.tensors(name))
-    after = patched_value(name, patches, before, stored.smoothing(name)) if patches else before
+    after = patched_value(name, patches, before) if patches else before
     made, rounding = encoded(name, format_ if dtype is None else Plain(dtype), after, before if patches else None)
     return named(stored, name, made, keep_sides=dtype is None), [rounding]
 

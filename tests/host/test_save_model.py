@@ -86,7 +86,9 @@ def patched(patcher) -> dict[str, torch.Tensor]:
         stored, _, convert = comfy.model_patcher.get_key_weight(patcher.model, name)
         weight = stored.detach().to(torch.float32, copy=True)
         weight = weight if convert is None else convert(weight, inplace=True)
-        patches = patcher.patches.get(name)
+        # Changes of weights of few bits are kept beside them.
+        beside = (patcher.get_attachment("styledelta_beside") or {}).get(name, [])
+        patches = [*patcher.patches.get(name, []), *beside]
         result[name] = comfy.lora.calculate_weight(patches, weight.clone(), name) if patches else weight
         if name in patcher.object_patches:
             result[name] = patcher.object_patches[name].detach().float()

@@ -26,7 +26,7 @@ LAYOUTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 # Whose weights have half as many columns, so that the host misreads the width of a text by these.
 PACKED = ("w4a8", "w4a4", "nvfp4")
 MISREAD = ".attn2.to_k."
-LEAST_SIDE = 64
+LEAST_SIDE = 32
 
 
 def formats() -> list[str]:
@@ -81,8 +81,12 @@ def _stored(key: str, value: Tensor, name: str) -> dict[str, Tensor]:
     }
 
 
+@torch.inference_mode()
 def load(tensors: Mapping[str, Tensor], name: str | None, within: str = "") -> Any:
-    """A MODEL of a diffusion model's tensors in a format, by the host's loader; in float32 without a format."""
+    """A MODEL of a diffusion model's tensors in a format, by the host's loader; in float32 without a format.
+
+    In inference mode, as in the host: newer ones cannot move a quantised model there that was loaded outside.
+    """
     import comfy.sd
 
     options = {"dtype": PLAIN.get(name, torch.float32)} if name is None or name in PLAIN else {}
@@ -97,6 +101,19 @@ def unet_of(checkpoint: str) -> dict[str, Tensor]:
     prefix = "model.diffusion_model."
     read = comfy.utils.load_torch_file(checkpoint)
     return {key.removeprefix(prefix): value.float() for key, value in read.items() if key.startswith(prefix)}
+
+
+@torch.inference_mode()
+def rebuilt(description: Any, tensors: Mapping[str, Tensor], name: str, within: str) -> Any:
+    """A MODEL by the host's description of it, with layers of `tensors`, as its diffusion model has them, in a format."""
+    import comfy.ops
+    from comfy.model_patcher import ModelPatcher
+
+    description.custom_operations = comfy.ops.mixed_precision_ops(compute_dtype=torch.float32)
+    model = description.get_model({})
+    model.load_model_weights(quantised(tensors, name, within), "")
+    cpu = torch.device("cpu")
+    return ModelPatcher(model, load_device=cpu, offload_device=cpu)
 
 
 def dequantised(model: Any) -> dict[str, Tensor]:
@@ -122,10 +139,10 @@ def loaded(model: Any) -> Any:
     return model
 
 
-@torch.inference_mode()
 def outputs(model: Any, layer: str, given: Tensor) -> Tensor:
-    """What a layer of the diffusion model of a loaded MODEL makes of an input, float32."""
-    return loaded(model).model.diffusion_model.get_submodule(layer)(given.clone()).float()
+    """What a layer of the diffusion model of a MODEL makes of an input, float32."""
+    with torch.inference_mode():
+        return loaded(model).model.diffusion_model.get_submodule(layer)(given.clone()).float()
 
 
 def cosine(one: Tensor, other: Tensor) -> float:

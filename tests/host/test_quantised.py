@@ -11,11 +11,11 @@ import quantised
 import torch
 from quantised import cosine, load, loaded, outputs
 
-from .tiny_models import normal
+from .tiny_models import model_config, normal, tiny_model
 
 CHECKPOINT = "styledelta_emoji.safetensors"
-WITHIN = "middle_block.1."
-BLOCK = f"{WITHIN}transformer_blocks.0"
+BLOCK = "middle_block.1.transformer_blocks.0"
+WITHIN = f"{BLOCK}.attn1."
 LINEAR = f"{BLOCK}.attn1.to_q"
 CONV = "middle_block.0.in_layers.2"
 FORMATS = (*quantised.PLAIN, quantised.OLD, *quantised.LAYOUTS)
@@ -42,6 +42,12 @@ def models(host, weights):
 
     yield model
     found.clear()
+
+
+@pytest.fixture(autouse=True)
+def as_in_the_host(host):
+    with torch.inference_mode():
+        yield
 
 
 @pytest.fixture
@@ -176,7 +182,9 @@ def picture(host):
         latent = {"samples": torch.zeros(1, 4, 8, 8)}
         sampler = host.node("KSampler")()
         with torch.inference_mode():
-            return sampler.sample(model, 5, 3, 3.0, "euler", "normal", conditioning, nothing, latent)[0]["samples"].clone()
+            return sampler.sample(model, 5, 3, 3.0, "euler", "normal", conditioning, nothing, latent)[0][
+                "samples"
+            ].clone()
 
     return draw
 
@@ -184,7 +192,9 @@ def picture(host):
 STYLE = "emoji_ink_rank4.safetensors"
 
 
-@pytest.mark.parametrize("name", ["fp8 e4m3", "scaled fp8 e4m3", "mxfp8", "nvfp4", "int8", "int8 rotated", "w4a8", "w4a4"])
+@pytest.mark.parametrize(
+    "name", ["fp8 e4m3", "scaled fp8 e4m3", "mxfp8", "nvfp4", "int8", "int8 rotated", "w4a8", "w4a4"]
+)
 def test_pictures_are_those_of_the_dequantised_model_with_the_lora(host, apply, models, picture, name):
     model, file = models(name), host.node("StyleDeltaLoadLora").execute(STYLE).result[0]
     wide = load(quantised.dequantised(model), None)
@@ -275,7 +285,10 @@ def test_extraction_reads_what_is_kept_beside_the_weights(host, apply, models, w
     options = {"conv_rank": 0, "biases_and_norms": True, "ignore_noise": False, "device": "cpu"}
     found = host.node("StyleDeltaExtractLora").execute(changed, model, 4, **options).result[0]
     name = f"diffusion_model.{LINEAR}"
-    up, down = (next(value for key, value in found.items() if key.endswith(ending)) for ending in ("lora_up.weight", "lora_down.weight"))
+    up, down = (
+        next(value for key, value in found.items() if key.endswith(ending))
+        for ending in ("lora_up.weight", "lora_down.weight")
+    )
     expected = file[f"{name}.lora_up.weight"] @ file[f"{name}.lora_down.weight"]
     torch.testing.assert_close(up.float() @ down.float(), expected, rtol=1e-3, atol=1e-5)
 
@@ -289,3 +302,76 @@ def test_layer_swap_takes_what_is_kept_along(host, apply, models, weights):
     # Swapped weights are rounded to 8 bits.
     assert cosine(outputs(swapped, LINEAR, inputs(LINEAR)) - outputs(model, LINEAR, inputs(LINEAR)),
                   expected - outputs(model, LINEAR, inputs(LINEAR))) > 0.98  # fmt: skip
+
+
+def wan(name: str, layer: str) -> tuple[Any, Any, dict[str, torch.Tensor]]:
+    """A small Wan with one layer in a format, the same dequantised, and a LoRA of the layer."""
+    patcher = tiny_model("wan")
+    tensors = {key: value.detach().clone() for key, value in patcher.model.diffusion_model.state_dict().items()}
+    model = quantised.rebuilt(model_config("wan"), tensors, name, layer)
+    for key, value in quantised.dequantised(model).items():
+        patcher.model.diffusion_model.get_parameter(key).data.copy_(value)
+    return model, patcher, lora(tensors, layer, share=0.2)
+
+
+def test_a_layer_that_the_host_runs_without_a_call_changes_too(host, apply):
+    """No hook of such a layer is called: Wan's second linear layer in int8, on hosts that fold the activation before it in."""
+    import comfy.ops
+
+    if not hasattr(comfy.ops, "linear_input_act"):
+        pytest.skip("This host calls every layer.")
+    layer = "blocks.0.ffn.2"
+    model, wide, file = wan("int8", layer)
+    changed = apply(model, file)[0]
+    assert changed.weight_wrapper_patches[f"diffusion_model.{layer}.weight"]
+    given = normal("inputs", (1, 24, model.model.diffusion_model.blocks[0].ffn[0].in_features), 0)
+
+    def of_block(patcher):
+        return loaded(patcher).model.diffusion_model.blocks[0].ffn(given.clone())
+
+    expected = of_block(apply(wide, file, "bake")[0]) - of_block(wide)
+    # Without a LoRA the layer's input is rounded as well.
+    assert cosine(of_block(changed) - of_block(model), expected) > 0.99
+
+
+@pytest.mark.parametrize("mode", ["automatic", "bake"])
+@pytest.mark.parametrize("kind", ["LoRA", "DoRA"])
+def test_a_weight_whose_input_is_scaled_changes_as_the_true_one(host, apply, weights, models, kind, mode):
+    """AWQ's smoothing: the layer multiplies its input, and what is stored is the weight over those factors."""
+    model = models("nvfp4")
+    factors = 1 + normal("smoothing", (320,), 0).abs()
+    module = model.model.diffusion_model.get_submodule(LINEAR)
+    wide = load(quantised.dequantised(model), None)
+    wide.model.diffusion_model.get_submodule(LINEAR).weight.data *= factors
+    file = lora(weights) if kind == "LoRA" else others(weights, kind)
+    module.register_parameter("pre_quant_scale", torch.nn.Parameter(factors, requires_grad=False))
+    try:
+        found = made(apply, model, file, LINEAR, mode)
+    finally:
+        del module.pre_quant_scale
+    expected = outputs(apply(wide, file, "bake")[0], LINEAR, inputs(LINEAR)) - outputs(wide, LINEAR, inputs(LINEAR))
+    assert cosine(found, expected) > MEANT
+
+
+def test_a_text_encoder_of_eight_bits_changes_in_full(host):
+    loader = host.node("CheckpointLoaderSimple")()
+    model, clip, _ = loader.load_checkpoint("styledelta_demo_sd15.safetensors")
+    encoder = clip.cond_stage_model.clip_l.transformer
+    layer = "text_model.encoder.layers.0.self_attn.q_proj"
+    module = encoder.get_submodule(layer)
+    for parameter in module.parameters():
+        parameter.data = parameter.data.to(torch.float8_e4m3fn)
+    up, down = normal("up", (module.out_features, 4), 0), normal("down", (4, module.in_features), 0)
+    up *= SHARE * float(module.weight.float().norm() / (up @ down).norm())
+    name = f"text_encoders.clip_l.transformer.{layer}"
+    file = {f"{name}.lora_up.weight": up, f"{name}.lora_down.weight": down}
+    changed = host.node("StyleDeltaApplyLora").execute(model, file, 1.0, 1.0, clip).result[1]
+    given = normal("inputs", (1, 77, module.in_features), 0)
+
+    def of_layer(found):
+        found.load_model()
+        return found.cond_stage_model.clip_l.transformer.get_submodule(layer)(given.clone())
+
+    assert cosine(of_layer(changed) - of_layer(clip), given @ (up @ down).T) > MEANT
+    tokens = clip.tokenize("frog")
+    assert not torch.equal(changed.encode_from_tokens(tokens), clip.encode_from_tokens(tokens))

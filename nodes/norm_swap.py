@@ -17,6 +17,7 @@ from . import menu
 from .host import folders, patches, run, sampling
 from .host import loras as host_loras
 from .host import weights as host_weights
+from .host.plain_changes import plain_changes
 from .inputs import (
     MODELS,
     amount_input,
@@ -47,7 +48,7 @@ def _from_lora(
     lora_model: dict, model: Any, base: host_weights.LoadedWeights, tiers: tuple[str, ...], rules: str = ""
 ) -> NormDelta:
     """The norm changes of a LORA_MODEL that are switched on."""
-    changes = host_loras.plain_changes(lora_model, model)
+    changes = plain_changes(lora_model, model)
     return choose_norms(changes.by_weight, changes.name, base, tiers, parse_block_weights(rules), changes.notes)
 
 

@@ -7,7 +7,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import comfy.lora
 import comfy.lora_convert
@@ -79,54 +79,6 @@ def stack_models(stack: list) -> list[tuple[LoraModel, float, float, str]]:
     """The files of a LORA_STACK with their strengths and block rules; none for an empty stack."""
     entries = read_stack(stack) if stack else []
     return [(as_lora_model(read_adapter(entry[0])), entry[1], entry[2], entry.block_weights) for entry in entries]
-
-
-class PlainChanges(NamedTuple):
-    """The changes of a LORA_MODEL that are added to weights, by weight, and lines about all else that it holds."""
-
-    name: str
-    by_weight: dict[str, torch.Tensor]
-    notes: list[str]
-
-
-def plain_changes(lora: dict[str, torch.Tensor], model: Any) -> PlainChanges:
-    """What a LORA_MODEL adds to weights of a MODEL, of all their parts that it names.
-
-    Raises ValueError as `match_lora` does, and for a part of another shape.
-    """
-    given = as_lora_model(lora)
-    match = match_lora(given, lora_key_map(model, None))
-    added = {
-        key: patch[1][0] for key, patch in match.patches.items() if isinstance(patch, tuple) and patch[0] == "diff"
-    }
-    weights = model_weights(model)
-    plain: dict[str, torch.Tensor] = {}
-    for key, change in added.items():
-        weight, offset, function = parts(key)
-        ordered = change if function is None else function(change)
-        whole = ordered if offset is None else _widened(given.name, key, ordered, tuple(weights[weight].shape))
-        plain[weight] = plain[weight] + whole if weight in plain else whole
-    notes = []
-    if len(match.patches) > len(added):
-        notes.append(f"skipped, no plain changes: {len(match.patches) - len(added)} layers with factors or new weights")
-    text = [name for name in match.unmatched if adapter_names.is_text_encoder_name(name)]
-    if text:
-        notes.append(f"skipped, of a text encoder: {len(text)} tensors")
-    notes += [f"matched nothing: {name}" for name in match.unmatched if name not in set(text)]
-    return PlainChanges(given.name, plain, notes)
-
-
-def _widened(name: str, key: PatchKey, change: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """A change of a part of a weight as one of the whole weight."""
-    whole = change.new_zeros(shape)
-    part = whole.narrow(*_offset(key))
-    if part.shape != change.shape:
-        raise ValueError(
-            f"{name}: the change of a part of {key[0]} is {tuple(change.shape)}, the part {tuple(part.shape)} in the "
-            "connected model. Choose a LoRA that was made for this model."
-        )
-    part.copy_(change)
-    return whole
 
 
 def first_misfit(patches: dict[PatchKey, Any], weights: dict[str, torch.Tensor]) -> str | None:

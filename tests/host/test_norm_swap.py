@@ -455,13 +455,13 @@ def test_changes_of_parts_and_of_turned_weights_reach_the_weights_as_in_core(hos
         },
     }
     patched, _ = comfy.sd.load_lora_for_models(base, None, lora, 1.0, 0.0)
-    changes = host_module(host, "nodes.host.loras").plain_changes(lora, base)
+    changes = host_module(host, "nodes.host.plain_changes").plain_changes(lora, base)
     assert changes.by_weight.keys() == {last, fused} and not changes.notes
     for name, change in changes.by_weight.items():
         expected = comfy.lora.calculate_weight(patched.patches[name], stored[name].detach().clone(), name)
         assert torch.equal(stored[name] + change, expected), name
     with pytest.raises(ValueError, match="the change of a part of .*img_attn.qkv.weight is"):
-        host_module(host, "nodes.host.loras").plain_changes(
+        host_module(host, "nodes.host.plain_changes").plain_changes(
             {"transformer.transformer_blocks.0.attn.to_q.diff": torch.ones(3, columns)}, base
         )
 

@@ -2,7 +2,7 @@ import { svg } from '../shared/dom.js'
 import { BODY, carriedBy, limbOf, PART_ORDER, PARTS } from './pose_skeleton.js'
 import { countOf, pointsOf } from './pose_value.js'
 
-// Of the shorter side of the view: half the width of a limb, as the annotator draws it, and how near a click must be.
+// Of the shorter side of the canvas: half the width of a limb, as the annotator draws it, and how near a click must be.
 const RADIUS = 4 / 512
 const REACH = 0.03
 const MAX_ZOOM = 20
@@ -117,7 +117,8 @@ export function poseCanvas(label, { onChoose, onMove, onDone }) {
     if (!frame) return root.replaceChildren()
     root.setAttribute('viewBox', `${view.x} ${view.y} ${view.width} ${view.height}`)
     const { canvas_width: width, canvas_height: height } = frame
-    const radius = RADIUS * Math.min(view.width, view.height)
+    // Half as much larger as the view, so that crowded points come apart.
+    const radius = RADIUS * Math.sqrt(Math.min(width, height) * Math.min(view.width, view.height))
     const paper = svg('rect', { class: 'sd-pose-paper', width, height })
     const people = frame.people.map((person, place) => drawnPerson(person, place, radius, chosenNow))
     root.replaceChildren(paper, ...people)

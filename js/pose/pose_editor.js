@@ -26,7 +26,7 @@ const TEXTS = {
     frame: 'Frame',
     width: 'Width',
     height: 'Height',
-    hint: 'Drag points. Shift: all that hangs on them. Wheel, after a click: zoom.',
+    hint: 'Drag points; with Shift all that hangs on them. Click, then wheel: zoom.',
     following: 'Empty: the connected pose is passed on. Run once to see it; a change begins the edit.',
     unreadable: 'This JSON is of another form. It is read when the graph runs; then it can be taken and edited.',
     parts: { [BODY]: 'Body', [FACE]: 'Face', [LEFT]: 'Left hand', [RIGHT]: 'Right hand', [FEET]: 'Feet' },

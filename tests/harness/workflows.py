@@ -7,8 +7,12 @@ from typing import Any
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 # The widgets of js/, whose values are texts.
-WIDGET_TYPES |= {"STYLEDELTA_LORA_ROWS", "STYLEDELTA_STYLE_PALETTE", "STYLEDELTA_NORM_PALETTE"}
-WIDGET_TYPES |= {"STYLEDELTA_POSE_EDITOR"}
+WIDGET_TYPES |= {
+    "STYLEDELTA_LORA_ROWS",
+    "STYLEDELTA_STYLE_PALETTE",
+    "STYLEDELTA_NORM_PALETTE",
+    "STYLEDELTA_POSE_EDITOR",
+}
 NOTES = {"Note", "MarkdownNote"}
 # What the editor does with a number after a run.
 CONTROLS = {"fixed", "increment", "decrement", "randomize"}

@@ -75,10 +75,11 @@ function hasRoom(node, { view, shown }) {
   return !others.some((other) => meet(then, other) && !meet(now, other))
 }
 
-/** Width and height of a node without its title. Nodes 2.0 may draw it larger than the graph says. */
+/** Width and height of a node without its title. Nodes 2.0 may draw it higher than the graph says. */
 function drawnSize(node) {
+  const [width, height] = node.size
   const element = LiteGraph.vueNodesMode && document.querySelector(`[data-node-id="${CSS.escape(String(node.id))}"]`)
-  return element ? [element.offsetWidth, element.offsetHeight - LiteGraph.NODE_TITLE_HEIGHT] : node.size
+  return [width, element ? Math.max(height, element.offsetHeight - LiteGraph.NODE_TITLE_HEIGHT) : height]
 }
 
 function box({ pos: [x, y] }, width, height) {

@@ -152,7 +152,7 @@ def _input_scale(patcher: Any, name: str) -> torch.Tensor | None:
 def _is_layer(module: torch.nn.Module) -> bool:
     """Whether a module is one of the host's own linear layers or plain convolutions, whose forward is known."""
     kind = type(module).__name__
-    if type(module).__module__ != comfy.ops.__name__ or not hasattr(module, "weight_function"):
+    if type(module).__module__ != "comfy.ops" or not hasattr(module, "weight_function"):
         return False
     return kind == "Linear" or (kind in CONVOLUTIONS and module.padding_mode == "zeros")
 
@@ -206,7 +206,7 @@ def _branch(module: torch.nn.Module, kernel: Kernel, *patch: Any) -> Branch | No
 def _as_model(patcher: Any, branches: Mapping[str, Sequence[Branch]]) -> Any:
     """The factors of all branches as a model beside the patcher's, which the host moves to the device with it."""
     held = torch.nn.ModuleList([branch for found in branches.values() for branch in found])
-    kind = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    kind = vars(comfy.model_patcher).get("CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     return kind(held, load_device=patcher.load_device, offload_device=patcher.offload_device)
 
 

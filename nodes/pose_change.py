@@ -13,6 +13,7 @@ from ..delta.pose.poses import to_keypoints
 from ..delta.pose.proportions import ANCHORS, with_proportions
 from ..delta.pose.writing import edited_pose
 from . import menu
+from .inputs import widget_input
 from .pose_inputs import (
     PoseType,
     known_size,
@@ -22,9 +23,6 @@ from .pose_inputs import (
     report_output,
     size_image_input,
 )
-
-# A text, which js/pose/pose_editor.js shows as a drawing.
-PoseEditorType = io.Custom("STYLEDELTA_POSE_EDITOR")
 
 
 def _pose_outputs() -> list[io.Output]:
@@ -188,10 +186,11 @@ class PoseEditor(io.ComfyNode):
             description="Edits poses by hand: drag points, hide limbs, add people. Begins with a standing person, or with a "
             "connected pose.",
             inputs=[
-                PoseEditorType.Input(
+                widget_input(
+                    "STYLEDELTA_POSE_EDITOR",
                     "edited",
+                    default=STANDING_PERSON,
                     tooltip="The edited pose. As text: JSON as Pose From JSON reads it; an empty one passes the connected pose on.",
-                    extra_dict={"default": STANDING_PERSON},
                 ),
                 pose_input(
                     tooltip="A pose to begin with. Clear the JSON and run once, or press Take what was read after a run.",

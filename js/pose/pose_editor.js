@@ -1,5 +1,5 @@
 import { chain } from '../shared/chain.js'
-import { html, keepPointer, loadStyle } from '../shared/dom.js'
+import { html, keepPointer, readStyle, style } from '../shared/dom.js'
 import { addDomWidget } from '../shared/dom_widget.js'
 import { remount } from '../shared/remount.js'
 import { translate } from '../shared/text.js'
@@ -63,6 +63,7 @@ const TEXTS = {
   }
 }
 const TYPE = 'STYLEDELTA_POSE_EDITOR'
+const STYLE = await readStyle('pose/pose_editor.css')
 const WIDTH = 400
 const HEIGHT = 560
 const LONGEST_SIDE = 8192
@@ -77,7 +78,6 @@ export const poseEditors = {
 }
 
 function createEditor(node, inputName, initial) {
-  loadStyle('pose/pose_editor.css')
   const editor = new PoseEditor(node, translate(TEXTS), initial)
   const widget = addDomWidget(node, inputName, TYPE, editor.root, {
     getValue: () => editor.value,
@@ -123,7 +123,7 @@ class PoseEditor {
     const first = html('div', { className: 'sd-pose-bar' }, this.points, this.hide, this.hideLimb)
     const second = html('div', { className: 'sd-pose-bar' }, this.add, this.removal, this.take, this.whole, this.json)
     const third = html('div', { className: 'sd-pose-bar' }, this.width.label, this.height.label, this.frame.label)
-    const parts = [first, second, this.canvas.root, this.text, third, this.status]
+    const parts = [style(STYLE), first, second, this.canvas.root, this.text, third, this.status]
     this.root = html('div', { className: 'sd-pose', attributes: { role: 'group', 'aria-label': texts.editor } }, ...parts)
   }
 

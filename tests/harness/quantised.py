@@ -121,6 +121,8 @@ def dequantised(model: Any) -> dict[str, Tensor]:
     from comfy.model_management import cast_to_device
     from comfy.model_patcher import get_key_weight
 
+    # A clone with baked patches may be in its place.
+    loaded(model)
     result = {}
     for name, _ in model.model.diffusion_model.named_parameters():
         if name.rpartition(".")[2] not in ("weight", "bias"):

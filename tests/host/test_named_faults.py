@@ -479,6 +479,7 @@ def test_dora_beside_another_update_of_its_weight_is_refused(subject, naming, co
         assert any(name.endswith("dora_scale") for name in written)
     found = refusal(given, dora | others, naming, connected)
     refusals = ("would be changed by two layers", "meets another update of its weight", "would not be read")
+    refusals += ("which are one weight of the model",)
     assert any(words in found for words in refusals)
     found, report = merged(given, dora | others)
     assert report.startswith("names proven")

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from ..linear_algebra.noise import rounding_variance
 from ..progress import Step
 from .headers import AS_MODEL, GGUF, StoredTensor, read_header, sha256, shards
 from .packed import PACKED, packed_size, packed_variance, unpacked
+from .stored_tensor import mapped_bytes
 
 DTYPES = {
     "F64": torch.float64,
@@ -126,18 +126,9 @@ def is_weight(tensor: StoredTensor, tensors: Mapping[str, StoredTensor]) -> bool
     return True
 
 
-def _mapped(tensor: StoredTensor, size: int) -> Tensor:
-    """The bytes of a tensor mapped into memory: safe_open would parse the whole header again for each."""
-    try:
-        mapped = np.memmap(tensor.file, np.uint8, mode="c", offset=tensor.start, shape=(size,))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{tensor.file.name} has changed while it was read ({error}). Run the node again.") from error
-    return torch.from_numpy(mapped)
-
-
 def _load(tensor: StoredTensor) -> Tensor:
     dtype = DTYPES[tensor.dtype]
-    return _mapped(tensor, math.prod(tensor.shape) * dtype.itemsize).view(dtype).view(tensor.shape)
+    return mapped_bytes(tensor, math.prod(tensor.shape) * dtype.itemsize).view(dtype).view(tensor.shape)
 
 
 def read_piece(piece: Piece) -> StoredWeight:
@@ -153,7 +144,7 @@ def read_piece(piece: Piece) -> StoredWeight:
 
 def _read_packed(piece: Piece) -> StoredWeight:
     tensor = piece.tensor
-    raw = _mapped(tensor, packed_size(tensor.dtype, tensor.shape))
+    raw = mapped_bytes(tensor, packed_size(tensor.dtype, tensor.shape))
     value = unpacked(raw, tensor.dtype, tensor.shape)
     value = value if piece.third is None else value.chunk(3)[piece.third].clone()
     return StoredWeight(value, packed_variance(raw, tensor.dtype))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..files.headers import StoredTensor, read_header, sha256, shards
+from ..files.stored_tensor import mapped_bytes
 from ..progress import Step
 from .writer import DTYPES
 
@@ -44,12 +44,4 @@ class TensorFile:
 
 def mapped(tensor: StoredTensor) -> Tensor:
     dtype = DTYPES[tensor.dtype]
-    size = math.prod(tensor.shape) * dtype.itemsize
-    if not size:
-        return torch.empty(tensor.shape, dtype=dtype)
-    try:
-        # Copy on write: nothing reaches the file.
-        found = np.memmap(tensor.file, np.uint8, mode="c", offset=tensor.start, shape=(size,))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{tensor.file.name} has changed while it was read ({error}). Run the node again.") from error
-    return torch.from_numpy(found).view(dtype).view(tensor.shape)
+    return mapped_bytes(tensor, math.prod(tensor.shape) * dtype.itemsize).view(dtype).view(tensor.shape)

@@ -31,15 +31,13 @@ from ...delta.lora.branches import Branch, Kernel, Part, branch_of
 from . import adapters, weights
 
 MODES = AUTOMATIC, BYPASS, BAKE = "automatic", "bypass", "bake"
-CONVOLUTIONS = {"Conv1d": 1, "Conv2d": 2, "Conv3d": 3}
+CONVOLUTIONS = ("Conv1d", "Conv2d", "Conv3d")
 # A function of newer hosts that runs a quantised layer without calling it, so that no hook of the layer is called.
 UNCALLED = "linear_input_act"
 # Dynamic VRAM gives smaller modules no weight wrappers (ModelPatcherDynamic.load).
 SMALL_BYTES = 16 * 1024
 
-# The host's patch: strength, value, strength of the weight itself, (dim, start, length) of a part, function.
-Patch = tuple[float, Any, float, tuple[int, int, int] | None, Any]
-Changes = Mapping[str, Sequence[Patch]]
+Changes = Mapping[str, Sequence[weights.Patch]]
 
 
 def stored_format(weight: torch.Tensor) -> str | None:
@@ -65,15 +63,14 @@ def is_dynamic(patcher: Any) -> bool:
 
 def is_kept(patcher: Any, key: weights.PatchKey, mode: str) -> bool:
     """Whether a change of this weight is to be kept beside it, and can be."""
-    name = key if isinstance(key, str) else key[0]
-    path, _, last = name.rpartition(".")
+    path, _, last = weights.parts(key)[0].rpartition(".")
     module = patcher.model.get_submodule(path)
     stored = getattr(module, last)
     if last != "weight" or stored.ndim < 2 or not _is_layer(module):
         return False
     if mode == BAKE:
         # The host would add a change of the true weight to one whose columns are divided by this scale (AWQ).
-        return hasattr(module, "pre_quant_scale")
+        return hasattr(module, weights.SMOOTHING)
     if mode == AUTOMATIC and stored_format(stored) is None:
         return False
     return not is_dynamic(patcher) or comfy.model_management.module_size(module) > SMALL_BYTES
@@ -126,7 +123,7 @@ def _install(patcher: Any, changes: Changes) -> None:
 class _Added:
     """Adds changes to a dequantised weight. scale: what the layer multiplies the weight's columns with later on."""
 
-    def __init__(self, name: str, rows: Sequence[Patch], scale: torch.Tensor | None):
+    def __init__(self, name: str, rows: Sequence[weights.Patch], scale: torch.Tensor | None):
         self.name, self.rows, self.scale = name, list(rows), scale
 
     def __call__(self, weight: torch.Tensor) -> torch.Tensor:
@@ -145,7 +142,7 @@ def _is_ours(function: Any) -> bool:
 def _input_scale(patcher: Any, name: str) -> torch.Tensor | None:
     """What a layer multiplies its input with, or its whole weight after the wrappers (0.3.75's scaled fp8)."""
     module = patcher.model.get_submodule(name.rpartition(".")[0])
-    scales = (getattr(module, scale, None) for scale in ("pre_quant_scale", "scale_weight"))
+    scales = (getattr(module, scale, None) for scale in (weights.SMOOTHING, "scale_weight"))
     return next((scale.detach() for scale in scales if scale is not None), None)
 
 
@@ -157,7 +154,7 @@ def _is_layer(module: torch.nn.Module) -> bool:
     return kind == "Linear" or (kind in CONVOLUTIONS and module.padding_mode == "zeros")
 
 
-def _branches(patcher: Any, name: str, rows: Sequence[Patch]) -> list[Branch]:
+def _branches(patcher: Any, name: str, rows: Sequence[weights.Patch]) -> list[Branch]:
     """The branches of all changes of a weight, in their order; none where one has no branch, as the order counts then."""
     path = name.rpartition(".")[0]
     module = patcher.model.get_submodule(path)
@@ -183,11 +180,8 @@ def _runs_uncalled(model: torch.nn.Module, path: str) -> bool:
         return False
     names = path.split(".")
     above = [model.get_submodule(".".join(names[:depth])) for depth in range(len(names))]
-    return any(UNCALLED in getattr(type(module).forward, "__code__", _Nothing).co_names for module in above)
-
-
-class _Nothing:
-    co_names = ()
+    codes = (getattr(type(module).forward, "__code__", None) for module in above)
+    return any(code is not None and UNCALLED in code.co_names for code in codes)
 
 
 def _branch(module: torch.nn.Module, kernel: Kernel, *patch: Any) -> Branch | None:

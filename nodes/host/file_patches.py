@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import comfy.lora
 import torch
@@ -13,13 +13,10 @@ from ...delta.blocks.rules import parse_block_weights
 from ...delta.files import adapter_names
 from ...delta.lora.sources import MergeInput
 from ...delta.lora.stack import EntryReport, StackEntry
-from .loras import errors_logged, first_misfit
+from .loras import errors_logged, why_unfit
 from .model_file import ModelFile
 from .names import LoraMatch, match_lora
-from .weights import parts
-
-# As the host's ModelPatcher keeps it: strength, patch, strength of the weight, part of the weight, order of its numbers.
-Patch = tuple[float, Any, float, Any, Any]
+from .weights import Patch, parts
 
 
 class FilePatches(NamedTuple):
@@ -71,14 +68,8 @@ def _add(file: ModelFile, row: MergeInput, by_weight: dict[str, list[Patch]]) ->
 
 
 def _check_fit(file: ModelFile, row: MergeInput, match: LoraMatch, needs_clip: list[str]) -> None:
-    problem = first_misfit(match.patches, file.model_weights | file.clip_weights)
-    unmatched = set(match.unmatched)
-    for_model = [name for name in row.model if not adapter_names.is_text_encoder_name(name)]
-    if for_model and unmatched.issuperset(for_model):
-        problem = f"none of its {len(for_model)} tensors for the diffusion model matches"
-    elif not match.patches and not needs_clip:
-        problem = f"none of its {len(row.model)} tensors matches"
-    elif not match.patches:
+    problem = why_unfit(row.model, match, file.model_weights | file.clip_weights, needs_clip)
+    if not problem and not match.patches:
         problem = "all its tensors are for a text encoder, which the file lacks"
     if problem:
         raise ValueError(

@@ -63,8 +63,7 @@ def output_path(prefix: str) -> str:
 
 def model_names() -> list[str]:
     """The names of the model files that can be read weight by weight, and of diffusers folders, each behind its folder."""
-    names = [f"{folder}/{name}" for folder in MODEL_FOLDERS[:2] for name in file_names(folder)]
-    names = [name for name in names if name.endswith((".safetensors", ".sft"))]
+    names = single_model_names()
     names += [f"{MODEL_FOLDERS[1]}/{name}" for name in file_names(GGUF_MODELS)]
     for root in folder_paths.get_folder_paths(MODEL_FOLDERS[2]):
         if os.path.isdir(root):
@@ -74,7 +73,8 @@ def model_names() -> list[str]:
 
 def single_model_names() -> list[str]:
     """As `model_names`, safetensors files alone."""
-    return [name for name in model_names() if name.lower().endswith((".safetensors", ".sft"))]
+    names = [f"{folder}/{name}" for folder in MODEL_FOLDERS[:2] for name in file_names(folder)]
+    return [name for name in names if name.endswith((".safetensors", ".sft"))]
 
 
 def model_path(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -95,6 +95,22 @@ def first_misfit(patches: dict[PatchKey, Any], weights: dict[str, torch.Tensor])
         if problem is not None:
             return f"{name} is {shape} in the model, but {problem}"
     return None
+
+
+def why_unfit(
+    tensors: Mapping[str, torch.Tensor],
+    match: LoraMatch,
+    weights: dict[str, torch.Tensor],
+    needs_clip: Sequence[str],
+) -> str | None:
+    """Why a LoRA does not fit a model's weights, or None. needs_clip: its tensors for a text encoder that is not there."""
+    unmatched = set(match.unmatched)
+    for_model = [tensor for tensor in tensors if not adapter_names.is_text_encoder_name(tensor)]
+    if for_model and unmatched.issuperset(for_model):
+        return f"none of its {len(for_model)} tensors for the diffusion model matches"
+    if not match.patches and not needs_clip:
+        return f"none of its {len(tensors)} tensors matches"
+    return first_misfit(match.patches, weights)
 
 
 def prover(model: Any | None, clip: Any | None) -> Prove:
@@ -298,13 +314,7 @@ class Target:
         return applied, *(rounding_of(before, patches, strength_at, keys) for keys in (applied.kept, applied.rounded))
 
     def _check_fit(self, name: str, tensors: dict, match: LoraMatch, needs_clip: list[str]) -> None:
-        problem = first_misfit(match.patches, self.model_weights | self.clip_weights)
-        unmatched = set(match.unmatched)
-        for_model = [tensor for tensor in tensors if not adapter_names.is_text_encoder_name(tensor)]
-        if for_model and unmatched.issuperset(for_model):
-            problem = f"none of its {len(for_model)} tensors for the diffusion model matches"
-        elif not match.patches and not needs_clip:
-            problem = f"none of its {len(tensors)} tensors matches"
+        problem = why_unfit(tensors, match, self.model_weights | self.clip_weights, needs_clip)
         if problem:
             raise ValueError(
                 f"{name} does not fit this model: {problem}. It has {adapter_names.naming(tensors)}; the model is a "

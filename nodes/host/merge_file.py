@@ -19,7 +19,8 @@ from ...delta.model_file.writer import Entry, Made, Part, Written, write_model
 from . import folders
 from .file_patches import Patch, patched_value, patches_for
 from .model_file import ModelFile
-from .quantised import LAYERS, SMOOTHING, StoredTensors, fitted, is_side
+from .quantised import LAYERS, StoredTensors, fitted, is_side
+from .weights import SMOOTHING
 
 KEEP = "as the base has it"
 FORMATS = {KEEP: None, "float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}

@@ -16,15 +16,7 @@ from ...delta.model_file.formats import MAIN, Format, Plain, Scaled
 EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e5m2)
 # The formats in which a number times its scale is the weight, which need none of the host's functions.
 OWN_FORMATS = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fn_rowwise")
-ALL_SIDES = (
-    *SIDE_ENDINGS,
-    ".weight_s_rel",
-    ".weight_s_channel",
-    ".weight_codebook",
-    ".weight_correction",
-    ".pre_quant_scale",
-)
-SMOOTHING = "pre_quant_scale"
+ALL_SIDES = (*SIDE_ENDINGS, ".weight_correction")
 SETTINGS = "comfy_quant"
 LAYERS = "_quantization_metadata"
 

@@ -23,8 +23,8 @@ from ...delta.model_file.writer import Entry, Made, Part, Written, digest, write
 from .file_patches import patched_value
 from .merge_file import FORMATS, Saved, copied_part, named, refuse_smoothed
 from .model_file import traced_as_loaded
-from .quantised import LAYERS, SMOOTHING, StoredTensors, is_side
-from .weights import KEPT, is_skipped, kept, patches_of, stored_weight
+from .quantised import LAYERS, StoredTensors, is_side
+from .weights import KEPT, SMOOTHING, is_skipped, kept, patches_of, stored_weight
 
 # What a MODEL may carry that changes its weights and is none of its patches.
 CARRIED = {

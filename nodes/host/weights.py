@@ -27,6 +27,8 @@ SMOOTHING = "pre_quant_scale"
 LOWEST_BITS = 0x11
 
 PatchKey = str | tuple  # A weight's name, or (name, slice) for a part of a fused weight.
+# The host's patch: strength, value, strength of the weight itself, (dim, start, length) of a part, order of its numbers.
+Patch = tuple[float, Any, float, tuple[int, int, int] | None, Any]
 
 
 def parts(key: PatchKey) -> tuple[str, tuple[int, int, int] | None, Callable | None]:
@@ -82,12 +84,12 @@ def _attached(patcher: Any, key: str) -> tuple[torch.Tensor, Callable | None]:
     return weight, convert
 
 
-def kept(patcher: Any) -> dict[str, list[tuple]]:
+def kept(patcher: Any) -> dict[str, list[Patch]]:
     """The changes that a MODEL or CLIP keeps beside its weights, as the host's patches, by the weight."""
     return getattr(patcher, "patcher", patcher).get_attachment(KEPT) or {}
 
 
-def patches_of(patcher: Any, key: str) -> list[tuple]:
+def patches_of(patcher: Any, key: str) -> list[Patch]:
     """All patches of a weight, as the host has them: those that it adds to the weight, and those kept beside it."""
     return [*patcher.patches.get(key, ()), *kept(patcher).get(key, ())]
 

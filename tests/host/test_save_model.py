@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from . import layouts
 from .demo_loras import LORAS
-from .tiny_models import CONFIGS, sample, tiny_model
+from .tiny_models import CONFIGS, sample, tiny_model, tuned
 
 CHECKPOINT = "styledelta_demo_sd15.safetensors"
 KEEP = "as the base has it"
@@ -551,3 +551,68 @@ def test_errors_of_the_host_are_no_results(host, files, wan, caplog):
     lora = {f"diffusion_model.{LINEAR}.lokr_w1": random(16, 16), f"diffusion_model.{LINEAR}.lokr_w2": random(15, 16)}
     with caplog.at_level(logging.CRITICAL), pytest.raises(ValueError, match=LINEAR):
         merge(host, files(wan), lora=lora)
+
+
+# The choice of attention that model files and LoRAs of newer ComfyUIs carry: JSON as bytes, no weight.
+CHOICE = "blocks.0.self_attn.comfy_attention.config"
+BYTES = torch.tensor(list(json.dumps({"attention": "comfy_kitchen_int8"}).encode()), dtype=torch.uint8)
+
+
+class Choice(torch.nn.Module):
+    """As that of newer hosts: in the state dict without a parameter; here it stands in a model of any host."""
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        destination[f"{prefix}config"] = BYTES
+
+
+def choosing(patcher):
+    patcher.model.diffusion_model.blocks[0].self_attn.comfy_attention = Choice()
+    assert f"diffusion_model.{CHOICE}" in patcher.model.state_dict()
+    return patcher
+
+
+@pytest.fixture
+def chosen():
+    return choosing(tiny_model("wan"))
+
+
+def a_lora(patcher) -> dict[str, torch.Tensor]:
+    return lora_on(LINEAR, patcher.model.diffusion_model.get_parameter(f"{LINEAR}.weight").shape)
+
+
+def test_a_model_that_chooses_is_patched_and_saved(host, chosen):
+    lora = a_lora(chosen)
+    changed, _, report = host.node("StyleDeltaApplyLora").execute(chosen, lora, 1.0, 1.0).result
+    assert f"diffusion_model.{LINEAR}.weight" in changed.patches and "matched nothing" not in report
+    saved = load_file(save(host, changed)[0])
+    assert torch.equal(saved[f"model.diffusion_model.{CHOICE}"], BYTES)
+    assert torch.equal(
+        saved[f"model.diffusion_model.{LINEAR}.weight"], patched(changed)[f"diffusion_model.{LINEAR}.weight"]
+    )
+
+
+def test_models_that_choose_are_compared_weight_by_weight(host, chosen):
+    node = host.node("StyleDeltaExtractLora")
+    lora, report, _ = node.execute(choosing(tuned("wan")), chosen, 4, 4, True, True, "cpu").result
+    assert "config" not in report and not any("config" in name for name in lora)
+    assert "names proven" in report
+
+
+def test_a_choice_in_a_lora_is_named_and_its_layers_are_applied(host):
+    model = tiny_model("wan")
+    lora = a_lora(model) | {f"diffusion_model.{CHOICE}": BYTES}
+    changed, _, report = host.node("StyleDeltaApplyLora").execute(model, lora, 0.5, 1.0).result
+    assert f"diffusion_model.{LINEAR}.weight" in changed.patches
+    assert CHOICE in report
+
+
+def test_model_files_that_choose_are_merged_and_compared(host, files, wan, base_dir):
+    base = files(wan | {CHOICE: BYTES})
+    path, report, _ = merge(host, base, lora=lora_on(LINEAR, wan[f"{LINEAR}.weight"].shape))
+    merged = load_file(path)
+    assert torch.equal(merged[CHOICE], BYTES) and not torch.equal(merged[f"{LINEAR}.weight"], wan[f"{LINEAR}.weight"])
+
+    other = torch.zeros(9, dtype=torch.uint8)
+    name = files(merged | {CHOICE: other}, name="tuned")
+    lora, report, _ = host.node("StyleDeltaExtractLoraFiles").execute(name, base, 4, 4, True, True, "cpu", False).result
+    assert {key.partition(".")[0] for key in lora} == {f"lora_unet_{LINEAR.replace('.', '_')}"}

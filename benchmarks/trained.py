@@ -23,6 +23,7 @@ sys.path += [str(ROOT), str(ROOT / "tests/harness"), str(ROOT / "training")]
 
 import torch  # noqa: E402
 from control import ControlNet  # noqa: E402
+from delta.charts.text_table import text_table  # noqa: E402
 from diffusion import KEPT, noised  # noqa: E402
 from drawings import BASE_MAKER, STYLES  # noqa: E402
 from pack import Weights as Source  # noqa: E402
@@ -36,7 +37,6 @@ from unet import started  # noqa: E402
 from warps import edges  # noqa: E402
 
 from delta.blocks.rules import parse_block_weights  # noqa: E402
-from delta.charts.text_table import text_table  # noqa: E402
 from delta.control_lora.extract import ControlLoraJob, extract_control_lora  # noqa: E402
 from delta.control_lora.net_file import ControlNetFile  # noqa: E402
 from delta.extraction.extract import Extracted, Settings, extract  # noqa: E402

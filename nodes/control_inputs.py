@@ -62,10 +62,14 @@ def control_inputs() -> list[io.Input]:
     """What every row of a control net has: its hint, how strong it is, in which part of the sampling, and the hint's fit."""
     return [
         io.ControlNet.Input(
-            "control_net", tooltip="A ControlNet, Control-LoRA or T2I-Adapter, made for the model that samples."
+            "control_net",
+            optional=True,
+            tooltip="A ControlNet, Control-LoRA or T2I-Adapter, made for the model that samples. Without one, or when the node "
+            "that loads it is bypassed, nothing is controlled.",
         ),
         io.Image.Input(
             "image",
+            optional=True,
             tooltip="The hint that the net reads, such as edges, a depth map or a pose. One, or one for each picture of the "
             "batch.",
         ),

@@ -23,7 +23,7 @@ from ..delta.linear_algebra.rank import RankChoice
 from . import menu
 from .host import control_compare, control_files, control_nets, folders, run
 from .inputs import extraction_settings, filename_prefix_input, noise_and_device_inputs, rank_choice, rank_policy_input
-from .report import plot, report_ui
+from .report import tell
 
 
 def _rank_input(zero: str) -> io.Input:
@@ -85,7 +85,8 @@ def _save(job: ControlLoraJob, filename_prefix: str, precision: str) -> io.NodeO
     compared = save_control_lora(job.lora, path, precision, control_compare.loaded_control_lora)
     report = f"saved {path}, {os.path.getsize(path) / 1e6:.2f} MB\n{compared}\n{job.report}"
     net, _ = control_files.load_net_file(path)
-    return io.NodeOutput(net, path, report, plot(job.charts), ui=report_ui(report, job.charts))
+    told = tell(report, job.charts)
+    return io.NodeOutput(net, path, told.text, told.plot, ui=told.ui)
 
 
 class ExtractControlLora(io.ComfyNode):
@@ -192,8 +193,8 @@ class ControlLoraReport(io.ComfyNode):
     @classmethod
     def execute(cls, control_lora: str) -> io.NodeOutput:
         size = os.path.getsize(folders.file_path(folders.CONTROL_NETS, control_lora))
-        report, charts = control_lora_report(_read(control_lora), size)
-        return io.NodeOutput(plot(charts), report, ui=report_ui(report, charts))
+        told = tell(*control_lora_report(_read(control_lora), size))
+        return io.NodeOutput(told.plot, told.text, ui=told.ui)
 
 
 class ResizeControlLora(io.ComfyNode):
@@ -270,11 +271,11 @@ class BakeControlLora(io.ComfyNode):
         lora, path = _read(control_lora, control_net), folders.output_path(filename_prefix)
         tensors = bake_control_lora(lora, Checkpoint(folders.model_path(base)), precision, run.progress())
         sources = [{"name": lora.name}, {"name": base}]
-        report = write_baked(path, tensors, lora, sources, control_compare.loaded_control_net)
+        told = tell(write_baked(path, tensors, lora, sources, control_compare.loaded_control_net))
         # Before the new file is loaded, which takes as much memory.
         del tensors
         net, _ = control_files.load_net_file(path)
-        return io.NodeOutput(net, path, report, ui=report_ui(report))
+        return io.NodeOutput(net, path, told.text, ui=told.ui)
 
 
 class CompareControl(io.ComfyNode):
@@ -314,8 +315,8 @@ class CompareControl(io.ComfyNode):
         error = compare_outputs([sent.control for sent in ours], [sent.control for sent in theirs], layout)
         names = [control_nets.kind_of_net(net) for net in nets]
         report = error_report(error, *names, [sent.progress for sent in theirs])
-        charts = error_charts(error, *names)
-        return io.NodeOutput(plot(charts), report, ui=report_ui(report, charts))
+        told = tell(report, error_charts(error, *names))
+        return io.NodeOutput(told.plot, told.text, ui=told.ui)
 
 
 NODES = [ExtractControlLora, ControlLoraReport, ResizeControlLora, BakeControlLora, CompareControl]

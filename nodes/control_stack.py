@@ -11,6 +11,7 @@ from ..delta.control.hint import read_hint
 from ..delta.control.schedule import ControlSchedule
 from ..delta.control.stack import ControlEntry, ControlExtras, check_is_stack, read_control_stack
 from ..delta.control.weights import ControlWeights
+from ..delta.report_text import markdown
 from . import menu
 from .control_inputs import ControlStackType, control_inputs, control_option_inputs
 from .host import control, control_files, control_nets
@@ -42,12 +43,12 @@ class ControlStack(io.ComfyNode):
     def execute(
         cls,
         enabled: bool,
-        control_net: Any,
-        image: torch.Tensor,
-        strength: float,
-        start_percent: float,
-        end_percent: float,
-        fit: str,
+        control_net: Any | None = None,
+        image: torch.Tensor | None = None,
+        strength: float = 1.0,
+        start_percent: float = 0.0,
+        end_percent: float = 1.0,
+        fit: str = "crop",
         vae: Any | None = None,
         mask: torch.Tensor | None = None,
         weights: ControlWeights | None = None,
@@ -55,7 +56,7 @@ class ControlStack(io.ComfyNode):
         previous: list | None = None,
     ) -> io.NodeOutput:
         stack = list(check_is_stack(previous))
-        if enabled:
+        if enabled and control_net is not None:
             extras = ControlExtras(vae, mask, weights, schedule, fit)
             stack.append(ControlEntry(control_net, image, strength, start_percent, end_percent, extras))
         return io.NodeOutput(stack)
@@ -73,7 +74,11 @@ class ApplyControlStack(io.ComfyNode):
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The conditioning of the prompt."),
                 io.Conditioning.Input("negative", tooltip="The conditioning of the negative prompt."),
-                ControlStackType.Input("control_net_stack", tooltip="A stack, of this pack or another one."),
+                ControlStackType.Input(
+                    "control_net_stack",
+                    optional=True,
+                    tooltip="A stack, of this pack or another one. Without one nothing is controlled.",
+                ),
                 io.Vae.Input(
                     "vae",
                     optional=True,
@@ -91,7 +96,7 @@ class ApplyControlStack(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, positive: list, negative: list, control_net_stack: list | None, vae: Any | None = None
+        cls, positive: list, negative: list, control_net_stack: list | None = None, vae: Any | None = None
     ) -> io.NodeOutput:
         lines = []
         for number, entry in read_control_stack(control_net_stack):
@@ -104,7 +109,8 @@ class ApplyControlStack(io.ComfyNode):
             except ValueError as error:
                 raise ValueError(f"Row {number} of the control stack: {error}") from error
             lines.append(f"{number}. {control_nets.kind_of_net(net)}: {entry.describe()}")
-        return io.NodeOutput(positive, negative, "\n".join(lines) or "The stack is empty: nothing was applied.")
+        report = "\n".join(lines) or "The stack is empty: nothing was applied."
+        return io.NodeOutput(positive, negative, markdown(report))
 
 
 def _apply(positive: list, negative: list, net: Any, entry: ControlEntry, vae: Any | None) -> list[list]:

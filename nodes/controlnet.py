@@ -12,10 +12,11 @@ from ..delta.control.report import evenly, schedule_charts, schedule_report
 from ..delta.control.schedule import INTERPOLATIONS, SHAPES, ControlSchedule, parse_schedule, shaped_schedule
 from ..delta.control.union import AUTO, TYPES, type_numbers
 from ..delta.control.weights import ControlWeights, weights_report
+from ..delta.report_text import markdown
 from . import menu
 from .control_inputs import ControlScheduleType, ControlWeightsType, control_inputs, control_option_inputs
 from .host import control, control_files, control_nets, folders, sampling
-from .report import plot, report_ui
+from .report import tell
 
 
 class LoadControlNet(io.ComfyNode):
@@ -75,19 +76,21 @@ class ApplyControlNet(io.ComfyNode):
         cls,
         positive: list,
         negative: list,
-        control_net: Any,
-        image: torch.Tensor,
-        strength: float,
-        start_percent: float,
-        end_percent: float,
-        fit: str,
+        control_net: Any | None = None,
+        image: torch.Tensor | None = None,
+        strength: float = 1.0,
+        start_percent: float = 0.0,
+        end_percent: float = 1.0,
+        fit: str = "crop",
         vae: Any | None = None,
         mask: torch.Tensor | None = None,
         weights: ControlWeights | None = None,
         schedule: ControlSchedule | None = None,
     ) -> io.NodeOutput:
-        if control.is_off(strength, start_percent, end_percent):
+        if control_net is None or control.is_off(strength, start_percent, end_percent):
             return io.NodeOutput(positive, negative)
+        if image is None:
+            raise ValueError("A control net is connected, but no image. Connect the hint that the net is to read.")
         settings = control.control_settings(strength, start_percent, end_percent, fit, mask, weights, schedule)
         return io.NodeOutput(*control.apply_control(positive, negative, control_net, read_hint(image), settings, vae))
 
@@ -142,7 +145,7 @@ class ControlNetWeights(io.ComfyNode):
     @classmethod
     def execute(cls, control_net: Any, block_weights: str, falloff: float, uncond_multiplier: float) -> io.NodeOutput:
         weights = ControlWeights(block_weights, falloff, uncond_multiplier)
-        return io.NodeOutput(weights, weights_report(control_nets.layout_of(control_net), weights))
+        return io.NodeOutput(weights, markdown(weights_report(control_nets.layout_of(control_net), weights)))
 
 
 class ControlNetSchedule(io.ComfyNode):
@@ -259,8 +262,8 @@ class ControlNetSchedule(io.ComfyNode):
         progresses = evenly(plot_steps) if sigmas is None else sampling.progresses(model, sigmas)
         factors = None if weights is None else control_nets.block_factors(control_net, weights)
         charts = schedule_charts(schedule, plot_strength, factors, progresses)
-        report = schedule_report(schedule, plot_strength, progresses)
-        return io.NodeOutput(schedule, plot(charts), report, ui=report_ui(report, charts))
+        told = tell(schedule_report(schedule, plot_strength, progresses), charts)
+        return io.NodeOutput(schedule, told.plot, told.text, ui=told.ui)
 
 
 class UnionType(io.ComfyNode):

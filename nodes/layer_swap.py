@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..delta.blocks.rules import combined_rules
 from ..delta.extraction.swap import plan_swap
 from ..delta.families.parts import EVERYTHING, PARTS
+from ..delta.report_text import markdown
 from . import menu
 from .host import patches, weights
 from .inputs import amount_input, block_weight_inputs
@@ -51,7 +52,7 @@ class LayerSwap(io.ComfyNode):
         clone = model.clone()
         if amount:
             patches.swap_weights(clone, other_model, plan.factors)
-        return io.NodeOutput(clone, plan.report)
+        return io.NodeOutput(clone, markdown(plan.report))
 
 
 NODES = [LayerSwap]

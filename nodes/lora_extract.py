@@ -15,7 +15,7 @@ from . import menu
 from .host import folders, run, weights
 from .host import names as host_names
 from .inputs import extraction_settings, noise_and_device_inputs, rank_policy_input
-from .report import plot, report_ui
+from .report import tell
 
 
 def _settings_inputs() -> list[io.Input]:
@@ -98,7 +98,8 @@ class ExtractLora(io.ComfyNode):
         pair = weights.loaded_pair(model, base_model, clip, base_clip)
         job = extract_job(pair, settings, on_step=run.progress(cls.hidden and cls.hidden.unique_id))
         job = host_names.proven(job, host_names.prover(base_model, base_clip))
-        return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
+        told = tell(job.report, job.charts)
+        return io.NodeOutput(job.model, told.text, told.plot, ui=told.ui)
 
 
 class ExtractLoraFiles(io.ComfyNode):
@@ -161,7 +162,8 @@ class ExtractLoraFiles(io.ComfyNode):
             lambda store: extract_job(pair, settings, sources, store, step),
             lambda job: host_names.proven(job, host_names.prove_by_families),
         )
-        return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
+        told = tell(job.report, job.charts)
+        return io.NodeOutput(job.model, told.text, told.plot, ui=told.ui)
 
 
 NODES = [ExtractLora, ExtractLoraFiles]

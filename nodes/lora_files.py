@@ -11,6 +11,7 @@ from ..delta.lora.naming import NAMINGS
 from ..delta.lora.report import lora_report
 from ..delta.lora.save import AS_IT_IS, DTYPES, save_lora
 from ..delta.lora.stack import StackEntry, format_report
+from ..delta.report_text import markdown
 from . import menu
 from .host import beside, folders, loras, run, weights
 from .host import names as host_names
@@ -23,7 +24,7 @@ from .inputs import (
     quantised_input,
     strength_input,
 )
-from .report import plot, report_ui
+from .report import tell
 
 
 class LoadLora(io.ComfyNode):
@@ -58,7 +59,10 @@ class ApplyLora(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model."),
                 io.LoraModel.Input(
-                    "lora_model", tooltip="A LoRA from Load LoRA File, Merge LoRAs, Resize LoRA or Extract LoRA."
+                    "lora_model",
+                    optional=True,
+                    tooltip="A LoRA from Load LoRA File, Merge LoRAs, Resize LoRA or Extract LoRA. Without one, or when the node "
+                    "that makes it is bypassed, the model stays as it is.",
                 ),
                 strength_input("strength_model", "the diffusion model"),
                 strength_input("strength_clip", "the text encoder"),
@@ -76,16 +80,18 @@ class ApplyLora(io.ComfyNode):
     def execute(
         cls,
         model: Any,
-        lora_model: dict,
-        strength_model: float,
-        strength_clip: float,
+        lora_model: dict | None = None,
+        strength_model: float = 1.0,
+        strength_clip: float = 1.0,
         clip: Any | None = None,
         on_quantised_weights: str = beside.AUTOMATIC,
     ) -> io.NodeOutput:
+        if lora_model is None:
+            return io.NodeOutput(model, clip, markdown(format_report([])))
         target = loras.Target(model, clip, on_quantised_weights)
         entry = StackEntry(loras.as_lora_model(lora_model).name, strength_model, strength_clip)
         report = target.apply(entry, lora_model)
-        return io.NodeOutput(target.model, target.clip, format_report([report]))
+        return io.NodeOutput(target.model, target.clip, markdown(format_report([report])))
 
 
 class SaveLora(io.ComfyNode):
@@ -147,7 +153,8 @@ class SaveLora(io.ComfyNode):
         names, prove = host_names.model_names(model, clip), loras.prover(model, clip)
         given = loras.as_lora_model(lora_model)
         report = save_lora(given, path, dtype, loras.apply_written, naming, run.progress(), names, prove)
-        return io.NodeOutput(path, report, ui=ui.PreviewText(report))
+        told = tell(report)
+        return io.NodeOutput(path, told.text, ui=ui.PreviewText(told.text))
 
 
 class LoraReport(io.ComfyNode):
@@ -176,8 +183,8 @@ class LoraReport(io.ComfyNode):
     @classmethod
     def execute(cls, lora_model: dict, model: Any | None = None) -> io.NodeOutput:
         parameters = None if model is None else weights.parameter_count(model)
-        text, charts = lora_report(loras.as_lora_model(lora_model), parameters)
-        return io.NodeOutput(plot(charts), text, ui=report_ui(text, charts))
+        told = tell(*lora_report(loras.as_lora_model(lora_model), parameters))
+        return io.NodeOutput(told.plot, told.text, ui=told.ui)
 
 
 class CompareLoras(io.ComfyNode):
@@ -229,8 +236,8 @@ class CompareLoras(io.ComfyNode):
     ) -> io.NodeOutput:
         names = host_names.model_names(model, clip)
         comparison = compare_loras(gather_loras(lora_stack, models), names, run.progress())
-        report, charts = comparison.report, comparison.charts
-        return io.NodeOutput(plot(charts), report, ui=report_ui(report, charts))
+        told = tell(comparison.report, comparison.charts)
+        return io.NodeOutput(told.plot, told.text, ui=told.ui)
 
 
 NODES = [LoadLora, ApplyLora, SaveLora, LoraReport, CompareLoras]

@@ -27,7 +27,7 @@ from .inputs import (
     rank_policy_input,
     strength_input,
 )
-from .report import plot, report_ui
+from .report import tell
 
 
 def _rank_input(full: str) -> io.Input:
@@ -179,7 +179,8 @@ class MergeLoras(io.ComfyNode):
         bake = loras.baker(model, clip, names.key_map if names else {})
         job = merge_job(inputs, method, parameters, rank_choice(rank, rank_policy), seed, names, bake, run.progress())
         job = host_names.proven(job, loras.prover(model, clip)) if model is not None else job
-        return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
+        told = tell(job.report, job.charts)
+        return io.NodeOutput(job.model, told.text, told.plot, ui=told.ui)
 
 
 class ResizeLora(io.ComfyNode):
@@ -202,7 +203,8 @@ class ResizeLora(io.ComfyNode):
     def execute(cls, lora_model: dict, rank: int, rank_policy: RankChoice | None = None) -> io.NodeOutput:
         model: LoraModel = loras.as_lora_model(lora_model)
         job = resize_job(model, rank_choice(rank, rank_policy), run.progress())
-        return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
+        told = tell(job.report, job.charts)
+        return io.NodeOutput(job.model, told.text, told.plot, ui=told.ui)
 
 
 class SizePreview(io.ComfyNode):
@@ -229,8 +231,8 @@ class SizePreview(io.ComfyNode):
     @classmethod
     def execute(cls, lora_model: dict) -> io.NodeOutput:
         preview = size_preview(loras.as_lora_model(lora_model), run.progress())
-        report, charts = preview.report, preview.charts
-        return io.NodeOutput(report, plot(charts), ui=report_ui(report, charts))
+        told = tell(preview.report, preview.charts)
+        return io.NodeOutput(told.text, told.plot, ui=told.ui)
 
 
 class BakeBlockWeights(io.ComfyNode):
@@ -285,7 +287,8 @@ class BakeBlockWeights(io.ComfyNode):
         names = host_names.model_names(model, clip)
         job = bake_job(row, names, loras.baker(model, clip, names.key_map if names else {}), run.progress())
         job = host_names.proven(job, host_names.prover(model, clip)) if model is not None else job
-        return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
+        told = tell(job.report, job.charts)
+        return io.NodeOutput(job.model, told.text, told.plot, ui=told.ui)
 
 
 NODES = [MergeLoras, ResizeLora, RankPolicy, SizePreview, BakeBlockWeights]

@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..delta.lora.convert import convert_lora
 from ..delta.lora.naming import COMFYUI, CONVENTIONS
+from ..delta.report_text import markdown
 from . import menu
 from .host import loras
 from .host import names as host_names
@@ -55,7 +56,8 @@ class ConvertLoraNames(io.ComfyNode):
     def execute(cls, lora_model: dict, naming: str, model: Any | None = None, clip: Any | None = None) -> io.NodeOutput:
         names, prove = host_names.model_names(model, clip), host_names.prover(model, clip)
         converted = convert_lora(loras.as_lora_model(lora_model), naming, names, prove)
-        return io.NodeOutput(converted.model, converted.report, ui=ui.PreviewText(converted.report))
+        report = markdown(converted.report)
+        return io.NodeOutput(converted.model, report, ui=ui.PreviewText(report))
 
 
 NODES = [ConvertLoraNames]

@@ -9,7 +9,8 @@ from comfy_api.latest import io
 from ..delta.blocks.rules import combined_rules
 from ..delta.lora.pairs import split_pairs
 from ..delta.lora.rows import read_rows
-from ..delta.lora.stack import StackEntry, check_is_stack, format_report, read_stack
+from ..delta.lora.stack import NO_LORA, StackEntry, check_is_stack, format_report, read_stack
+from ..delta.report_text import markdown
 from . import menu
 from .host import beside, folders, loras, run
 from .inputs import (
@@ -116,7 +117,10 @@ class ApplyLoraStack(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model."),
                 StackType.Input(
-                    "lora_stack", tooltip="A stack from LoRA Stack, from Add LoRA or from another pack's stacker."
+                    "lora_stack",
+                    optional=True,
+                    tooltip="A stack from LoRA Stack, from Add LoRA or from another pack's stacker. Without one, or when the nodes "
+                    "that make it are bypassed, the model stays as it is.",
                 ),
                 io.Clip.Input("clip", optional=True, tooltip="The text encoder. Without it only the model is changed."),
                 quantised_input(),
@@ -135,7 +139,7 @@ class ApplyLoraStack(io.ComfyNode):
     def execute(
         cls,
         model: Any,
-        lora_stack: list,
+        lora_stack: list | None = None,
         clip: Any | None = None,
         on_quantised_weights: str = beside.AUTOMATIC,
     ) -> io.NodeOutput:
@@ -147,7 +151,7 @@ class ApplyLoraStack(io.ComfyNode):
             step(index, len(entries))
             reports.append(target.apply(entry, loras.read_adapter(entry[0])))
         step(len(entries), len(entries))
-        return io.NodeOutput(target.model, target.clip, format_report(reports))
+        return io.NodeOutput(target.model, target.clip, markdown(format_report(reports)))
 
 
 class SplitHighLow(io.ComfyNode):
@@ -162,7 +166,9 @@ class SplitHighLow(io.ComfyNode):
             inputs=[
                 StackType.Input(
                     "lora_stack",
-                    tooltip="A stack with one row for each pair, or with rows for both, from here or another pack.",
+                    optional=True,
+                    tooltip="A stack with one row for each pair, or with rows for both, from here or another pack. Without one "
+                    "both stacks are empty.",
                 ),
                 io.Float.Input(
                     "high_strength",
@@ -199,9 +205,11 @@ class SplitHighLow(io.ComfyNode):
         return "\n".join(folders.file_names("loras"))
 
     @classmethod
-    def execute(cls, lora_stack: list, high_strength: float, low_strength: float) -> io.NodeOutput:
+    def execute(
+        cls, lora_stack: list | None = None, high_strength: float = 1.0, low_strength: float = 1.0
+    ) -> io.NodeOutput:
         split = split_pairs(lora_stack, folders.file_names("loras"), high_strength, low_strength)
-        return io.NodeOutput(split.high, split.low, "\n".join(split.lines))
+        return io.NodeOutput(split.high, split.low, markdown("\n".join(split.lines) or NO_LORA))
 
 
 NODES = [AddLora, LoraStack, ApplyLoraStack, SplitHighLow]

@@ -20,7 +20,7 @@ from .inputs import (
     norm_rules_input,
     tier_inputs,
 )
-from .report import plot, report_ui
+from .report import tell
 
 
 class ExtractNorms(io.ComfyNode):
@@ -52,7 +52,8 @@ class ExtractNorms(io.ComfyNode):
         tiers, blocks = chosen_tiers(norms, modulation, qk_norms), parse_block_weights(block_weights)
         job = extract_norms_job(styled, base, tiers, blocks, block_weights, run.progress())
         job = host_names.proven(job, host_names.prover(base_model, None))
-        return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
+        told = tell(job.report, job.charts)
+        return io.NodeOutput(job.model, told.text, told.plot, ui=told.ui)
 
 
 class ExtractNormsFiles(io.ComfyNode):
@@ -91,7 +92,8 @@ class ExtractNormsFiles(io.ComfyNode):
         tiers, blocks = chosen_tiers(norms, modulation, qk_norms), parse_block_weights(block_weights)
         job = extract_norms_job(*files, tiers, blocks, block_weights, run.progress())
         job = host_names.proven(job, host_names.prove_by_families)
-        return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
+        told = tell(job.report, job.charts)
+        return io.NodeOutput(job.model, told.text, told.plot, ui=told.ui)
 
 
 NODES = [ExtractNorms, ExtractNormsFiles]

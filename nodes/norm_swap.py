@@ -28,7 +28,7 @@ from .inputs import (
     tier_inputs,
     widget_input,
 )
-from .report import plot, report_ui
+from .report import tell
 
 
 def _style_inputs() -> list[io.Input]:
@@ -103,8 +103,8 @@ class NormSwap(io.ComfyNode):
             styled = host_weights.LoadedWeights("style model", style_model, None)
             found = extract_norms(styled, base, tiers, parse_block_weights(block_weights), run.progress())
         report = f"applied {len(found.deltas)} parameters times {amount:g}\n{norm_report(found)}"
-        charts = norm_charts(found)
-        return io.NodeOutput(_apply(model, found.deltas, amount), report, plot(charts), ui=report_ui(report, charts))
+        told = tell(report, norm_charts(found))
+        return io.NodeOutput(_apply(model, found.deltas, amount), told.text, told.plot, ui=told.ui)
 
 
 def _mix_outputs() -> list[io.Output]:
@@ -173,7 +173,8 @@ def _mixed(
         found, [host_loras.as_lora_model(lora) for lora in loras], weights, normalise, base.shapes
     )
     changed = _apply(model, mixed, 1.0)
-    return io.NodeOutput(changed, job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
+    told = tell(job.report, job.charts)
+    return io.NodeOutput(changed, job.model, told.text, told.plot, ui=told.ui)
 
 
 class NormPalette(io.ComfyNode):
@@ -292,8 +293,8 @@ class NormReport(io.ComfyNode):
                 outputs.append(sampling.denoise_once(model, positive, latent))
                 step(len(outputs), 3)
             lines += share_lines(explained_share(*outputs))
-        report, charts = "\n".join(lines), norm_charts(found)
-        return io.NodeOutput(plot(charts), report, ui=report_ui(report, charts))
+        told = tell("\n".join(lines), norm_charts(found))
+        return io.NodeOutput(told.plot, told.text, ui=told.ui)
 
 
 NODES = [NormSwap, MixNorms, NormPalette, NormReport]

@@ -18,7 +18,7 @@ from . import menu
 from .host import loras, run, style_training, training_inputs, weights
 from .host import names as host_names
 from .inputs import chosen_tiers, tier_inputs
-from .report import plot, report_ui
+from .report import tell
 
 
 def _first_inputs() -> list[io.Input]:
@@ -219,7 +219,8 @@ class TrainNorms(io.ComfyNode):
         recipe = {"method": "train style", **choice._asdict(), "sources": [{"name": source.name} for source in sources]}
         lora = trained_lora(training, shapes, recipe, sources)
         job = host_names.proven(Job(lora, f"{describe(training)}\n{memory.line}", loss_charts(training)), prove)
-        return io.NodeOutput(job.model, job.report, plot(job.charts), ui=report_ui(job.report, job.charts))
+        told = tell(job.report, job.charts)
+        return io.NodeOutput(job.model, told.text, told.plot, ui=told.ui)
 
 
 NODES = [TrainNorms]

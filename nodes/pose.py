@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ..delta.pose.drawing import LONGEST_SIDE, DrawOptions, draw_poses, picture_size, unsure_lines
 from ..delta.pose.json_text import STANDING_PERSON, to_keypoints_of_text, understand_any, understand_text
 from ..delta.pose.writing import WRITERS, written_pose
+from ..delta.report_text import markdown
 from . import menu
 from .host import run
 from .pose_inputs import PoseType, known_size, lines, pose_input, report_output, size_image_input
@@ -159,7 +160,7 @@ class PoseFromJson(io.ComfyNode):
     @classmethod
     def execute(cls, text: str, width: int = 0, height: int = 0, image: torch.Tensor | None = None) -> io.NodeOutput:
         read = understand_text(text, known_size(image, height, width))
-        return io.NodeOutput(to_keypoints_of_text(read, text), read.report())
+        return io.NodeOutput(to_keypoints_of_text(read, text), markdown(read.report()))
 
 
 class PoseToJson(io.ComfyNode):

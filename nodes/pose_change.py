@@ -12,6 +12,7 @@ from ..delta.pose.json_text import STANDING_PERSON, understand_any
 from ..delta.pose.poses import to_keypoints
 from ..delta.pose.proportions import ANCHORS, with_proportions
 from ..delta.pose.writing import edited_pose
+from ..delta.report_text import markdown
 from . import menu
 from .inputs import widget_input
 from .pose_inputs import (
@@ -108,7 +109,7 @@ class TransformPose(io.ComfyNode):
         frames = transform(
             read.frames, scale, (move_x, move_y), mirror, own_middle=own_middle, person=person, alone=alone
         )
-        return io.NodeOutput(to_keypoints(frames), read.report())
+        return io.NodeOutput(to_keypoints(frames), markdown(read.report()))
 
 
 class PoseProportions(io.ComfyNode):
@@ -205,7 +206,7 @@ class PoseEditor(io.ComfyNode):
     def execute(cls, edited: str, pose: Any = None, image: torch.Tensor | None = None) -> io.NodeOutput:
         size = known_size(image, 0, 0)
         read, offered = edited_pose(edited, pose, size)
-        return io.NodeOutput(to_keypoints(read.frames), read.report(), ui={"styledelta_pose": [offered]})
+        return io.NodeOutput(to_keypoints(read.frames), markdown(read.report()), ui={"styledelta_pose": [offered]})
 
 
 NODES = [TransformPose, PoseProportions, PoseEditor]

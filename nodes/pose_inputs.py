@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
+from ..delta.report_text import markdown
+
 PoseType = io.Custom("POSE_KEYPOINT")
 # What is read as a pose: also the poses of WanAnimate's preprocessing, and JSON as text.
 AnyPoseType = io.Custom("POSE_KEYPOINT,POSEDATA,STRING")
@@ -51,4 +53,5 @@ def known_size(image: torch.Tensor | None, height: int, width: int) -> tuple[int
 
 
 def lines(*texts: str) -> str:
-    return "\n".join(text for text in texts if text)
+    """A report of these parts, as Markdown; empty ones are left out."""
+    return markdown("\n".join(text for text in texts if text))

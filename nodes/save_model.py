@@ -10,7 +10,7 @@ from ..delta.lora.sources import MergeInput
 from . import menu
 from .host import folders, loras, merge_file, run, save_model
 from .inputs import StackType, filename_prefix_input, strength_input
-from .report import plot, report_ui
+from .report import tell
 
 
 def _format_input(keep: str) -> io.Input:
@@ -68,7 +68,8 @@ class SaveModel(io.ComfyNode):
         workflow = {} if hidden is None else {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})}
         step = run.progress(hidden and hidden.unique_id)
         saved = save_model.save_model(save_model.Parts(model, clip, vae), format, path, workflow, step)
-        return io.NodeOutput(path, saved.report, plot(saved.charts), ui=report_ui(saved.report, saved.charts))
+        told = tell(saved.report, saved.charts)
+        return io.NodeOutput(path, told.text, told.plot, ui=told.ui)
 
 
 class MergeIntoModelFile(io.ComfyNode):
@@ -129,7 +130,8 @@ class MergeIntoModelFile(io.ComfyNode):
         path = folders.output_path(filename_prefix)
         step = run.progress(cls.hidden and cls.hidden.unique_id)
         saved = merge_file.merge_into_file(base, rows, format, path, step, run.progress())
-        return io.NodeOutput(path, saved.report, plot(saved.charts), ui=report_ui(saved.report, saved.charts))
+        told = tell(saved.report, saved.charts)
+        return io.NodeOutput(path, told.text, told.plot, ui=told.ui)
 
 
 NODES = [SaveModel, MergeIntoModelFile]

@@ -10,7 +10,7 @@ from ..delta.style_network.network import StyleNetwork
 from . import menu
 from .host import run
 from .inputs import NetworkType, StyleType
-from .report import plot, report_ui
+from .report import tell
 
 # Room for the feature maps of a few small squares and their gradients.
 WORKING_BYTES = 500_000_000
@@ -93,8 +93,8 @@ class FitStyle(io.ComfyNode):
         paint = picture_teacher(style_network, teacher, painting.cpu(), device)
         step = run.progress(cls.hidden and cls.hidden.unique_id)
         fit = fit_style(style_network, paint, photos.cpu(), steps, learning_rate, seed, device, step)
-        report, charts = fit.report(style_network), fit.charts()
-        return io.NodeOutput(fit.style(style_network), plot(charts), report, ui=report_ui(report, charts))
+        told = tell(fit.report(style_network), fit.charts())
+        return io.NodeOutput(fit.style(style_network), told.plot, told.text, ui=told.ui)
 
 
 NODES = [FitStyle]

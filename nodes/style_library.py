@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..delta.lora.folder import WHOLE, files_in, folders_of, is_in, pick
 from ..delta.lora.stack import StackEntry, format_report
+from ..delta.report_text import markdown
 from . import menu
 from .host import beside, folders, loras
 from .inputs import quantised_input, strength_input
@@ -81,7 +82,7 @@ class StyleLibrary(io.ComfyNode):
         style = files[pick(files, name, index)]
         target = loras.Target(model, clip, on_quantised_weights)
         report = target.apply(StackEntry(style, strength_model, strength_clip), loras.read_adapter(style))
-        return io.NodeOutput(target.model, target.clip, style, len(files), format_report([report]))
+        return io.NodeOutput(target.model, target.clip, style, len(files), markdown(format_report([report])))
 
 
 NODES = [StyleLibrary]

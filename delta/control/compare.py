@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..charts.charts import Bars, Charts
-from ..charts.text_table import text_table
+from ..report_text import text_table
 from .weights import ControlLayout
 
 # What a net sends to a model at one step: lists of outputs by the place where they are added.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..charts.charts import Charts, Curves
-from ..charts.text_table import text_table
+from ..report_text import text_table
 from .schedule import ControlSchedule
 from .weights import by_weight
 

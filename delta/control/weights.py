@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..blocks.rules import parse_block_weights
-from ..charts.text_table import text_table
+from ..report_text import text_table
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ..linear_algebra.rank import RankChoice, Spectrum
 from ..lora.costs import BYTES_PER_NUMBER, LayerCost, cost_report
 from ..lora.file import RECIPE
 from ..progress import Step
+from ..report_text import text_table
 from .extract import SUMMARY, ControlLoraJob, rank_summary, room_for_factors, size_mb
 from .format import OWN_LAYERS, ControlLora, family, listed
 
@@ -88,9 +89,11 @@ def control_lora_report(lora: ControlLora, file_bytes: int) -> Report:
         lines.append("nothing is missing")
     lines.append("layers by rank: " + (", ".join(f"{rank}: {count}" for rank, count in ranks.items()) or "none"))
     lines.append("by block:")
+    table = [("block", "rank", "layers", "change")]
     for block, parts in _by_block(lora).items():
         norm = math.hypot(*(part.norm() for part in parts))
-        lines.append(f"  {block}: rank {_span({part.rank for part in parts})}, {len(parts)} layers, change {norm:.3g}")
+        table.append((block, _span({part.rank for part in parts}), str(len(parts)), f"{norm:.3g}"))
+    lines += text_table(table)
     if wholes := _wholes(lora):
         lines.append(f"whole: {listed(wholes)}")
     return Report("\n".join(lines), ranks_charts(lora))

@@ -22,6 +22,7 @@ from ..files.adapter_names import naming
 from ..linear_algebra.factors import LowRank, small_problems
 from ..linear_algebra.rank import energy
 from ..progress import Step
+from ..report_text import text_table
 from .addresses import ModelNames
 from .file import left_out
 from .sources import MergeInput, Source, alike, read_sources
@@ -294,13 +295,14 @@ def _table(pair: Pair) -> list[str]:
     one, two = pair.names
     total = sum(relation.layers for relation in pair.blocks.values())
     lines = [f"{one} and {two}: {total} layers in common"]
-    lines += [
-        f"  {block}: outputs {_share(relation.outputs)}, inputs {_share(relation.inputs)}, cosine {_cosine(relation)}, "
-        f"{relation.layers} layers"
+    rows = [
+        (block, _share(relation.outputs), _share(relation.inputs), _cosine(relation), str(relation.layers))
         for block, relation in pair.blocks.items()
     ]
+    if rows:
+        lines += text_table([("block", "outputs", "inputs", "cosine", "layers"), *rows])
     lines += [
-        f"  only {name} has {len(paths)} layers: {count_by_block(paths)}"
+        f"only {name} has {len(paths)} layers: {count_by_block(paths)}"
         for name, paths in zip(pair.names, pair.alone)
         if paths
     ]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..blocks.paths import block_of
 from ..charts.charts import Charts
+from ..report_text import text_table
 from .file import LoraModel
 
 
@@ -52,14 +53,15 @@ def cost_report(costs: Sequence[LayerCost], worst: int = 5) -> str:
     if lost:
         lines.append(f"of this lost by compression to a low rank: {lost / norm:.3g}")
     lines.append("by block:")
+    table = [("block", "error", "rank", "layers")]
     blocks: dict[str, list[LayerCost]] = {}
     for cost in costs:
         blocks.setdefault(block_of(cost.path), []).append(cost)
     for block, rows in blocks.items():
         ranks = sorted({row.rank for row in rows})
         spread = f"{ranks[0]}" if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
-        lines.append(f"  {block}: error {_relative(rows):.3g}, rank {spread}, {len(rows)} layers")
-    lines.append("worst layers:")
+        table.append((block, f"{_relative(rows):.3g}", spread, str(len(rows))))
+    lines += [*text_table(table), "worst layers:"]
     for cost in sorted(costs, key=lambda cost: -cost.relative)[:worst]:
         lines.append(f"  {'.'.join(cost.path)}: error {cost.relative:.3g}, rank {cost.rank} of {cost.full_rank}")
     return "\n".join(lines)

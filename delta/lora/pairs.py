@@ -67,12 +67,7 @@ def split_pairs(
         elif not pair:
             why = "; its name tells no side, so that both have it"
         split.lines.append(f"{number}. {', '.join(told)}{why}")
-    return split._replace(high=split.high or _at_zero(split.low), low=split.low or _at_zero(split.high))
-
-
-def _at_zero(rows: list[StackEntry]) -> list[StackEntry]:
-    """The rows of the other side without strength: a stack without any row is an error where it is applied."""
-    return [StackEntry(row[0], 0.0, 0.0, row.block_weights) for row in rows]
+    return split
 
 
 def _files(name: str, pair: _Pair | None, rows: set[str]) -> dict[str, str]:

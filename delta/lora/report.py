@@ -12,6 +12,7 @@ from torch import Tensor
 from ..blocks.paths import block_of
 from ..charts.charts import Bars, Charts, Report, Spectra
 from ..linear_algebra.factors import small_problems
+from ..report_text import text_table
 from .addresses import Address, block_path, is_text, locate
 from .file import LoraModel, group, left_out, read_layers
 from .layer_names import layer_id, layer_path
@@ -97,7 +98,8 @@ def _text(model: LoraModel, spectra: Mapping[tuple[str, ...], Tensor], base_para
     effective = sorted(effective_rank(values) for values in spectra.values())
     lines.append(f"rank {ranks[0]} to {ranks[-1]}, effective rank {effective[0]:.1f} to {effective[-1]:.1f}")
     lines.append("energy by block:")
-    lines += [f"  {block}: {share:.1%}" for block, share in energy_by_block(spectra).items()]
+    shares = [(block, f"{share:.1%}") for block, share in energy_by_block(spectra).items()]
+    lines += text_table([("block", "energy"), *shares])
     lines.append("strongest layers (Frobenius norm):")
     norms = {path: float(torch.linalg.vector_norm(values)) for path, values in spectra.items()}
     for path, norm in sorted(norms.items(), key=lambda row: -row[1])[:STRONGEST]:

@@ -12,6 +12,7 @@ from ..charts.charts import Charts, Curves
 from ..linear_algebra.factors import small_problems
 from ..linear_algebra.rank import Spectrum, allocate
 from ..progress import Step
+from ..report_text import text_table
 from .costs import BYTES_PER_NUMBER
 from .file import LoraModel, left_out, read_layers
 
@@ -96,13 +97,17 @@ def _report(model: LoraModel, spectra: Mapping[str, Spectrum], fixed: Fixed, row
         "in Rank Policy, give the size without it"
         if rest
         else "cannot shrink: nothing, there are no bias, norm or dense updates",
-        "size, then relative error and energy kept with one rank in all layers, and with the same size spread over them:",
+        "relative error and energy kept, with one rank in all layers and with the same size spread over them:",
     ]
-    lines += [
-        f"  {(row.bytes + rest) / 1e6:.2f} MB, rank {row.rank}: error {row.uniform:.3f}, energy {1 - row.uniform**2:.1%}; "
-        f"spread: error {row.spread:.3f}, energy {1 - row.spread**2:.1%}"
+    table = [
+        (
+            f"{(row.bytes + rest) / 1e6:.2f}",
+            str(row.rank),
+            *(f"{error:.3f} ({1 - error**2:.1%})" for error in (row.uniform, row.spread)),
+        )
         for row in rows
     ]
+    lines += text_table([("MB", "rank", "error (energy)", "spread: error (energy)"), *table])
     return "\n".join(lines + left_out(model))
 
 

@@ -6,10 +6,12 @@ Other packs unpack exactly three values, so what else a row carries rides on a t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..blocks.paths import count_by_block
+
+NO_LORA = "No LoRA is connected or switched on: model and text encoder stay as they are."
 
 
 class StackEntry(tuple):
@@ -35,10 +37,9 @@ class StackEntry(tuple):
 
 
 def read_stack(stack: Sequence | None) -> list[StackEntry]:
-    """The entries of a stack that any pack may have made; rows named None are empty slots and are left out.
+    """The entries of a stack that any pack may have made, none for None; rows named None are empty slots and are left out.
 
-    Raises ValueError for an empty stack, one row alone in the place of a list, and a row that does not begin with a name and
-    two numbers.
+    Raises ValueError for one row alone in the place of a list, and for a row that does not begin with a name and two numbers.
     """
     entries = []
     for row in check_is_stack(stack):
@@ -55,8 +56,6 @@ def read_stack(stack: Sequence | None) -> list[StackEntry]:
         if name and name != "None":
             more = getattr(row, "block_weights", ""), getattr(row, "strength_low", None)
             entries.append(StackEntry(str(name), *numbers, *more))
-    if not entries:
-        raise ValueError("The LoRA stack is empty. Add a LoRA with LoRA Stack or Add LoRA, or bypass Apply LoRA Stack.")
     return entries
 
 
@@ -99,9 +98,13 @@ class EntryReport(NamedTuple):
     baked: list[Rounding] = []
 
 
-def format_report(reports: Iterable[EntryReport]) -> str:
+def format_report(reports: Sequence[EntryReport]) -> str:
     """The report as plain text: matched weights per block, and every name that matched nothing."""
-    return "\n\n".join("\n".join(_lines(number, report)) for number, report in enumerate(reports, start=1))
+    return (
+        NO_LORA
+        if not reports
+        else "\n\n".join("\n".join(_lines(number, report)) for number, report in enumerate(reports, start=1))
+    )
 
 
 def _lines(number: int, report: EntryReport) -> list[str]:

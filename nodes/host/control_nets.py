@@ -73,7 +73,7 @@ def describe_net(net: Any) -> str:
         lines.append("needs the VAE of the model")
     if net.concat_mask:
         lines.append("made for inpainting: apply it with ControlNetInpaintingAliMamaApply")
-    return "\n".join([layout.net, "", *(f"- {line}" for line in lines)])
+    return "\n".join([layout.net, *lines])
 
 
 def union_family(net: Any) -> UnionFamily | None:

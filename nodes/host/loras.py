@@ -77,8 +77,9 @@ def as_lora_model(tensors: dict[str, torch.Tensor]) -> LoraModel:
 
 def stack_models(stack: list) -> list[tuple[LoraModel, float, float, str]]:
     """The files of a LORA_STACK with their strengths and block rules; none for an empty stack."""
-    entries = read_stack(stack) if stack else []
-    return [(as_lora_model(read_adapter(entry[0])), entry[1], entry[2], entry.block_weights) for entry in entries]
+    return [
+        (as_lora_model(read_adapter(entry[0])), entry[1], entry[2], entry.block_weights) for entry in read_stack(stack)
+    ]
 
 
 def first_misfit(patches: dict[PatchKey, Any], weights: dict[str, torch.Tensor]) -> str | None:

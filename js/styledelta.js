@@ -4,6 +4,7 @@ import { poseEditors } from './pose/pose_editor.js'
 import { reportPanel } from './reports/report_panel.js'
 import { keepDefinitions } from './rows/lora_names.js'
 import { loraRows } from './rows/lora_rows.js'
+import { html } from './shared/dom.js'
 
 app.registerExtension({
   name: 'styledelta.widgets',
@@ -11,3 +12,6 @@ app.registerExtension({
   refreshComboInNodes: keepDefinitions,
   ...reportPanel
 })
+
+// Sockets are drawn by the front end, outside of the pack's widgets.
+document.head.append(html('link', { rel: 'stylesheet', href: new URL('./sockets.css', import.meta.url) }))

@@ -123,4 +123,4 @@ def test_the_charts_of_a_lora_are_its_singular_values_and_energies():
     spectra, bars = read(*report.charts)
     assert [(line["x"], line["y"]) for line in spectra["series"]] == [([1, 2], [3, 1])]
     assert bars["names"] == ["middle"] and bars["values"] == [100]
-    assert "middle: 100.0%" in report.text
+    assert "| middle | 100.0% |" in report.text

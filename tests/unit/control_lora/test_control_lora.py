@@ -417,7 +417,7 @@ def test_resizing_meets_a_size_and_can_be_cancelled(files, tmp_path):
 def test_the_report_of_a_file(files):
     lora = extracted(files)
     text, charts = control_lora_report(lora, 1_000_000)
-    assert "for SD 1.x, 1.00 MB" in text and "5 layers by factors of rank 3" in text and "input.1: rank 3" in text
+    assert "for SD 1.x, 1.00 MB" in text and "5 layers by factors of rank 3" in text and "| input.1    | 3    |" in text
     assert charts[0][0].values == {"rank 3": 5, "whole": 1}
     many = {str(n): LowRank(torch.ones(60, n), torch.ones(n, 60), (60, 60)) for n in range(1, 41)}
     assert ranks_charts(ControlLora("x", many, {}))[0][0].values["rank 3 to 5"] == 3

@@ -155,7 +155,7 @@ def test_the_report_names_what_is_not_compared_and_what_one_has_alone():
     dense = LoraModel(A | {"lora_unet_conv_in.diff": torch.ones(4, 4)}, name="A")
     report = compare_loras([(dense, 0.8, 0.5, "text=0.5"), (B, 1.0, 1.0)]).report
     assert "A: A, model 0.8, clip 0.5, blocks text=0.5\n   1 layers not compared" in report
-    assert "outputs 41% (chance 25%), inputs 100% (chance 25%), cosine 0.48, 2 layers" in report
+    assert "| 41% (chance 25%) | 100% (chance 25%) | 0.48   | 2      |" in report
     assert "only A has 1 layers: text.clip_l 1" in report and "only B has 1 layers: middle 1" in report
 
 

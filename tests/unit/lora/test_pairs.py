@@ -77,9 +77,9 @@ def test_a_file_without_its_partner_goes_to_its_own_side_and_says_what_is_missin
     assert split.lines[0].endswith("; for its side only, there is no ink_high_noise.safetensors")
 
 
-def test_a_side_without_rows_has_those_of_the_other_at_strength_0():
+def test_a_side_may_have_no_rows():
     split = split_pairs([StackEntry("ink_high.safetensors", 1, 0.5, "middle=0")], ["ink_high.safetensors"])
-    assert split.high == [("ink_high.safetensors", 1, 0.5)] and split.low == [("ink_high.safetensors", 0, 0)]
+    assert split.high == [("ink_high.safetensors", 1, 0.5)] and split.low == []
 
 
 def test_a_partner_that_two_files_may_be_is_refused():
@@ -91,6 +91,6 @@ def test_a_partner_that_two_files_may_be_is_refused():
     assert split_pairs([("ink_high.safetensors", 1, 1)], names).low == [("ink_low.safetensors", 1, 1)]
 
 
-def test_empty_stacks_are_refused_as_elsewhere():
-    with pytest.raises(ValueError, match="stack is empty"):
-        split_pairs([], NAMES)
+@pytest.mark.parametrize("stack", [None, []])
+def test_empty_stacks_give_two_empty_ones(stack):
+    assert split_pairs(stack, NAMES) == ([], [], [])

@@ -36,7 +36,7 @@ def test_layers_that_need_their_weight_are_named_beside_the_others():
     dora = {f"{name}.lora_up.weight": torch.ones(4, 1), f"{name}.lora_down.weight": torch.ones(1, 6),
             f"{name}.dora_scale": torch.ones(4, 1)}  # fmt: skip
     report = lora_report(LoraModel(UNET | dora))
-    assert "1 low-rank layers" in report[0] and "middle: 100.0%" in report[0]
+    assert "1 low-rank layers" in report[0] and "| middle | 100.0% |" in report[0]
     assert report[0].splitlines()[-1].startswith(f"left out: {name} is DoRA: its update depends on the weight")
 
 

@@ -57,8 +57,8 @@ def test_it_says_what_resizing_then_does():
 def test_the_report_is_a_table_of_sizes():
     report = size_preview(MODEL).report
     assert "LoRA: 2 low-rank layers of rank up to 2" in report
-    assert "MB, rank 1: error 0.588, energy 65.4%; spread: error 0.196, energy 96.2%" in report
-    assert "MB, rank 2: error 0.000, energy 100.0%; spread: error 0.000, energy 100.0%" in report
+    assert "| 1    | 0.588 (65.4%)  | 0.196 (96.2%) " in report
+    assert "| 2    | 0.000 (100.0%) | 0.000 (100.0%)" in report
     assert "cannot shrink: nothing" in report
 
 
@@ -71,7 +71,7 @@ def test_what_cannot_shrink_is_counted():
     }
     report = size_preview(LoraModel(MODEL | fixed)).report
     assert "cannot shrink: 0.05 MB (bias 0.01 MB, dense and norm 0.04 MB); in Rank Policy, give" in report
-    assert report.count("  0.05 MB, rank") == 2
+    assert report.count("| 0.05 |") == 2
 
 
 def test_a_low_rank_update_beside_a_dense_one_counts_as_dense():

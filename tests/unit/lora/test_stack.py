@@ -1,7 +1,7 @@
 import pytest
 
 from delta.files.adapter_names import is_adapter, naming
-from delta.lora.stack import EntryReport, StackEntry, format_report, read_stack
+from delta.lora.stack import NO_LORA, EntryReport, StackEntry, format_report, read_stack
 
 
 def test_an_entry_is_a_strict_3_tuple():
@@ -19,9 +19,9 @@ def test_stacks_of_other_packs_are_read():
 
 
 @pytest.mark.parametrize("stack", [None, [], [("None", 1.0, 1.0)]])
-def test_an_empty_stack_is_refused(stack):
-    with pytest.raises(ValueError, match="stack is empty.*Add LoRA"):
-        read_stack(stack)
+def test_an_empty_stack_has_no_entries(stack):
+    assert read_stack(stack) == []
+    assert format_report([]) == NO_LORA
 
 
 @pytest.mark.parametrize("row", [("a", 1.0), ("a", "strong", 1.0), 3, ("a", float("nan"), 1.0), {"a": 1}])

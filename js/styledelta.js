@@ -5,9 +5,11 @@ import { reportPanel } from './reports/report_panel.js'
 import { keepDefinitions } from './rows/lora_names.js'
 import { loraRows } from './rows/lora_rows.js'
 import { html } from './shared/dom.js'
+import { restoreTexts } from './shared/locale.js'
 
 app.registerExtension({
   name: 'styledelta.widgets',
+  init: restoreTexts,
   getCustomWidgets: () => ({ ...loraRows, ...stylePalettes, ...poseEditors }),
   refreshComboInNodes: keepDefinitions,
   ...reportPanel

@@ -23,13 +23,15 @@ METHODS, NODES, WORKFLOWS = (
 @pytest.mark.parametrize(
     ("page", "pattern", "count"),
     [
-        ("README.md", r"one of (\d+) methods", METHODS),
-        ("README.zh.md", r"(\d+) \u79cd\u65b9\u6cd5\u4e4b\u4e00", METHODS),
+        ("docs/NODES.md", r"one of (\d+) methods", METHODS),
+        ("docs/NODES.zh.md", r"(\d+) \u79cd\u65b9\u6cd5\u4e4b\u4e00", METHODS),
         ("CHANGELOG.md", r"(\d+) published methods", METHODS),
         ("README.md", r"The (\d+) workflows", WORKFLOWS),
         ("README.zh.md", r"\u8fd9 (\d+) \u4e2a\u5de5\u4f5c\u6d41", WORKFLOWS),
         ("README.md", r"All (\d+) nodes", NODES),
         ("README.zh.md", r"\u5168\u90e8 (\d+) \u4e2a\u8282\u70b9", NODES),
+        ("docs/NODES.md", r"All (\d+) nodes", NODES),
+        ("docs/NODES.zh.md", r"\u5168\u90e8 (\d+) \u4e2a\u8282\u70b9", NODES),
     ],
 )
 def test_counts_are_those_of_the_code(page, pattern, count):

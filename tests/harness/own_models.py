@@ -90,6 +90,10 @@ def with_own(prompt: Prompt, twin: Prompt, own: OwnModels) -> Prompt:
 
     twin: the same prompt for the demo's own models, which says what its pictures are.
     """
+    if any("unet_name" in node["inputs"] for node in prompt.values()):
+        raise MissingModel(
+            "it needs the two diffusion models of Wan 2.2, and --checkpoint names one file with everything"
+        )
     prompt = copy.deepcopy(prompt)
     places = list(_places(prompt))
     names = {kind: list(dict.fromkeys(name for found, name, _ in places if found == kind)) for kind in FOLDERS}

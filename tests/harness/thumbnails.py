@@ -16,7 +16,7 @@ HEIGHT, LARGE_HEIGHT, GAP, PAPER = 320, 560, 12, "#ffffff"
 SMALL = 128
 MOST_WIDTH = 1700
 # Which pictures stand in the row, by the titles of their nodes; all that the demo kept where none are named. The workflows with
-# photos keep the thumbnails that they have.
+# photos keep the thumbnails that they have, and so does that of Wan, a picture of its nodes: the demo draws patterns there.
 CHOSEN: dict[str, tuple[str, ...]] = {
     "control_lora_extract": (
         "Your photo",

@@ -11,14 +11,27 @@ from workflows import NOTES, reason_to_skip, to_prompt
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
-MODEL_INPUTS = {"ckpt_name", "lora_name", "loras", "control_net_name", "tuned", "base"}
+MODEL_INPUTS = {
+    "ckpt_name",
+    "lora_name",
+    "loras",
+    "control_net_name",
+    "tuned",
+    "base",
+    "unet_name",
+    "clip_name",
+    "vae_name",
+}
 # What a twin may change. The real files become the demo's:
 REPLACED = MODEL_INPUTS | {"rows", "palette", "folder", "control_net", "control_lora", "image"}
 # its model draws 64 x 64 pixels, has learnt the names of emoji alone, and was guided little:
 REPLACED |= {"width", "height", "text", "cfg"}
-# so that hints are finer, and training norms is shorter.
+# so that hints are finer, and training norms is shorter;
 REPLACED |= {"blur", "resolution", "steps"}
+# and the place of Wan's text encoder takes a smaller one of another kind.
+REPLACED |= {"type"}
 OWN_FILES = "styledelta_norms_"
+DIRECTORIES = ("checkpoints", "loras", "controlnet", "diffusion_models", "text_encoders", "vae")
 TITLE_HEIGHT = 30
 
 
@@ -109,4 +122,4 @@ def test_model_loaders_say_where_to_get_the_model(path, object_info):
                 chosen = {str(value).rpartition("/")[2] for value in node["widgets_values"]}
                 assert model["name"] in chosen
                 assert model["url"].startswith("https://")
-                assert model["directory"] in ("checkpoints", "loras", "controlnet")
+                assert model["directory"] in DIRECTORIES

@@ -100,6 +100,10 @@ def test_drawings_become_photos_and_photos_stay():
         (net("control_v11p_sd15_canny_fp16.safetensors"), "it needs a ControlNet for mine.ckpt with canny in its name"),
         (LOOP, "it paints with every file of a folder of styles"),
         (CORE_ROWS, "it needs 2 LoRAs, and --loras names 0"),
+        (
+            {"1": {"class_type": "UNETLoader", "inputs": {"unet_name": "a.safetensors"}}},
+            "it needs the two diffusion models of Wan 2.2",
+        ),
     ],
 )
 def test_what_is_missing_is_said(prompt, reason):

@@ -81,6 +81,8 @@ def decoder_shapes() -> Shapes:
             if level < 2:
                 shapes |= conv(f"decoder.upsamples.{number}.time_conv", width, 2 * width, 3, 1, 1)
             number, inputs = number + 1, width // 2
+    # Newer hosts read the colours of a VAE off its first layer.
+    shapes |= conv("encoder.conv1", 3, inputs, 3, 3, 3)
     return shapes | {"decoder.head.0.gamma": (inputs, 1, 1, 1)} | conv("decoder.head.2", inputs, 3, 3, 3, 3)
 
 

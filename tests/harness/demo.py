@@ -25,6 +25,8 @@ from claims import Row
 from comfy_server import ComfyServer, Progress, Prompt, PromptError, ServerError
 from PIL import Image
 
+from workflows import reason_to_skip
+
 HARNESS = Path(__file__).resolve().parent
 PROMPTS = HARNESS.parent / "prompts"
 
@@ -118,11 +120,25 @@ def place(path: Path) -> int:
     return json.loads(path.read_text(encoding="utf-8"))["order"]
 
 
-def run_example(server: ComfyServer, path: Path, out_dir: Path) -> Result:
-    """Run one example and return its result, with the error in it if the workflow failed."""
+def run_example(server: ComfyServer, path: Path, out_dir: Path) -> Result | str:
+    """Run one example and return its result, with the error in it if the workflow failed; or why the host cannot run it."""
     example = json.loads(path.read_text(encoding="utf-8"))
+    if reason := reason_to_skip(example["prompt"], server.object_info()):
+        return told_skip(path.stem, reason)
     result = Result(path.stem, *(example.get(key, "") for key in ("title", "description", "seen")))
     return run_prompt(server, example["prompt"], result, out_dir)
+
+
+def told_skip(name: str, reason: str) -> str:
+    """Say that a workflow is skipped, and return the line that the gallery has for it."""
+    print(f"{name}: skipped, {reason}", flush=True)
+    return f"{name}: {reason}."
+
+
+def skipped_section(reasons: list[str]) -> str:
+    """The gallery's HTML for what was not run."""
+    lines = "".join(f"<li>{html.escape(reason)}</li>" for reason in reasons)
+    return f"<section><h2>Skipped</h2><ul>{lines}</ul></section>" if reasons else ""
 
 
 def run_prompt(server: ComfyServer, prompt: Prompt, result: Result, out_dir: Path, timeout: float = 600) -> Result:
@@ -216,9 +232,11 @@ def main(host_dir: Path, base_dir: Path, out_dir: Path) -> int:
     out_dir.mkdir(parents=True, exist_ok=True)
     print("Starting ComfyUI", flush=True)
     with ComfyServer(host_dir, base_dir, base_dir / "demo-server.log") as server:
-        results = [run_example(server, path, out_dir) for path in sorted(PROMPTS.glob("*.json"), key=place)]
+        done = [run_example(server, path, out_dir) for path in sorted(PROMPTS.glob("*.json"), key=place)]
         rows = claims.run_claims(server, out_dir)
-    sections = [*(row_section(name, row) for name, row in rows.items()), learnt_section(out_dir)]
+    results = [one for one in done if isinstance(one, Result)]
+    skipped = skipped_section([one for one in done if isinstance(one, str)])
+    sections = [*(row_section(name, row) for name, row in rows.items()), learnt_section(out_dir), skipped]
     gallery = write_gallery(out_dir, "StyleDelta demo", results, *sections)
     failed = [result.name for result in results if result.error]
     failed += [claim.__name__ for claim in claims.CLAIMS if claim.__name__ not in rows]
@@ -230,7 +248,7 @@ def main(host_dir: Path, base_dir: Path, out_dir: Path) -> int:
             widget_picture.main(host_dir, base_dir, folder / "widgets.png")
         except FileNotFoundError as error:
             print(f"No picture of the widgets: {error}")
-        thumbnails.main(out_dir)
+        thumbnails.main(out_dir, [result.name for result in results])
     print(f"Gallery: {gallery}")
     return 1 if failed else 0
 

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -126,14 +126,22 @@ STROKES = ((2200, 60, 9), (4000, 42, 5), (3500, 26, 3))
 
 def make_demo_models(base_dir: str | Path) -> list[Path]:
     """Write every demo file that belongs under `base_dir` and return their paths; a finished set is left alone."""
+    return make_files(base_dir, ARTEFACTS, STAMP, (Path(__file__), Path(demo_drawings.__file__)))
+
+
+def make_files(
+    base_dir: str | Path, files: Mapping[str, Callable[[Path], object]], stamp_name: str, sources: Iterable[Path]
+) -> list[Path]:
+    """Write files, each by its function, under `base_dir` and return their paths; a finished set is left alone.
+
+    A set is finished where its stamp knows the sources as they are now and every file is there.
+    """
     base = Path(base_dir)
-    paths = [base / name for name in ARTEFACTS]
-    stamp = base / STAMP
-    sources = (Path(__file__), Path(demo_drawings.__file__))
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    stamp, paths = base / stamp_name, [base / name for name in files]
+    digest = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in sources)).hexdigest()
     if stamp.is_file() and stamp.read_text() == digest and all(path.is_file() for path in paths):
         return paths
-    for path, write in zip(paths, ARTEFACTS.values(), strict=True):
+    for path, write in zip(paths, files.values(), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, write)
     write_whole(stamp, lambda part: part.write_text(digest))
@@ -198,7 +206,7 @@ def _fan_in(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape[1:]))
 
 
-def _initial(name: str, shape: tuple[int, ...]) -> np.ndarray:
+def initial(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Untrained values of a parameter: norms are 1 and 0, biases 0, weights keep the variance times their gain."""
     if len(shape) == 1:
         return np.full(shape, float(name.endswith(".weight")), np.float32)
@@ -295,7 +303,7 @@ def _text_shapes() -> Shapes:
 
 
 def _unet() -> Tensors:
-    tensors = {name: _initial(name, shape) for name, shape in unet_shapes().items()}
+    tensors = {name: initial(name, shape) for name, shape in unet_shapes().items()}
     _carry_latent(tensors)
     return tensors
 
@@ -396,7 +404,7 @@ def _write_untrained(path: Path, unet: Tensors) -> None:
 @cache
 def text_model() -> Tensors:
     """CLIP-L's text model with seeded weights, as float16."""
-    tensors = half({name: _initial(f"text.{name}", shape) for name, shape in _text_shapes().items()})
+    tensors = half({name: initial(f"text.{name}", shape) for name, shape in _text_shapes().items()})
     return tensors | {"embeddings.position_ids": np.arange(77, dtype=np.int64)[None]}
 
 
@@ -496,7 +504,7 @@ def _write_controlnet(path: Path) -> None:
             tensors[name] = value + _tuned_delta(f"controlnet.{name}", value.shape)
     for name in (*(f"zero_convs.{index}.0" for index in range(4)), "middle_block_out.0"):
         for key, shape in _conv(name, CHANNELS, CHANNELS, 1).items():
-            tensors[key] = CONTROL_GAIN * _initial(key, shape)
+            tensors[key] = CONTROL_GAIN * initial(key, shape)
     tensors |= _hint_block()
     _carry_hint(tensors)
     write_safetensors(path, half(tensors))

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from demo_models import make_demo_models
 from trained_models import make_trained_models
+from wan_models import make_wan_models
 
 
 def fill_base(base_dir: str | Path) -> list[Path]:
-    """Write the models with random weights, the trained ones and the pictures; return their paths."""
-    return make_demo_models(base_dir) + make_trained_models(base_dir)
+    """Write the models with random weights, the trained ones, the stand-ins for Wan and the pictures; return their paths."""
+    return make_demo_models(base_dir) + make_trained_models(base_dir) + make_wan_models(base_dir)
 
 
 def main() -> None:

@@ -6,17 +6,16 @@ Their prompts and their settings stay; what the user has no model for is skipped
 from __future__ import annotations
 
 import argparse
-import html
 import json
 import sys
 from pathlib import Path
 
 from comfy_server import ComfyServer, ServerError
-from demo import PROMPTS, Result, place, run_prompt, write_gallery
+from demo import PROMPTS, Result, place, run_prompt, skipped_section, told_skip, write_gallery
 from demo_models import make_pictures
 from own_models import MissingModel, OwnModels, Prompt, extra_model_paths, own_models, with_own
 
-from workflows import to_prompt
+from workflows import reason_to_skip, to_prompt
 
 WORKFLOWS = PROMPTS.parents[1] / "workflows"
 # A large model on a CPU takes its time.
@@ -27,18 +26,14 @@ def run_on(server: ComfyServer, path: Path, own: OwnModels, out_dir: Path) -> Re
     """The result of the workflow of a twin on the user's models, or why it is skipped."""
     twin = json.loads(path.read_text(encoding="utf-8"))
     workflow = json.loads((WORKFLOWS / path.name).read_text(encoding="utf-8"))
+    info = server.object_info()
+    if reason := reason_to_skip(twin["prompt"], info):
+        return told_skip(path.stem, reason)
     try:
-        prompt: Prompt = with_own(to_prompt(workflow, server.object_info()), twin["prompt"], own)
+        prompt: Prompt = with_own(to_prompt(workflow, info), twin["prompt"], own)
     except MissingModel as error:
-        print(f"{path.stem}: skipped, {error}", flush=True)
-        return f"{path.stem}: {error}."
+        return told_skip(path.stem, str(error))
     return run_prompt(server, prompt, Result(path.stem, twin["title"], twin["description"], ""), out_dir, TIMEOUT)
-
-
-def skipped_section(reasons: list[str]) -> str:
-    """The gallery's HTML for what was not run."""
-    lines = "".join(f"<li>{html.escape(reason)}</li>" for reason in reasons)
-    return f"<section><h2>Skipped</h2><ul>{lines}</ul></section>" if reasons else ""
 
 
 def main(options: argparse.Namespace) -> int:

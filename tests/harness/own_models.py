@@ -90,6 +90,10 @@ def with_own(prompt: Prompt, twin: Prompt, own: OwnModels) -> Prompt:
 
     twin: the same prompt for the demo's own models, which says what its pictures are.
     """
+    if any("unet_name" in node["inputs"] for node in prompt.values()):
+        raise MissingModel(
+            "it needs the two diffusion models of Wan 2.2, and --checkpoint names one file with everything"
+        )
     prompt = copy.deepcopy(prompt)
     places = list(_places(prompt))
     names = {kind: list(dict.fromkeys(name for found, name, _ in places if found == kind)) for kind in FOLDERS}
@@ -101,6 +105,8 @@ def with_own(prompt: Prompt, twin: Prompt, own: OwnModels) -> Prompt:
         if node["class_type"] == "EmptyLatentImage":
             node["inputs"] |= {"width": own.side, "height": own.side}
         if node["class_type"] == "StyleDeltaStyleLibrary":
+            if isinstance(node["inputs"].get("index"), list):
+                raise MissingModel("it paints with every file of a folder of styles, and --loras names single LoRAs")
             node["inputs"]["name"] = _loras([""], own)[""]
     return prompt
 
@@ -114,8 +120,9 @@ def _places(prompt: Prompt) -> Iterator[tuple[str, str, Callable[[str], None]]]:
         for key, value in list(inputs.items()):
             if not isinstance(value, str):
                 continue
-            if key in kinds:
-                yield kinds[key], value, lambda new, inputs=inputs, key=key: inputs.update({key: new})
+            # Rows have names of several parts.
+            if (kind := kinds.get(key.rpartition(".")[2])) is not None:
+                yield kind, value, lambda new, inputs=inputs, key=key: inputs.update({key: new})
             elif key in ("tuned", "base"):
                 folder, _, name = value.partition("/")
                 yield folder, name, lambda new, inputs=inputs, key=key: inputs.update({key: f"checkpoints/{new}"})

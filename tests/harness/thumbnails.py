@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Iterator
+from itertools import count, takewhile
 from pathlib import Path
 
 from PIL import Image
@@ -14,7 +16,7 @@ HEIGHT, LARGE_HEIGHT, GAP, PAPER = 320, 560, 12, "#ffffff"
 SMALL = 128
 MOST_WIDTH = 1700
 # Which pictures stand in the row, by the titles of their nodes; all that the demo kept where none are named. The workflows with
-# photos keep the thumbnails that they have.
+# photos keep the thumbnails that they have, and so does that of Wan, a picture of its nodes: the demo draws patterns there.
 CHOSEN: dict[str, tuple[str, ...]] = {
     "control_lora_extract": (
         "Your photo",
@@ -39,6 +41,7 @@ CHOSEN: dict[str, tuple[str, ...]] = {
     ),
     "controlnet_regions": ("Scribble of it", "Soft edges of it", "One picture of both"),
     "controlnet_stack": (),
+    "core_lora_rows": (),
     "layer_swap": (),
     "lora_compare": (),
     "lora_extract": ("Fine-tuned model", "Base with the LoRA", "Singular values and error"),
@@ -54,17 +57,26 @@ CHOSEN: dict[str, tuple[str, ...]] = {
     "norm_schedule": ("No style", "Growing style", "Whole style"),
     "norm_swap": ("Base model", "Base with the norms", "Styled model", "How far each block moved"),
     "norm_training": ("Picture of the style", "Another one", "Before", "After", "Loss by step"),
+    "pose_editor": (),
     "pose_json": (),
+    "save_patched_model": (),
     "style_library": (),
+    "style_loop": (),
 }
 
 
 def pictures_of(out_dir: Path, workflow: str) -> list[Image.Image]:
     """The pictures of a workflow that its thumbnail shows, in their order."""
     prompt = json.loads((PROMPTS / f"{workflow}.json").read_text(encoding="utf-8"))["prompt"]
-    kept = {node["_meta"]["title"]: out_dir / workflow / f"node{node_id}_0.png" for node_id, node in prompt.items()}
-    titles = CHOSEN[workflow] or [title for title, file in kept.items() if file.is_file()]
-    return [Image.open(kept[title]).convert("RGB") for title in titles]
+    kept = {node["_meta"]["title"]: f"node{node_id}_{{}}.png" for node_id, node in prompt.items()}
+    titles = CHOSEN[workflow] or kept
+    files = [file for title in titles for file in numbered(out_dir / workflow, kept[title])]
+    return [Image.open(file).convert("RGB") for file in files]
+
+
+def numbered(folder: Path, name: str) -> Iterator[Path]:
+    """The files of a folder with this name for the numbers from 0 on."""
+    return takewhile(Path.is_file, (folder / name.format(number) for number in count()))
 
 
 def thumbnail(pictures: list[Image.Image]) -> Image.Image:
@@ -81,11 +93,14 @@ def thumbnail(pictures: list[Image.Image]) -> Image.Image:
     return row
 
 
-def main(out_dir: Path) -> Path:
-    """Write the thumbnails to thumbnails/ in the demo's folder and return it; they are copied to workflows/ by hand."""
+def main(out_dir: Path, ran: Iterable[str] = tuple(CHOSEN)) -> Path:
+    """Write the thumbnails to thumbnails/ in the demo's folder and return it; they are copied to workflows/ by hand.
+
+    ran: the workflows that the demo's ComfyUI could run.
+    """
     folder = out_dir / "thumbnails"
     folder.mkdir(parents=True, exist_ok=True)
-    for workflow in CHOSEN:
+    for workflow in sorted(CHOSEN.keys() & set(ran)):
         thumbnail(pictures_of(out_dir, workflow)).save(folder / f"{workflow}.jpg", quality=88, optimize=True)
     return folder
 

@@ -7,7 +7,6 @@ chance, and the bytes are the same everywhere.
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -214,17 +213,8 @@ def artefacts() -> dict[str, Callable[[Path], object]]:
 
 def make_trained_models(base_dir: str | Path) -> list[Path]:
     """Write every trained file under `base_dir` and return their paths; a finished set is left alone."""
-    base_dir, files = Path(base_dir), artefacts()
-    stamp, paths = base_dir / STAMP, [base_dir / name for name in files]
-    sources = [Path(__file__), Path(demo_models.__file__), *sorted(MODELS.rglob("*.safetensors"))]
-    digest = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in sources)).hexdigest()
-    if stamp.is_file() and stamp.read_text() == digest and all(path.is_file() for path in paths):
-        return paths
-    for path, write in zip(paths, files.values(), strict=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        demo_models.write_whole(path, write)
-    demo_models.write_whole(stamp, lambda part: part.write_text(digest))
-    return paths
+    sources = (Path(__file__), Path(demo_models.__file__), *sorted(MODELS.rglob("*.safetensors")))
+    return demo_models.make_files(base_dir, artefacts(), STAMP, sources)
 
 
 def main() -> None:

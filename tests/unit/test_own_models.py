@@ -20,6 +20,8 @@ FILES = {
         },
     }
 }
+LOOP = {"1": {"class_type": "StyleDeltaStyleLibrary", "inputs": {"index": ["2", 0], "name": ""}}}
+CORE_ROWS = {"1": {"class_type": "LoadLoraModel", "inputs": {"loras.0.lora_name": "a", "loras.1.lora_name": "b"}}}
 
 
 def loaders(*names):
@@ -96,6 +98,12 @@ def test_drawings_become_photos_and_photos_stay():
         (loaders("a", "b"), "it needs 2 LoRAs, and --loras names 0"),
         (loaders("styledelta_norms_00001_.safetensors"), "it needs styledelta_norms_00001_.safetensors, which another"),
         (net("control_v11p_sd15_canny_fp16.safetensors"), "it needs a ControlNet for mine.ckpt with canny in its name"),
+        (LOOP, "it paints with every file of a folder of styles"),
+        (CORE_ROWS, "it needs 2 LoRAs, and --loras names 0"),
+        (
+            {"1": {"class_type": "UNETLoader", "inputs": {"unet_name": "a.safetensors"}}},
+            "it needs the two diffusion models of Wan 2.2",
+        ),
     ],
 )
 def test_what_is_missing_is_said(prompt, reason):

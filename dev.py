@@ -8,7 +8,8 @@
                                        the same on several ComfyUIs one after the other, each with a virtual environment of its
                                        own, and a table of what each leaves out: `old` is the oldest that the pack supports, `new`
                                        the folder COMFYUI_NEW_DIR or else v0.33.0; version tags work too
-    python dev.py serve [--port N]     ComfyUI with this pack and the demo models, for a browser
+    python dev.py serve [--port N]     ComfyUI with this pack for a browser; every example workflow runs there as it opens, on the
+                                       demo's models
     python dev.py bench [names]        the benchmarks
     python dev.py train [--minutes N]  the demo's trained models, anew from their drawings, into tests/models/
     python dev.py families             what works for each family of models, as a table
@@ -47,6 +48,8 @@ VENV = Path(os.environ.get("STYLEDELTA_VENV") or ROOT / ".venv")
 STAMP = VENV / "installed.sha256"
 WORK = ROOT / ".dev"
 BASE = WORK / "base"
+# Where the demo's models have the names that workflows ask for as well.
+SERVED_BASE = WORK / "base-served"
 # Where the demo runs on the user's own models, without its own in between.
 OWN_BASE = WORK / "base-own"
 MODEL_ENDINGS = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl")
@@ -352,10 +355,11 @@ def demo(host: Path, own: list[str]) -> int:
 
 def serve(host: Path, port: int) -> int:
     """Run ComfyUI with the demo models until it is stopped; return the exit code."""
-    failed = call(host, HARNESS / "fill_base.py", BASE)
+    ensure_base(SERVED_BASE)
+    failed = call(host, HARNESS / "serve_base.py", BASE, SERVED_BASE)
     # By default the database would be in the host's folder.
-    database = f"sqlite:///{BASE / 'user' / 'comfyui.db'}"
-    options = ["--base-directory", BASE, "--port", str(port), "--database-url", database]
+    database = f"sqlite:///{SERVED_BASE / 'user' / 'comfyui.db'}"
+    options = ["--base-directory", SERVED_BASE, "--port", str(port), "--database-url", database]
     return failed or call(host, HARNESS / "launch_host.py", host, *options)
 
 

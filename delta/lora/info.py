@@ -13,6 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..files.adapter_names import families_of_adapter
+from ..files.prefixes import family_in_file
+
 # Bytes that are read of a header and of a file beside it.
 MOST_HEADER, MOST_BESIDE = 32 << 20, 2 << 20
 # Letters that are kept of a text, and entries of a list.
@@ -37,11 +40,21 @@ class LoraInfo(NamedTuple):
     steps: str = ""
 
 
+class Stored(NamedTuple):
+    """A tensor in a file, of which only its shape was read."""
+
+    shape: tuple[int, ...]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+
 class Header(NamedTuple):
-    """metadata of a file, and the shapes of its tensors by name."""
+    """metadata of a file, and its tensors by name."""
 
     metadata: dict[str, Any]
-    shapes: dict[str, tuple[int, ...]]
+    tensors: dict[str, Stored]
 
 
 def read_info(path: str | Path) -> LoraInfo:
@@ -79,7 +92,7 @@ def read_header(path: Path) -> Header:
     except (OSError, ValueError, RecursionError):
         header = {}
     header = _object(header)
-    return Header(_object(header.pop("__metadata__", {})), dict(_shapes(header)))
+    return Header(_object(header.pop("__metadata__", {})), dict(_tensors(header)))
 
 
 def trigger_words(infos: Iterable[LoraInfo]) -> str:
@@ -87,11 +100,22 @@ def trigger_words(infos: Iterable[LoraInfo]) -> str:
     return ", ".join(_once(word for info in infos for word in info.words))
 
 
-def _shapes(header: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+def families_in(path: str | Path) -> list[str]:
+    """The names of the families of models that a LoRA file may be for, by its header; none where it does not tell."""
+    return families_of_adapter(read_header(Path(path)).tensors)
+
+
+def model_family(path: str | Path) -> str:
+    """The name of the family of the diffusion model in a file, by its header; empty where it does not tell."""
+    family = family_in_file(read_header(Path(path)).tensors)
+    return family.name if family else ""
+
+
+def _tensors(header: Mapping[str, Any]) -> Iterator[tuple[str, Stored]]:
     for name, entry in header.items():
         shape = _object(entry).get("shape")
         if isinstance(shape, list) and all(type(size) is int for size in shape):
-            yield name, tuple(shape)
+            yield name, Stored(tuple(shape))
 
 
 def _words(path: Path, notes: list[dict], trained: Mapping[str, Any], tags: Counter[str]) -> tuple[str, ...]:

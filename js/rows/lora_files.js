@@ -12,7 +12,28 @@ export async function readLoraInfo(name) {
   return answer.json()
 }
 
-/** The address of the picture beside a LoRA file, large enough for a panel. */
-export function loraPicture(name) {
-  return api.apiURL(`${ROUTES}/picture?${new URLSearchParams({ name })}`)
+/** The address of the picture beside a LoRA file, large enough for a panel, or small for a list. */
+export function loraPicture(name, isSmall = false) {
+  return api.apiURL(`${ROUTES}/picture?${new URLSearchParams(isSmall ? { name, small: '' } : { name })}`)
+}
+
+/**
+ * Read which files have a picture, and which families of models they fit, until all is known or isWanted() says no more.
+ *
+ * onList({pictured, fits}) is called with what is known so far: a set of names, and families by name.
+ */
+export async function readLoraList(isWanted, onList) {
+  for (let rest = 1; rest > 0 && isWanted(); ) {
+    const answer = await api.fetchApi(`${ROUTES}/list`)
+    if (!answer.ok || !isWanted()) return
+    const list = await answer.json()
+    onList({ pictured: new Set(list.pictured), fits: list.fits })
+    rest = list.rest
+  }
+}
+
+/** The family of a model file, {kind, name}; empty where its header does not tell. */
+export async function readModelFamily(model) {
+  const answer = await api.fetchApi(`${ROUTES}/model_family?${new URLSearchParams(model)}`)
+  return answer.ok ? (await answer.json()).family : ''
 }

@@ -77,7 +77,7 @@ const ALL_BLOCKS = 'all blocks'
 /**
  * One row of the list. row: its object of the JSON list, which is changed in place; an absent clip follows model.
  *
- * list: {index(row), length(), move(row, step), duplicate(row), remove(row), solo(row), isSolo(row), startDrag(row, event),
+ * list: {node, index(row), length(), move(row, step), duplicate(row), remove(row), solo(row), isSolo(row), startDrag(row, event),
  * write()}; write is called after every change. Returns {element, handle, update}.
  */
 export function loraRow(row, list) {
@@ -103,7 +103,7 @@ export function loraRow(row, list) {
   const file = html('span', { className: 'styledelta-file' })
   const name = button('styledelta-name', text.choose, folder, file)
   name.setAttribute('aria-haspopup', 'listbox')
-  name.addEventListener('click', () => pickLora(name, row.name, (chosen) => change({ name: chosen })))
+  name.addEventListener('click', () => pickLora(name, row.name, list.node, (chosen) => change({ name: chosen })))
 
   const strengths = html('div', { className: 'styledelta-strengths' })
   let controls = []

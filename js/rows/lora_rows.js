@@ -9,6 +9,7 @@ import { openListMenu } from './list_menu.js'
 import { keepDefinitions, shownName } from './lora_names.js'
 import { pickLora } from './lora_picker.js'
 import { isOn, loraRow, scaleRow } from './lora_row.js'
+import { listMissing } from './missing_rows.js'
 
 const STYLE = await readStyle('rows/lora_rows.css')
 const TYPE = 'STYLEDELTA_LORA_ROWS'
@@ -144,13 +145,14 @@ class LoraRows {
   write() {
     this.text = JSON.stringify(this.rows)
     this.widget.callback?.(this.text)
+    this.listMissing()
     this.showCount()
   }
 
   // The rows
 
   add() {
-    pickLora(this.addButton, undefined, (name) => {
+    pickLora(this.addButton, undefined, this.node, (name) => {
       this.edit(() => this.rows.push({ on: true, name, model: 1 }))
       this.views.get(this.rows.at(-1)).handle.focus({ preventScroll: true })
     })
@@ -282,6 +284,7 @@ class LoraRows {
   }
 
   render() {
+    this.listMissing()
     this.element.style.minHeight = `${this.height()}px`
     this.header.hidden = !this.rows
     if (!this.rows) return this.renderUnreadable()
@@ -299,6 +302,13 @@ class LoraRows {
       if (this.body.children[at] !== child) this.body.insertBefore(child, this.body.children[at] ?? null)
     })
     this.showCount()
+  }
+
+  listMissing() {
+    const on = (this.rows ?? []).filter(isOn).map((row) => row.name ?? '')
+    listMissing(this.node, on, (old, name) => {
+      this.edit(() => this.rows.filter((row) => row.name === old).forEach((row) => (row.name = name)))
+    })
   }
 
   showCount() {

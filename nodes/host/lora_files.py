@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 
 from ...delta.lora.file_names import FileNames
-from ...delta.lora.info import NOTES, PICTURES, WORDS, LoraInfo, read_info
+from ...delta.lora.info import NOTES, PICTURES, WORDS, LoraInfo, families_in, model_family, read_info
 from ...delta.lora.located import Faults
 from ...delta.lora.row_text import WHERE as CONNECTED
 from ...delta.lora.rows import WHERE, LoraRow
@@ -15,6 +16,8 @@ from ...delta.lora.stack import StackEntry, read_stack
 from . import folders
 
 KIND = "loras"
+# The families that files are for, by their paths, as long as their stamps stay the same.
+_families: dict[str, tuple[str, list[str]]] = {}
 _exists = partial(folders.has_file, KIND)
 
 
@@ -85,3 +88,30 @@ def picture_beside(name: str) -> str | None:
 def _beside(name: str, endings: Iterable[str]) -> list[str]:
     stem = os.path.splitext(folders.file_path(KIND, name))[0]
     return [path for ending in endings if os.path.isfile(path := stem + ending)]
+
+
+def families(seconds: float) -> tuple[dict[str, list[str]], int]:
+    """The families of models that the LoRA files may be for, by the files' names; of how many of them it is not known yet.
+
+    seconds: how long headers are read now; what was read is kept until the file changes.
+    """
+    end, found, rest = time.monotonic() + seconds, {}, 0
+    for name in folders.file_names(KIND):
+        path, own = folders.file_path(KIND, name), folders.file_stamp(KIND, name)
+        if _families.get(path, ("",))[0] != own:
+            if time.monotonic() > end:
+                rest += 1
+                continue
+            _families[path] = own, families_in(path)
+        found[name] = _families[path][1]
+    return found, rest
+
+
+def family_of_model(kind: str, name: str) -> str:
+    """The family of a model file of the lists of checkpoints and diffusion models; empty where its header does not tell.
+
+    Raises FileNotFoundError for a name that is in neither list.
+    """
+    if kind not in folders.MODEL_FOLDERS[:2] or name not in folders.file_names(kind):
+        raise FileNotFoundError("There is no model of that name.")
+    return model_family(folders.file_path(kind, name))

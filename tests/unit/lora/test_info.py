@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from delta.lora.info import LoraInfo, read_header, read_info, trigger_words
+from delta.lora.info import LoraInfo, families_in, model_family, read_header, read_info, trigger_words
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_what_the_file_itself_tells(lora):
         "Ink Wash", "sdxl_base_v1-0", ("inkstyle", "wash"), (("inkstyle", 20), ("wash", 20), ("cat", 5), ("dog", 3)),
         "1024, 1024", "1500",
     )  # fmt: skip
-    assert read_header(lora).shapes == {"lora_unet_x.lora_up.weight": (4, 2)}
+    assert read_header(lora).tensors == {"lora_unet_x.lora_up.weight": ((4, 2),)}
 
 
 def test_frequent_tags_alone_are_no_trigger_words(lora):
@@ -139,3 +139,20 @@ def test_long_and_unwritable_texts_are_cut(lora):
 def test_words_of_several_loras_stand_once():
     infos = [LoraInfo(words=("ink", "Wash")), LoraInfo(), LoraInfo(words=("wash", "grain"))]
     assert trigger_words(infos) == "ink, Wash, grain" and trigger_words([]) == ""
+
+
+def layers(path: Path, *names: str) -> Path:
+    save_file({f"{name}.lora_{part}.weight": torch.zeros(2, 2) for name in names for part in ("up", "down")}, path)
+    return path
+
+
+def test_the_header_tells_the_family(lora):
+    sd = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+    xl = "lora_unet_up_blocks_0_attentions_2_transformer_blocks_9_attn1_to_q"
+    assert families_in(layers(lora, sd)) == ["Stable Diffusion 1 or 2"] and families_in(layers(lora, xl)) == ["SDXL"]
+    assert families_in(layers(lora, sd, xl)) == families_in(layers(lora, "lora_te_x")) == []
+    marks = ("input_blocks.0.0.weight", "input_blocks.1.1.norm.weight", "input_blocks.11.0.in_layers.0.weight")
+    save_file({f"model.diffusion_model.{mark}": torch.zeros(1) for mark in marks}, lora)
+    assert model_family(lora) == "Stable Diffusion 1 or 2" and model_family(layers(lora, sd)) == ""
+    lora.write_bytes(b"nonsense")
+    assert model_family(lora) == "" and families_in(lora) == []

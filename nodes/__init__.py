@@ -30,7 +30,7 @@ from . import (
     stylize,
 )
 from .aliases import with_aliases
-from .host import folders, palette
+from .host import folders, lora_routes, palette
 
 STYLE_NETWORKS = (style_network, stylize, style_palette, style_fit)
 LORAS = (lora_stack, lora_files, lora_names, lora_merge, lora_extract, save_model)
@@ -44,5 +44,6 @@ class StyleDeltaExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         folders.register_model_folders()
         palette.register_routes()
+        lora_routes.register_routes()
         families = (*STYLE_NETWORKS, *LORAS, *NORMS, *STATISTICS, *CONTROLS, *HINTS)
         return [with_aliases(node) for family in families for node in family.NODES]

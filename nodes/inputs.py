@@ -47,6 +47,15 @@ def lora_name_input() -> io.Input:
     return io.Combo.Input("lora_name", options=folders.file_names("loras"), tooltip="A LoRA file in models/loras.")
 
 
+def trigger_words_output(whose: str) -> io.Output:
+    """What prompts call LoRAs by, as their files and those beside them tell."""
+    return io.String.Output(
+        display_name="trigger_words",
+        tooltip=f"The trigger words of {whose}, for a prompt: from the metadata of the file, or the .txt, .json or .civitai.info beside "
+        "it. Empty where none are known.",
+    )
+
+
 def strength_input(name: str, target: str) -> io.Input:
     """A LoRA strength as core's loaders have it."""
     return io.Float.Input(

@@ -7,13 +7,14 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..delta.lora.compare import compare_loras
+from ..delta.lora.info import trigger_words
 from ..delta.lora.naming import NAMINGS
 from ..delta.lora.report import lora_report
 from ..delta.lora.save import AS_IT_IS, DTYPES, save_lora
 from ..delta.lora.stack import StackEntry, format_report
 from ..delta.report_text import markdown
 from . import menu
-from .host import beside, folders, loras, run, weights
+from .host import beside, folders, lora_files, loras, run, weights
 from .host import names as host_names
 from .inputs import (
     MODELS,
@@ -23,6 +24,7 @@ from .inputs import (
     lora_name_input,
     quantised_input,
     strength_input,
+    trigger_words_output,
 )
 from .report import tell
 
@@ -36,16 +38,19 @@ class LoadLora(io.ComfyNode):
             category=menu.LORA,
             description="Loads a LoRA file as LORA_MODEL, with its metadata, for merging, resizing and saving.",
             inputs=[lora_name_input()],
-            outputs=[io.LoraModel.Output(display_name="lora_model", tooltip="The LoRA's tensors.")],
+            outputs=[
+                io.LoraModel.Output(display_name="lora_model", tooltip="The LoRA's tensors."),
+                trigger_words_output("the LoRA"),
+            ],
         )
 
     @classmethod
     def fingerprint_inputs(cls, lora_name: str = "") -> str:
-        return folders.file_stamp("loras", lora_name)
+        return lora_files.stamp(lora_name)
 
     @classmethod
     def execute(cls, lora_name: str) -> io.NodeOutput:
-        return io.NodeOutput(loras.read_adapter(lora_name))
+        return io.NodeOutput(loras.read_adapter(lora_name), trigger_words([lora_files.info(lora_name)]))
 
 
 class ApplyLora(io.ComfyNode):

@@ -7,18 +7,21 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..delta.blocks.rules import combined_rules
+from ..delta.lora.info import trigger_words
 from ..delta.lora.pairs import split_pairs
+from ..delta.lora.row_text import read_row_text, stack_text
 from ..delta.lora.rows import read_rows
 from ..delta.lora.stack import NO_LORA, StackEntry, check_is_stack, format_report, read_stack
 from ..delta.report_text import markdown
 from . import menu
-from .host import beside, folders, loras, run
+from .host import beside, folders, lora_files, loras, run
 from .inputs import (
     StackType,
     block_weight_inputs,
     lora_name_input,
     quantised_input,
     strength_input,
+    trigger_words_output,
     widget_input,
 )
 
@@ -37,6 +40,13 @@ class AddLora(io.ComfyNode):
                 strength_input("strength_clip", "the text encoder"),
                 *block_weight_inputs(),
                 StackType.Input("lora_stack", optional=True, tooltip="An earlier stack, from here or another pack."),
+                io.String.Input(
+                    "name",
+                    optional=True,
+                    force_input=True,
+                    tooltip="The LoRA by a name from the graph, with or without folder and ending, in any case. It takes the place of "
+                    "the LoRA name above; empty, that one counts.",
+                ),
             ],
             outputs=[StackType.Output(display_name="lora_stack", tooltip="The stack with this LoRA at its end.")],
         )
@@ -54,8 +64,11 @@ class AddLora(io.ComfyNode):
         preset: str,
         block_weights: str,
         lora_stack: list | None = None,
+        name: str | None = None,
     ) -> io.NodeOutput:
         rules = combined_rules(preset, block_weights)
+        if (name or "").strip():
+            lora_name = lora_files.find(name)
         folders.file_path("loras", lora_name)
         return io.NodeOutput([*check_is_stack(lora_stack), StackEntry(lora_name, strength_model, strength_clip, rules)])
 
@@ -77,12 +90,25 @@ class LoraStack(io.ComfyNode):
                     "text; the help page shows it.",
                 ),
                 StackType.Input("lora_stack", optional=True, tooltip="An earlier stack, from here or another pack."),
+                io.String.Input(
+                    "rows_text",
+                    optional=True,
+                    force_input=True,
+                    tooltip="More rows, behind those of the list: tags such as `<lora:ink:0.8>` or `<lora:ink:0.8:0.6>` in a prompt, "
+                    "lines such as `ink, 0.8, 0.6`, or a JSON list. Names need no folder and no ending.",
+                ),
             ],
             outputs=[
                 StackType.Output(
                     display_name="lora_stack",
                     tooltip="The stack with the LoRAs that are switched on at its end. Without any it is the earlier stack.",
-                )
+                ),
+                io.String.Output(
+                    display_name="text",
+                    tooltip="The whole stack as text, such as `<lora:ink:0.8>`, one LoRA a line, for prompts and the metadata of pictures. "
+                    "The input of rows reads it again.",
+                ),
+                trigger_words_output("all LoRAs of the stack"),
             ],
         )
 
@@ -93,17 +119,13 @@ class LoraStack(io.ComfyNode):
         except ValueError:
             # Told when the node runs.
             return ""
-        return "\n".join(folders.file_stamp("loras", name) for name in names)
+        return "\n".join(map(lora_files.stamp, names))
 
     @classmethod
-    def execute(cls, rows: str, lora_stack: list | None = None) -> io.NodeOutput:
-        added = read_rows(rows)
-        for row in added:
-            try:
-                folders.file_path("loras", row.entry[0])
-            except FileNotFoundError as error:
-                raise FileNotFoundError(f"Row {row.number} of the LoRA stack: {error}") from error
-        return io.NodeOutput([*check_is_stack(lora_stack), *(row.entry for row in added)])
+    def execute(cls, rows: str, lora_stack: list | None = None, rows_text: str | None = None) -> io.NodeOutput:
+        added = lora_files.located(read_rows(rows), read_row_text(rows_text or ""))
+        stack = [*check_is_stack(lora_stack), *added]
+        return io.NodeOutput(stack, stack_text(stack, lora_files.names()), trigger_words(lora_files.infos(stack)))
 
 
 class ApplyLoraStack(io.ComfyNode):
@@ -144,6 +166,7 @@ class ApplyLoraStack(io.ComfyNode):
         on_quantised_weights: str = beside.AUTOMATIC,
     ) -> io.NodeOutput:
         entries = read_stack(lora_stack)
+        lora_files.check_stack(entries)
         target = loras.Target(model, clip, on_quantised_weights)
         step = run.progress()
         reports = []

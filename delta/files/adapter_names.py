@@ -66,10 +66,28 @@ def naming(tensors: Iterable[str] | Mapping[str, Any]) -> str:
         convention = "diffusers/PEFT names (....lora_A)"
     else:
         convention = f"names such as {names[0]}" if names else "no tensors"
+    layers = _layers(names)
+    if not layers:
+        return convention
+    found = _families(layers, tensors)
+    return f"{convention}, as for {_in_words(found)}"
+
+
+def families_of_adapter(tensors: Mapping[str, Any]) -> list[str]:
+    """The names of the families of models that have the layers of an adapter: several where the names leave it open, none
+    where it has layers of text encoders only, or of an unknown family. tensors: things with `ndim` and `shape`, by name."""
+    layers = _layers(tensors)
+    return _families(layers, tensors) if layers else []
+
+
+def _layers(names: Iterable[str]) -> set[str]:
     # Text encoders are shared by many families.
-    layers = {layer for name in names if not is_text_encoder_name(name) and (layer := _layer_of(name))}
+    return {layer for name in names if not is_text_encoder_name(name) and (layer := _layer_of(name))}
+
+
+def _families(layers: Iterable[str], tensors: Iterable[str] | Mapping[str, Any]) -> list[str]:
     sizes = _sizes(tensors) if isinstance(tensors, Mapping) else {}
-    return f"{convention}, as for {_families_in_words(layers, sizes)}" if layers else convention
+    return [family.name for family in families_of_layers(layers, sizes)]
 
 
 def _layer_of(name: str) -> str | None:
@@ -90,8 +108,7 @@ def _sizes(tensors: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     return {layer: (rows[layer], columns[layer]) for layer in rows.keys() & columns.keys()}
 
 
-def _families_in_words(layers: Iterable[str], sizes: Mapping[str, tuple[int, int]]) -> str:
-    names = [family.name for family in families_of_layers(layers, sizes)]
+def _in_words(names: list[str]) -> str:
     if not names:
         return "an unknown family"
     if len(names) > MOST_FAMILIES:

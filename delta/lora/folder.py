@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from .file_names import FileNames
+
 WHOLE = "all folders"
-NEAREST = 3
 
 
 def folders_of(files: Sequence[str]) -> list[str]:
@@ -34,18 +34,4 @@ def pick(files: Sequence[str], name: str, index: int) -> int:
 
     Raises ValueError for a name that no file has, or that several have.
     """
-    name = name.strip().lower().replace("\\", "/")
-    if not name:
-        return index % len(files)
-    paths = [PurePosixPath(file.lower()) for file in files]
-    for form_of in (str, lambda path: str(path.with_suffix("")), lambda path: path.name, lambda path: path.stem):
-        forms = [form_of(path) for path in paths]
-        found = [number for number, form in enumerate(forms) if form == name]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise ValueError(
-                f"Several files are called {name}: {', '.join(files[n] for n in found)}. Write the folder too."
-            )
-    near = difflib.get_close_matches(name, [path.stem for path in paths], NEAREST, 0.3)
-    raise ValueError(f"No style file is called {name}." + (f" Near: {', '.join(near)}." if near else ""))
+    return files.index(FileNames(files, "style file").find(name)) if name.strip() else index % len(files)

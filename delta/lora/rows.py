@@ -10,12 +10,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ..blocks.rules import combined_rules
+from .file_names import shown
 from .stack import StackEntry
 
 KEYS = ("on", "name", "model", "clip", "preset", "blocks", "low")
+# Halves of characters, and control characters but for those of several lines of block weights.
+UNWRITABLE = re.compile(r"[\ud800-\udfff\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+WHERE = "the LoRA stack"
 EXAMPLE = '[{"name": "ink.safetensors", "model": 0.8}]'
 
 
@@ -31,43 +37,49 @@ def read_rows(text: str) -> list[LoraRow]:
 
     Raises ValueError that names the row and what is wrong with it. Rows that are off are checked too, except for their names.
     """
-    rows = []
-    for number, row in enumerate(_json_list(text), start=1):
+    return rows_of(json_list(text, WHERE), WHERE)
+
+
+def rows_of(rows: Iterable[Any], where: str) -> list[LoraRow]:
+    """Those of a list of rows that are on. where: what they stand in, for errors. Raises ValueError as `read_rows` does."""
+    read = []
+    for number, row in enumerate(rows, start=1):
         try:
             entry = _entry(row)
         except ValueError as error:
-            raise ValueError(f"Row {number} of the LoRA stack: {error}") from error
+            raise ValueError(f"Row {number} of {where}: {error}") from error
         if entry is not None:
-            rows.append(LoraRow(number, entry))
-    return rows
+            read.append(LoraRow(number, entry))
+    return read
 
 
-def _json_list(text: str) -> list:
+def json_list(text: str, where: str) -> list:
+    """The list in a JSON text, not yet read as rows. Raises ValueError where there is none."""
     if not isinstance(text, str):
-        raise ValueError(f"The rows of the LoRA stack must be text with a JSON list, such as {EXAMPLE}.")
+        raise ValueError(f"The rows of {where} must be text with a JSON list, such as {EXAMPLE}.")
     if not text.strip():
         return []
     try:
         rows = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"The rows of {where} are nested too deep. Write a list, such as {EXAMPLE}.") from error
     except ValueError as error:
-        raise ValueError(
-            f"The rows of the LoRA stack are not JSON: {error}. Write a list, such as {EXAMPLE}."
-        ) from error
+        raise ValueError(f"The rows of {where} are not JSON: {error}. Write a list, such as {EXAMPLE}.") from error
     if not isinstance(rows, list):
-        raise ValueError(f"The rows of the LoRA stack must be a JSON list, such as {EXAMPLE}.")
+        raise ValueError(f"The rows of {where} must be a JSON list, such as {EXAMPLE}.")
     return rows
 
 
 def _entry(row: Any) -> StackEntry | None:
     """The entry of one row, None for one that is off."""
     if not isinstance(row, dict):
-        raise ValueError(f'{json.dumps(row)} is not an object. Write {{"name": "ink.safetensors"}}.')
+        raise ValueError(f'{_shown(row)} is not an object. Write {{"name": "ink.safetensors"}}.')
     unknown = [key for key in row if key not in KEYS]
     if unknown:
-        raise ValueError(f"the key `{unknown[0]}` is not known. Known keys are: {', '.join(KEYS)}.")
+        raise ValueError(f"the key `{shown(unknown[0])}` is not known. Known keys are: {', '.join(KEYS)}.")
     is_on = row.get("on", True)
     if not isinstance(is_on, bool):
-        raise ValueError(f"`on` is {json.dumps(is_on)}; it must be true or false.")
+        raise ValueError(f"`on` is {_shown(is_on)}; it must be true or false.")
     model = _strength(row, "model", 1.0)
     clip = _strength(row, "clip", model)
     low = _strength(row, "low", model) if "low" in row else None
@@ -84,13 +96,24 @@ def _strength(row: dict, key: str, default: float) -> float:
     value = row.get(key, default)
     # Python counts true as a number, and its JSON reads NaN and Infinity.
     if isinstance(value, bool) or not isinstance(value, int | float) or not -100 <= value <= 100:
-        shown = json.dumps(value) if not isinstance(value, float) or math.isfinite(value) else str(value)
-        raise ValueError(f"`{key}` is {shown}; it must be a number from -100 to 100.")
+        raise ValueError(f"`{key}` is {_shown(value)}; it must be a number from -100 to 100.")
     return float(value)
 
 
 def _text(row: dict, key: str, default: str) -> str:
     value = row.get(key, default)
     if not isinstance(value, str):
-        raise ValueError(f"`{key}` is {json.dumps(value)}; it must be text.")
+        raise ValueError(f"`{key}` is {_shown(value)}; it must be text.")
+    if UNWRITABLE.search(value):
+        raise ValueError(f"`{key}` holds characters that no name has: {_shown(value)}. Write it anew.")
     return value
+
+
+def _shown(value: Any) -> str:
+    """A value of other people's JSON as an error shows it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    try:
+        return shown(json.dumps(value))
+    except (ValueError, RecursionError):
+        return "a number without end" if isinstance(value, int) else "nested too deep"

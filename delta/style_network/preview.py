@@ -112,8 +112,8 @@ def encode(picture: Tensor, kind: str, **options: int) -> bytes:
     return file.getvalue()
 
 
-def picture_of_file(path: str) -> bytes:
-    """A picture file as a square JPEG of 96 pixels. Raises ValueError for what is no picture."""
+def picture_of_file(path: str, side: int = THUMBNAIL_SIDE) -> bytes:
+    """A picture file as a square JPEG of `side` pixels. Raises ValueError for what is no picture."""
     from PIL import Image, ImageOps
 
     file = BytesIO()
@@ -121,7 +121,7 @@ def picture_of_file(path: str) -> bytes:
         with Image.open(path) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise ValueError(f"The picture has more than {MAX_PIXELS // 10**6} million pixels.")
-            square = ImageOps.fit(picture.convert("RGB"), (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+            square = ImageOps.fit(picture.convert("RGB"), (side, side))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError("The file is no picture that can be read.") from error
     square.save(file, "JPEG", quality=88)

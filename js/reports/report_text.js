@@ -1,3 +1,4 @@
+import { copyText } from '../shared/clipboard.js'
 import { html } from '../shared/dom.js'
 import { translate } from '../shared/text.js'
 
@@ -40,14 +41,4 @@ export function reportText(content, open, onToggle, ...buttons) {
   body.addEventListener('copy', (event) => event.stopPropagation())
   show(open)
   return { element, isOpen: () => open }
-}
-
-/** Browsers hand out the clipboard to https and localhost only. */
-async function copyText(content) {
-  try {
-    await navigator.clipboard.writeText(content)
-    return true
-  } catch {
-    return false
-  }
 }

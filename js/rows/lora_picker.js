@@ -2,30 +2,46 @@ import { html } from '../shared/dom.js'
 import { openPopup } from '../shared/popup.js'
 import { translate } from '../shared/text.js'
 import { fuzzySearch } from './fuzzy.js'
-import { loraNames, shownName } from './lora_names.js'
+import { connectedModel } from './connected_model.js'
+import { readLoraList, readModelFamily } from './lora_files.js'
+import { noteUse } from './lora_marks.js'
+import { loraNames } from './lora_names.js'
+import { loraOption, markFavourites, toggleStar } from './lora_option.js'
+import { loraViews } from './lora_views.js'
 
 const TEXT = {
   en: {
     search: 'Search LoRAs',
     none: 'models/loras holds no LoRA. Put a file there and press R in the graph.',
     noMatch: 'No name matches.',
+    star: 'Favourite: keep it in a list of its own. Ctrl+Enter',
     more: (count) => `${count} more: type to narrow the list`
   },
   zh: {
     search: '搜索 LoRA',
     none: 'models/loras 中没有 LoRA。请放入文件，然后在画布上按 R。',
     noMatch: '没有匹配的名称。',
+    star: '收藏：放入单独的列表。Ctrl+Enter',
     more: (count) => `还有 ${count} 个：输入文字缩小范围`
   }
 }
 // More rows than one reads; thousands would make typing slow.
 const SHOWN = 200
 const PAGE = 8
+// As the server told it last: a list with pictures from the beginning does not jump.
+let pictured = new Set()
 
-/** Open a searchable list of the LoRA files under an element, and call choose(name). current: the name to begin at. */
-export function pickLora(anchor, current, choose) {
+/**
+ * Open a searchable list of the LoRA files under an element, and call choose(name). current: the name to begin at; node: that of
+ * the list, whose connected model tells which LoRAs fit.
+ */
+export function pickLora(anchor, current, node, choose) {
   const text = translate(TEXT)
   const names = loraNames()
+  const views = loraViews(names, () => {
+    show()
+    search.focus({ preventScroll: true })
+  })
   const list = html('div', { id: 'styledelta-picker-list', className: 'styledelta-picker-list', attributes: { role: 'listbox' } })
   const search = html('input', {
     type: 'text',
@@ -39,32 +55,29 @@ export function pickLora(anchor, current, choose) {
   let active = 0
 
   function show() {
-    found = fuzzySearch(search.value, names)
+    found = fuzzySearch(search.value, views.choose(names))
     active = search.value ? 0 : Math.max(0, found.findIndex(({ name }) => name === current))
     // The current one is shown even if it is far down.
     const count = Math.max(SHOWN, active + 1)
-    list.replaceChildren(...found.slice(0, count).map(option))
+    const options = found.slice(0, count).map(option)
+    markFavourites(options)
+    list.replaceChildren(...options)
     const rest = found.length - count
-    if (!found.length) list.append(note(names.length ? text.noMatch : text.none))
+    if (!found.length) list.append(note(names.length ? views.whyEmpty() || text.noMatch : text.none))
     if (rest > 0) list.append(note(text.more(rest)))
     mark(active)
   }
 
-  function option({ name, positions }, index) {
-    const [folder] = shownName(name)
-    const made = html('div', {
+  function option(match, index) {
+    const made = loraOption(match, {
       id: `styledelta-picker-${index}`,
-      className: 'styledelta-picker-option',
-      title: name,
-      attributes: { role: 'option', 'aria-selected': 'false' },
-      onclick: () => finish(name),
-      onpointermove: () => index !== active && mark(index, false)
+      hasRoom: pictured.size > 0,
+      hasPicture: pictured.has(match.name),
+      starWords: text.star,
+      choose: () => finish(match.name)
     })
-    if (name === current) made.classList.add('styledelta-current')
-    made.append(
-      html('span', { className: 'styledelta-folder' }, ...marked(name, positions, 0, folder.length)),
-      html('span', { className: 'styledelta-file' }, ...marked(name, positions, folder.length, name.length))
-    )
+    made.addEventListener('pointermove', () => index !== active && mark(index, false))
+    if (match.name === current) made.classList.add('styledelta-current')
     return made
   }
 
@@ -80,9 +93,12 @@ export function pickLora(anchor, current, choose) {
 
   function finish(name) {
     close()
+    noteUse(name)
     choose(name)
   }
 
+  // The keyboard stays with the search, whatever is clicked in the list.
+  list.addEventListener('mousedown', (event) => event.target.closest('[role=option]') && event.preventDefault())
   search.addEventListener('input', show)
   search.addEventListener('keydown', (event) => {
     const last = Math.min(found.length, list.querySelectorAll('[role=option]').length) - 1
@@ -94,32 +110,46 @@ export function pickLora(anchor, current, choose) {
     }[event.key]
     // Enter may end the input of a Chinese word.
     if (event.isComposing) return
+    const view = event.altKey && { ArrowUp: -1, ArrowDown: 1 }[event.key]
     if (event.key === 'Enter' && found.length) {
       event.preventDefault()
-      finish(found[active].name)
+      if (event.ctrlKey || event.metaKey) toggleStar(list.children[active])
+      else finish(found[active].name)
+    } else if (view) {
+      event.preventDefault()
+      views.step(view)
     } else if (target !== undefined && found.length) {
       event.preventDefault()
       mark(target)
     }
   })
-  const content = html('div', { className: 'styledelta-picker' }, search, list)
+  const body = html('div', { className: 'styledelta-picker-body' }, views.element, list)
+  const content = html('div', { className: 'styledelta-picker' }, search, body)
   show()
   const close = openPopup(anchor, content, { label: text.search, minWidth: 320 })
   search.focus({ preventScroll: true })
   mark(active)
+  learnMore()
+
+  /** Ask the server for pictures and for what fits, which may take its time. */
+  async function learnMore() {
+    const model = connectedModel(node)
+    const family = model ? await readModelFamily(model) : ''
+    await readLoraList(
+      () => content.isConnected,
+      (known) => {
+        pictured = known.pictured
+        views.showFamily(family, known.fits)
+        const [name, top] = [found[active]?.name, list.scrollTop]
+        show()
+        const again = found.findIndex((match) => match.name === name)
+        if (again >= 0) mark(again, false)
+        list.scrollTop = top
+      }
+    )
+  }
 }
 
 function note(words) {
   return html('div', { className: 'styledelta-picker-note' }, words)
-}
-
-/** The part of a name from `start` to `end`, with the found letters marked. */
-function marked(name, positions, start, end) {
-  const parts = []
-  for (let at = start; at < end; at += 1) {
-    const isFound = positions.includes(at)
-    if (parts.length && parts.at(-1).isFound === isFound) parts.at(-1).letters += name[at]
-    else parts.push({ isFound, letters: name[at] })
-  }
-  return parts.map(({ isFound, letters }) => (isFound ? html('mark', {}, letters) : letters))
 }

@@ -3,9 +3,10 @@ import { openMenu } from '../shared/menu.js'
 import { openPopup } from '../shared/popup.js'
 import { translate } from '../shared/text.js'
 import { commit } from '../shared/undo.js'
+import { openLoraInfo } from './lora_info.js'
 import { blockPresets, isKnown, shownName } from './lora_names.js'
 import { pickLora } from './lora_picker.js'
-import { strengthControl } from './strength.js'
+import { LIMIT, strengthControl } from './strength.js'
 
 const TEXT = {
   en: {
@@ -27,6 +28,9 @@ const TEXT = {
     down: 'Move down',
     turnOn: 'Switch on',
     turnOff: 'Switch off',
+    solo: 'Only this row on',
+    soloOff: 'The other rows again',
+    info: 'About this LoRA...',
     copy: 'Duplicate',
     blocks: 'Block weights...',
     addLow: 'Own strength for low noise',
@@ -55,6 +59,9 @@ const TEXT = {
     down: '下移',
     turnOn: '打开',
     turnOff: '关闭',
+    solo: '只打开此行',
+    soloOff: '恢复其他行',
+    info: 'LoRA 信息...',
     copy: '复制此行',
     blocks: '分层权重...',
     addLow: '单独设置低噪强度',
@@ -70,8 +77,8 @@ const ALL_BLOCKS = 'all blocks'
 /**
  * One row of the list. row: its object of the JSON list, which is changed in place; an absent clip follows model.
  *
- * list: {index(row), length(), move(row, step), duplicate(row), remove(row), startDrag(row, event), write()}; write is
- * called after every change. Returns {element, handle, update}.
+ * list: {node, index(row), length(), move(row, step), duplicate(row), remove(row), solo(row), isSolo(row), startDrag(row, event),
+ * write()}; write is called after every change. Returns {element, handle, update}.
  */
 export function loraRow(row, list) {
   const text = translate(TEXT)
@@ -96,7 +103,7 @@ export function loraRow(row, list) {
   const file = html('span', { className: 'styledelta-file' })
   const name = button('styledelta-name', text.choose, folder, file)
   name.setAttribute('aria-haspopup', 'listbox')
-  name.addEventListener('click', () => pickLora(name, row.name, (chosen) => change({ name: chosen })))
+  name.addEventListener('click', () => pickLora(name, row.name, list.node, (chosen) => change({ name: chosen })))
 
   const strengths = html('div', { className: 'styledelta-strengths' })
   let controls = []
@@ -148,6 +155,8 @@ export function loraRow(row, list) {
     const index = list.index(row)
     openMenu(more, text.row(index + 1), [
       { label: isOn(row) ? text.turnOff : text.turnOn, run: () => change({ on: !isOn(row) }) },
+      { label: list.isSolo(row) ? text.soloOff : text.solo, isOff: list.length() < 2, run: () => list.solo(row) },
+      { label: text.info, isOff: !isKnown(row.name ?? ''), run: () => openLoraInfo(more, row.name) },
       { label: text.up, isOff: index === 0, run: () => list.move(row, -1) },
       { label: text.down, isOff: index === list.length() - 1, run: () => list.move(row, 1) },
       { label: text.copy, run: () => list.duplicate(row) },
@@ -252,6 +261,15 @@ export function loraRow(row, list) {
 
 export function isOn(row) {
   return row.on !== false
+}
+
+/** Multiply the strengths that a row has, within the limits of strengths. */
+export function scaleRow(row, factor) {
+  for (const key of ['model', 'clip', 'low']) {
+    if (key !== 'model' && row[key] === undefined) continue
+    const scaled = Number(row[key] ?? 1) * factor
+    row[key] = Math.round(Math.max(-LIMIT, Math.min(LIMIT, scaled)) * 1e4) / 1e4
+  }
 }
 
 function isLinked(row) {

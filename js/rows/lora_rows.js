@@ -5,9 +5,11 @@ import { addDomWidget } from '../shared/dom_widget.js'
 import { remount } from '../shared/remount.js'
 import { translate } from '../shared/text.js'
 import { commit } from '../shared/undo.js'
-import { keepDefinitions } from './lora_names.js'
+import { openListMenu } from './list_menu.js'
+import { keepDefinitions, shownName } from './lora_names.js'
 import { pickLora } from './lora_picker.js'
-import { isOn, loraRow } from './lora_row.js'
+import { isOn, loraRow, scaleRow } from './lora_row.js'
+import { listMissing } from './missing_rows.js'
 
 const STYLE = await readStyle('rows/lora_rows.css')
 const TYPE = 'STYLEDELTA_LORA_ROWS'
@@ -16,6 +18,7 @@ const TEXT = {
     list: 'LoRAs',
     add: 'Add LoRA',
     all: 'Switch all on or off',
+    menu: 'Multiply, sort, save or load the list',
     count: (on, all) => (on === all ? `${all} LoRA${all === 1 ? '' : 's'}` : `${on} of ${all} on`),
     empty: 'No LoRA yet.',
     unreadable: 'This is not a JSON list of rows. Correct it here, or clear it to begin anew.'
@@ -24,6 +27,7 @@ const TEXT = {
     list: 'LoRA 列表',
     add: '添加 LoRA',
     all: '全部打开或关闭',
+    menu: '列表的强度、排序、保存和加载',
     count: (on, all) => (on === all ? `${all} 个 LoRA` : `${all} 个中打开 ${on} 个`),
     empty: '还没有 LoRA。',
     unreadable: '这不是 JSON 行列表。请在此改正，或清空后重新开始。'
@@ -80,7 +84,18 @@ class LoraRows {
       icon('plus'),
       words.add
     )
-    this.header = html('div', { className: 'styledelta-header' }, this.toggleAll, this.count, this.addButton)
+    this.menuButton = html(
+      'button',
+      {
+        type: 'button',
+        className: 'styledelta-more',
+        title: words.menu,
+        attributes: { 'aria-label': words.menu, 'aria-haspopup': 'menu' },
+        onclick: () => openListMenu(this.menuButton, this)
+      },
+      icon('more')
+    )
+    this.header = html('div', { className: 'styledelta-header' }, this.toggleAll, this.count, this.addButton, this.menuButton)
     this.body = html('div', { className: 'styledelta-body', attributes: { role: 'list', 'aria-label': words.list } })
     this.element = html('div', { className: 'styledelta-rows' }, style(STYLE), this.header, this.body)
     this.listen()
@@ -130,13 +145,14 @@ class LoraRows {
   write() {
     this.text = JSON.stringify(this.rows)
     this.widget.callback?.(this.text)
+    this.listMissing()
     this.showCount()
   }
 
   // The rows
 
   add() {
-    pickLora(this.addButton, undefined, (name) => {
+    pickLora(this.addButton, undefined, this.node, (name) => {
       this.edit(() => this.rows.push({ on: true, name, model: 1 }))
       this.views.get(this.rows.at(-1)).handle.focus({ preventScroll: true })
     })
@@ -145,6 +161,38 @@ class LoraRows {
   switchAll() {
     const on = !this.rows.every(isOn)
     this.edit(() => this.rows.forEach((row) => Object.assign(row, { on })))
+  }
+
+  /** Switch all other rows off, or on again as they were before. */
+  solo(row) {
+    const isSolo = this.isSolo(row)
+    if (!isSolo) this.before = new Map(this.rows.map((each) => [each, isOn(each)]))
+    this.edit(() => this.rows.forEach((each) => (each.on = each === row || (isSolo && (this.before?.get(each) ?? true)))))
+  }
+
+  isSolo(row) {
+    return this.rows.every((each) => isOn(each) === (each === row))
+  }
+
+  scale(factor) {
+    this.edit(() => this.rows.forEach((row) => scaleRow(row, factor)))
+  }
+
+  sort() {
+    const names = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' })
+    this.edit(() => this.rows.sort((a, b) => names.compare(shownName(a.name ?? '')[1], shownName(b.name ?? '')[1])))
+  }
+
+  /** The list as a file has it, which is also what the node reads. */
+  asFile() {
+    return JSON.stringify(this.rows, null, 2)
+  }
+
+  /** Put the rows of such a text in the place of those that there are. Returns whether it has some. */
+  replace(text) {
+    const rows = readRows(text)
+    if (rows?.length) this.edit(() => this.rows.splice(0, this.rows.length, ...rows))
+    return Boolean(rows?.length)
   }
 
   index(row) {
@@ -236,6 +284,7 @@ class LoraRows {
   }
 
   render() {
+    this.listMissing()
     this.element.style.minHeight = `${this.height()}px`
     this.header.hidden = !this.rows
     if (!this.rows) return this.renderUnreadable()
@@ -253,6 +302,13 @@ class LoraRows {
       if (this.body.children[at] !== child) this.body.insertBefore(child, this.body.children[at] ?? null)
     })
     this.showCount()
+  }
+
+  listMissing() {
+    const on = (this.rows ?? []).filter(isOn).map((row) => row.name ?? '')
+    listMissing(this.node, on, (old, name) => {
+      this.edit(() => this.rows.filter((row) => row.name === old).forEach((row) => (row.name = name)))
+    })
   }
 
   showCount() {

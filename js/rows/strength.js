@@ -5,7 +5,7 @@ const TEXT = {
   en: { less: 'Less', more: 'More', hint: 'Drag, click to type, arrow keys; the wheel when it has the focus. Shift: small steps.' },
   zh: { less: '减小', more: '增大', hint: '拖动、点击输入、方向键；获得焦点后可用滚轮。按住 Shift 为小步。' }
 }
-const LIMIT = 100
+export const LIMIT = 100
 const STEP = 0.05
 const FINE_STEP = 0.01
 // Pixels of one step, and before a press becomes a drag.

@@ -41,9 +41,20 @@ def file_path(kind: str, name: str) -> str:
     """The path of a named file, whichever way its folders are separated. Raises FileNotFoundError with the remedy."""
     path = folder_paths.get_full_path(kind, name.replace("\\", "/"))
     if path is None:
-        folders = ", ".join(folder_paths.get_folder_paths(kind))
-        raise FileNotFoundError(f"{name} is not in {folders}. Put the file there and refresh, or choose another one.")
+        raise FileNotFoundError(
+            f"{name} is not in {places(kind)}. Put the file there and refresh, or choose another one."
+        )
     return path
+
+
+def has_file(kind: str, name: str) -> bool:
+    """Whether a named file is there, whichever way its folders are separated."""
+    return folder_paths.get_full_path(kind, name.replace("\\", "/")) is not None
+
+
+def places(kind: str) -> str:
+    """The folders of a kind, for errors."""
+    return ", ".join(folder_paths.get_folder_paths(kind))
 
 
 def file_stamp(kind: str, name: str) -> str:

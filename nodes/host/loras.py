@@ -26,6 +26,7 @@ from . import beside
 from . import names as host_names
 from .adapters import by_endings
 from .folders import file_path
+from .lora_files import check_stack
 from .names import LoraMatch, lora_key_map, match_lora
 from .patches import Applied, add_weighted_patches
 from .rounding import rounding_of
@@ -77,9 +78,9 @@ def as_lora_model(tensors: dict[str, torch.Tensor]) -> LoraModel:
 
 def stack_models(stack: list) -> list[tuple[LoraModel, float, float, str]]:
     """The files of a LORA_STACK with their strengths and block rules; none for an empty stack."""
-    return [
-        (as_lora_model(read_adapter(entry[0])), entry[1], entry[2], entry.block_weights) for entry in read_stack(stack)
-    ]
+    entries = read_stack(stack)
+    check_stack(entries)
+    return [(as_lora_model(read_adapter(entry[0])), entry[1], entry[2], entry.block_weights) for entry in entries]
 
 
 def first_misfit(patches: dict[PatchKey, Any], weights: dict[str, torch.Tensor]) -> str | None:

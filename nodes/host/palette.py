@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -31,12 +30,10 @@ from ...delta.style_network.preview import (
     small_picture,
     thumbnail,
 )
-from . import folders
+from . import folders, lora_files
 
 ROUTES = "/styledelta/style_palette"
 PREVIEW = f"{ROUTES}/preview"
-# The pictures that ComfyUI and LoRA managers keep beside a file.
-PICTURE_ENDINGS = tuple(f"{middle}.{kind}" for middle in ("", ".preview") for kind in ("png", "jpg", "jpeg", "webp"))
 MAX_BODY = 4096
 KEPT_PICTURES, KEPT_NETWORKS, KEPT_THUMBNAILS = 16, 3, 4
 # Requests that may wait for their turn.
@@ -212,12 +209,7 @@ def _file_names() -> list[str]:
 
 def _named_files() -> dict[str, list[str]]:
     names = _file_names()
-    return {"names": names, "pictured": [name for name in names if _picture_beside(name)]}
-
-
-def _picture_beside(name: str) -> str | None:
-    stem = os.path.splitext(folders.file_path("loras", name))[0]
-    return next((stem + ending for ending in PICTURE_ENDINGS if os.path.isfile(stem + ending)), None)
+    return {"names": names, "pictured": [name for name in names if lora_files.picture_beside(name)]}
 
 
 async def _file_picture(disk: asyncio.Lock, request: web.Request) -> web.Response:
@@ -230,7 +222,7 @@ async def _file_picture(disk: asyncio.Lock, request: web.Request) -> web.Respons
 
 def _small_file_picture(name: str) -> bytes | None:
     """The picture beside a file of the list, small."""
-    path = _picture_beside(name) if name in _file_names() else None
+    path = lora_files.picture_beside(name) if name in _file_names() else None
     return None if path is None else picture_of_file(path)
 
 

@@ -25,7 +25,7 @@ def test_numbers_go_around(index, expected):
 def test_names_are_found_in_any_form():
     assert pick(FILES, "c", 0) == pick(FILES, "C.safetensors", 0) == pick(FILES, "ink/c.safetensors", 0) == 3
     assert pick(FILES, "ink/old/a", 0) == pick(FILES, "ink\\old\\a.safetensors", 0) == 2
-    with pytest.raises(ValueError, match="Several files are called a: Ink/a.safetensors, ink/old/a.safetensors"):
+    with pytest.raises(ValueError, match="Several style files are called a: Ink/a.safetensors, ink/old/a.safetensors"):
         pick(FILES, "a", 0)
     with pytest.raises(ValueError, match=r"No style file is called zzz\.$"):
         pick(FILES, "zzz", 0)

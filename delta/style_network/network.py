@@ -52,7 +52,8 @@ class StyleNetwork:
         digest = hashlib.sha256()
         parts = [part for layer in self.layers for part in (layer.weight, layer.bias)]
         for layer in self.layers:
-            digest.update(f"{layer.name} {layer.stride} {layer.upsample} {layer.norm}".encode())
+            kind = " transposed" if layer.transposed else ""
+            digest.update(f"{layer.name} {layer.stride} {layer.upsample} {layer.norm}{kind}".encode())
         for part in [*parts, self.projection, self.projection_bias]:
             digest.update(b"" if part is None else part.contiguous().numpy().tobytes())
         object.__setattr__(self, "fingerprint", digest.hexdigest()[:16])
@@ -76,7 +77,8 @@ class StyleNetwork:
         side, scale = 1, 1
         for layer in self.layers:
             scale //= layer.upsample
-            side = max(side, scale * (layer.weight.shape[-1] // 2 + 1))
+            if not layer.transposed:
+                side = max(side, scale * (layer.weight.shape[-1] // 2 + 1))
             scale *= layer.stride
         return side
 

@@ -31,7 +31,8 @@ FEW_CHANNELS = 4
 class Layer:
     """One convolution: reflect pad k // 2, convolve, normalise, activate.
 
-    `weight` is [out, in, k, k]; `upsample` repeats pixels before the convolution; `norm` is where this layer's
+    `weight` is [out, in, k, k]; `upsample` repeats pixels before the convolution; `transposed` puts zeros between and
+    around them instead, which is what a transposed convolution with k // 2 of padding does; `norm` is where this layer's
     channels lie in a style's gamma and beta, None for a layer without norm; `residual` adds the input of the layer
     before.
     """
@@ -44,6 +45,22 @@ class Layer:
     norm: slice | None = None
     relu: bool = True
     residual: bool = False
+    transposed: bool = False
+
+    def enlarged(self, rows: Tensor) -> Tensor:
+        """A map [1, channels, height, width] at `upsample` times its size, ready for the padding."""
+        if self.upsample == 1:
+            return rows
+        if not self.transposed:
+            return F.interpolate(rows, scale_factor=self.upsample, mode="nearest")
+        shape = (*rows.shape[:2], *(side * self.upsample for side in rows.shape[2:]))
+        spread = torch.empty(shape, device=rows.device, dtype=rows.dtype, memory_format=torch.channels_last).zero_()
+        spread[..., :: self.upsample, :: self.upsample] = rows
+        return spread
+
+    def padded(self, rows: Tensor, sides: tuple[int, int, int, int]) -> Tensor:
+        """The map with so many pixels more on the left, right, top and bottom: reflected, or zeros."""
+        return F.pad(rows, sides) if self.transposed else F.pad(rows, sides, mode="reflect")
 
 
 @dataclass(frozen=True)
@@ -168,10 +185,8 @@ class _Feature:
         first, last = max(0, first), min(limit, last)
         start = first // layer.upsample
         rows = source.rows(start, -(-last // layer.upsample))
-        if layer.upsample > 1:
-            rows = F.interpolate(rows, scale_factor=layer.upsample, mode="nearest")
-            rows = rows[..., first - start * layer.upsample : last - start * layer.upsample, :]
-        padded = F.pad(rows, (half, half, top, bottom), mode="reflect")
+        rows = layer.enlarged(rows)[..., first - start * layer.upsample : last - start * layer.upsample, :]
+        padded = layer.padded(rows, (half, half, top, bottom))
         if layer.weight.shape[0] <= FEW_CHANNELS and layer.stride == 1 and (high - low) % 2 == self.width % 2 == 0:
             return _convolve_blocks(padded, layer.weight, layer.bias)
         return F.conv2d(padded, layer.weight, layer.bias, stride=layer.stride)

@@ -4,6 +4,7 @@ import io
 import json
 
 import numpy as np
+import one_style_networks
 import onnxruntime
 import pytest
 import torch
@@ -178,6 +179,27 @@ def test_wrong_and_damaged_network_files_are_refused(host, base_dir):
     finally:
         wrong.unlink()
         cut.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("suffix", ["model", "pt", "onnx"])
+def test_networks_of_others_are_listed_and_paint(server, base_dir, suffix):
+    folder = base_dir / "models/style_networks"
+    folder.mkdir(exist_ok=True)
+    path, network = folder / f"of_others.{suffix}", one_style_networks.example()
+    try:
+        if suffix == "onnx":
+            one_style_networks.export(network, path, 9)
+        else:
+            torch.save({"state_dict": network.state_dict()}, path)
+        prompt = painting()
+        prompt["network"]["inputs"]["network"] = path.name
+        prompt["style"]["inputs"]["style_index"] = 0
+        picture = shown(server, server.run(prompt))
+    finally:
+        path.unlink(missing_ok=True)
+    photo = np.asarray(Image.open(base_dir / "input/astronaut.png").convert("RGB"), dtype=np.float32) / 255
+    expected = one_style_networks.forward(network, torch.from_numpy(photo)[None])[0].numpy()
+    assert np.abs(picture - expected).max() < 1e-3 + 1 / 255
 
 
 def test_saving_outside_the_output_folder_is_refused(host):

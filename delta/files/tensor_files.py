@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,14 @@ import torch
 from torch import Tensor
 
 SAFETENSORS = (".safetensors", ".sft")
+# The names under which training scripts put a state dict beside other things.
+STATE_DICTS = ("state_dict", "model_state_dict", "model")
+# What PyTorch says of a class that it will not make, or of a compiled program.
+FOREIGN_CLASS = re.compile(r"(?:GLOBAL|class) ([\w.]+) was not an allowed|TorchScript archives")
+
+
+class WholePickle(ValueError):
+    """A pickle that holds more than tensors, so that reading it would run what is in it."""
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -123,8 +132,11 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     content = _load_pickle(path)
-    content = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not content or not all(isinstance(value, Tensor) for value in content.values()):
+    for name in STATE_DICTS:
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            content = content[name]
+            break
+    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError(
             f"{path.name} holds no plain state dict of tensors. Export the model's state_dict and try again."
         )
@@ -137,6 +149,11 @@ def _load_pickle(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        if found := FOREIGN_CLASS.search(str(error)):
+            raise WholePickle(
+                f"{path.name} cannot be read safely: it holds more than weights ({found[1] or 'a TorchScript archive'}), "
+                "and reading that would run a program from the file. Use a safetensors version of it."
+            ) from error
         raise ValueError(
             f"{path.name} cannot be read safely as a file of tensors. It is damaged, was cut short, or holds more than "
             "weights; use a safetensors version of it."

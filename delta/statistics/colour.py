@@ -24,6 +24,9 @@ LMS_TO_LAB = torch.tensor(
     ],
     dtype=torch.float64,
 )
+TOLERANCE = 1e-4
+# Of the search for the most chroma: to 1/65536 of it.
+HALVINGS = 16
 # The published inverses are rounded.
 LMS_TO_LINEAR, LAB_TO_LMS = torch.linalg.inv(LINEAR_TO_LMS), torch.linalg.inv(LMS_TO_LAB)
 
@@ -37,6 +40,42 @@ def srgb_to_oklab(pixels: Tensor) -> Tensor:
 def oklab_to_srgb(pixels: Tensor) -> Tensor:
     """Oklab [..., 3] -> sRGB [..., 3], outside 0..1 for colours that sRGB does not have."""
     return linear_to_srgb(_mix(_mix(pixels, LAB_TO_LMS).pow(3), LMS_TO_LINEAR))
+
+
+def with_colours_of(painting: Tensor, photo: Tensor, amount: float) -> Tensor:
+    """The painting's lightness with colours between its own (amount 0) and the photo's (1), mixed in Oklab.
+
+    painting, photo: sRGB [..., 3] in 0..1, of one shape. Where sRGB has no such colour at that lightness, it is made
+    paler until it has, with lightness and hue kept. Returns sRGB [..., 3] in 0..1.
+    """
+    lab = srgb_to_oklab(painting)
+    lab[..., 1:] = torch.lerp(lab[..., 1:], srgb_to_oklab(photo)[..., 1:], amount)
+    return into_srgb(lab)
+
+
+def into_srgb(lab: Tensor) -> Tensor:
+    """Oklab [..., 3] of a lightness in 0..1 -> sRGB [..., 3] in 0..1, with the chroma of colours outside reduced to the
+    most that there is at their lightness and hue."""
+    pixels = oklab_to_srgb(lab)
+    outside = ~_inside(pixels)
+    if outside.any():
+        far = lab[outside]
+        least, most = torch.zeros_like(far[:, :1]), torch.ones_like(far[:, :1])
+        for _ in range(HALVINGS):
+            middle = (least + most) / 2
+            fits = _inside(oklab_to_srgb(_paler(far, middle)))[:, None]
+            least, most = torch.where(fits, middle, least), torch.where(fits, most, middle)
+        pixels[outside] = oklab_to_srgb(_paler(far, least))
+    return pixels.clamp(0, 1)
+
+
+def _paler(lab: Tensor, share: Tensor) -> Tensor:
+    return torch.cat([lab[..., :1], lab[..., 1:] * share], dim=-1)
+
+
+def _inside(pixels: Tensor) -> Tensor:
+    """Which colours [..., 3] sRGB has, to a fortieth of an 8-bit step."""
+    return ((pixels >= -TOLERANCE) & (pixels <= 1 + TOLERANCE)).all(-1)
 
 
 def srgb_to_linear(values: Tensor) -> Tensor:

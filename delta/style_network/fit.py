@@ -207,8 +207,7 @@ def _painter(network: StyleNetwork, device: torch.device | str) -> Callable[[Ten
     def paint(planes: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
         x, before = planes * network.value_range, None
         for layer in layers:
-            y = F.interpolate(x, scale_factor=layer.upsample, mode="nearest") if layer.upsample > 1 else x
-            padded = F.pad(y, [layer.weight.shape[-1] // 2] * 4, mode="reflect")
+            padded = layer.padded(layer.enlarged(x), (layer.weight.shape[-1] // 2,) * 4)
             y = F.conv2d(padded, layer.weight, layer.bias, stride=layer.stride)
             if layer.norm is not None:
                 y = F.instance_norm(y, weight=gamma[layer.norm], bias=beta[layer.norm], eps=EPS)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..pictures import check_image, read_mask
 from ..progress import Step
+from .finish import at_paint_size, back_to_size, dithered, keeping_colours
 from .params import StyleComponent, StyleParams, check_network, interpolate
 from .predictor import StylePredictor
 from .strips import Layer, Region, run_layers
@@ -52,7 +53,8 @@ class StyleNetwork:
         digest = hashlib.sha256()
         parts = [part for layer in self.layers for part in (layer.weight, layer.bias)]
         for layer in self.layers:
-            digest.update(f"{layer.name} {layer.stride} {layer.upsample} {layer.norm}".encode())
+            kind = " transposed" if layer.transposed else ""
+            digest.update(f"{layer.name} {layer.stride} {layer.upsample} {layer.norm}{kind}".encode())
         for part in [*parts, self.projection, self.projection_bias]:
             digest.update(b"" if part is None else part.contiguous().numpy().tobytes())
         object.__setattr__(self, "fingerprint", digest.hexdigest()[:16])
@@ -76,7 +78,8 @@ class StyleNetwork:
         side, scale = 1, 1
         for layer in self.layers:
             scale //= layer.upsample
-            side = max(side, scale * (layer.weight.shape[-1] // 2 + 1))
+            if not layer.transposed:
+                side = max(side, scale * (layer.weight.shape[-1] // 2 + 1))
             scale *= layer.stride
         return side
 
@@ -189,6 +192,10 @@ def stylize(
     second: StyleParams | None = None,
     image_blend: float = 1.0,
     pixel_budget: int | None = None,
+    keep_colours: float = 0.0,
+    paint_size: int = 0,
+    same_look: bool = False,
+    dither: bool = False,
     device: torch.device | str = "cpu",
     on_step: Step = lambda done, total: None,
 ) -> Tensor:
@@ -198,7 +205,10 @@ def stylize(
     `style` applies where it is 1 and `second` where it is 0, each with the statistics of its own region; without
     `second` the picture itself stays where the mask is 0. image_blend: the share of the painting over the picture.
     pixel_budget: above this many pixels large feature maps are computed again instead of kept; the norms still see the
-    whole picture, so there are no seams.
+    whole picture, so there are no seams. keep_colours: 0 to 1, how much of the picture's colours the painting's lightness
+    gets. paint_size: the longer side in pixels at which the network paints, 0 for that of the picture; the painting is
+    brought back to the picture's size. same_look: the norms take the statistics of the whole batch instead of each
+    picture's own, so that the frames of a video are painted alike. dither: hide the steps of 8-bit values from the network.
     on_step(done, total) is called between pieces of work and may raise to cancel.
 
     Returns [batch, height, width, 3] float32 on the CPU. Raises ValueError for bad input.
@@ -209,19 +219,25 @@ def stylize(
         if mask is None:
             raise ValueError("A second style needs a mask that tells where each style applies. Connect a MASK.")
     planes = checked_planes(image, network.min_side, "The picture")
-    masks = None if mask is None else _fit_mask(mask, planes)
-    painted = []
-    for index, plane in enumerate(planes):
-        plane = plane[None]
-        region_mask = None if masks is None else masks[min(index, len(masks) - 1)][None, None]
-        if image_blend == 0 or (second is None and region_mask is not None and not region_mask.any()):
-            painted.append(plane)
-            continue
-        regions = _regions(network, image[index : index + 1], style, second, strength, region_mask)
-        output = _paint(network, plane, regions, pixel_budget, device, _scaled(on_step, index, len(planes)))
-        if region_mask is not None and second is None:
-            output = torch.lerp(plane, output, region_mask)
-        painted.append(output if image_blend == 1 else torch.lerp(plane, output, image_blend))
+    masks = [None] * len(planes) if mask is None else _fit_mask(mask, planes)
+    small = at_paint_size(planes, paint_size, network.min_side)
+    small_masks = masks if mask is None or small is planes else _fit_mask(mask, small)
+    empty = [second is None and each is not None and not each.any() for each in masks]
+    wanted = [] if image_blend == 0 else [index for index in range(len(planes)) if not empty[index]]
+    groups = [wanted] if same_look and wanted else [[index] for index in wanted]
+    painted = list(planes.split(1))
+    for number, group in enumerate(groups):
+        anchor = _anchor(network, image[group], strength)
+        regions = [_regions(network, anchor, style, second, strength, small_masks[index]) for index in group]
+        pictures = [small[index : index + 1] for index in group]
+        pictures = [dithered(picture) for picture in pictures] if dither else pictures
+        outputs = _paint(network, pictures, regions, pixel_budget, device, _scaled(on_step, number, len(groups)))
+        for index, output in zip(group, outputs):
+            plane = planes[index : index + 1]
+            output = keeping_colours(back_to_size(output, *plane.shape[-2:]), plane, keep_colours)
+            if second is None and masks[index] is not None:
+                output = torch.lerp(plane, output, masks[index])
+            painted[index] = output if image_blend == 1 else torch.lerp(plane, output, image_blend)
     return torch.cat(painted).movedim(1, -1)
 
 
@@ -229,56 +245,64 @@ def _scaled(on_step: Step, index: int, count: int) -> Step:
     return lambda done, total: on_step(index * total + done, count * total)
 
 
-def _fit_mask(mask: Tensor, planes: Tensor) -> Tensor:
-    """The mask at the size of the picture, [masks, height, width] in 0..1."""
+def _fit_mask(mask: Tensor, planes: Tensor) -> list[Tensor]:
+    """The mask of each picture at its size, [1, 1, height, width] in 0..1."""
     mask = read_mask(mask)
     if len(mask) not in (1, len(planes)):
         raise ValueError(f"There are {len(mask)} masks for {len(planes)} pictures. Give one mask, or one per picture.")
     if mask.shape[-2:] != planes.shape[-2:]:
         mask = F.interpolate(mask[:, None], planes.shape[-2:], mode="bilinear", antialias=True)[:, 0]
-    return mask.clamp(0, 1)
+    mask = mask.clamp(0, 1)
+    return [mask[min(index, len(mask) - 1)][None, None] for index in range(len(planes))]
+
+
+def _anchor(network: StyleNetwork, images: Tensor, strength: Strength) -> tuple[Tensor, Tensor] | None:
+    """What a strength of 0 means for these pictures; None where the style is at full strength."""
+    if bool((strength.per_channel(network) == 1).all()):
+        return None
+    anchor = network.anchor(images)
+    if anchor is None:
+        raise ValueError(
+            f"{network.name} has a single style, so there is no other style to move away from. "
+            "Leave every style strength at 1 and use image blend instead."
+        )
+    return anchor
 
 
 def _regions(
     network: StyleNetwork,
-    image: Tensor,
+    anchor: tuple[Tensor, Tensor] | None,
     style: StyleParams,
     second: StyleParams | None,
     strength: Strength,
     mask: Tensor | None,
 ) -> list[Region]:
-    """The style vectors of each region of one picture. Regions that cover nothing are left out."""
+    """The style vectors of each region of one picture."""
     painted = [(style, None)] if mask is None else [(style, mask), (second or style, 1 - mask)]
-    amounts = strength.per_channel(network)
-    anchor = None if bool((amounts == 1).all()) else network.anchor(image)
-    if anchor is None and bool((amounts != 1).any()):
-        raise ValueError(
-            f"{network.name} has a single style, so there is no other style to move away from. "
-            "Leave every style strength at 1 and use image blend instead."
-        )
     regions = []
     for params, weight in painted:
         vectors = params.vectors()
         if anchor is not None:
-            vectors = interpolate(anchor, vectors, amounts)
-        if weight is None or bool((weight > 0).any()):
-            regions.append(Region(*vectors, weight))
+            vectors = interpolate(anchor, vectors, strength.per_channel(network))
+        regions.append(Region(*vectors, weight))
     return regions
 
 
 def _paint(
     network: StyleNetwork,
-    plane: Tensor,
-    regions: Sequence[Region],
+    planes: Sequence[Tensor],
+    regions: Sequence[Sequence[Region]],
     pixel_budget: int | None,
     device: torch.device | str,
     on_step: Step,
-) -> Tensor:
-    """One picture [1, 3, height, width] through the network: pad to the stride, run, crop, bound to 0..1."""
-    height, width = plane.shape[-2:]
+) -> list[Tensor]:
+    """Pictures [1, 3, height, width] through the network, with the statistics of all of them together: pad to the stride,
+    run, crop, bound to 0..1."""
+    height, width = planes[0].shape[-2:]
     pad = (0, -width % network.stride, 0, -height % network.stride)
-    padded = F.pad(plane, pad, mode="reflect") if any(pad) else plane
-    regions = [region.padded(pad) for region in regions]
-    raw = run_layers(network.layers, padded * network.value_range, regions, pixel_budget, device, on_step)
-    raw = raw[..., :height, :width]
-    return torch.sigmoid(raw) if network.sigmoid else (raw / network.value_range).clamp(0, 1)
+    padded = [F.pad(plane, pad, mode="reflect") if any(pad) else plane for plane in planes]
+    regions = [[region.padded(pad) for region in of_picture] for of_picture in regions]
+    pictures = [plane * network.value_range for plane in padded]
+    raw = run_layers(network.layers, pictures, regions, pixel_budget, device, on_step)
+    cropped = [each[..., :height, :width] for each in raw]
+    return [torch.sigmoid(each) if network.sigmoid else (each / network.value_range).clamp(0, 1) for each in cropped]

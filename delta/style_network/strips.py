@@ -31,7 +31,8 @@ FEW_CHANNELS = 4
 class Layer:
     """One convolution: reflect pad k // 2, convolve, normalise, activate.
 
-    `weight` is [out, in, k, k]; `upsample` repeats pixels before the convolution; `norm` is where this layer's
+    `weight` is [out, in, k, k]; `upsample` repeats pixels before the convolution; `transposed` puts zeros between and
+    around them instead, which is what a transposed convolution with k // 2 of padding does; `norm` is where this layer's
     channels lie in a style's gamma and beta, None for a layer without norm; `residual` adds the input of the layer
     before.
     """
@@ -44,6 +45,22 @@ class Layer:
     norm: slice | None = None
     relu: bool = True
     residual: bool = False
+    transposed: bool = False
+
+    def enlarged(self, rows: Tensor) -> Tensor:
+        """A map [1, channels, height, width] at `upsample` times its size, ready for the padding."""
+        if self.upsample == 1:
+            return rows
+        if not self.transposed:
+            return F.interpolate(rows, scale_factor=self.upsample, mode="nearest")
+        shape = (*rows.shape[:2], *(side * self.upsample for side in rows.shape[2:]))
+        spread = torch.empty(shape, device=rows.device, dtype=rows.dtype, memory_format=torch.channels_last).zero_()
+        spread[..., :: self.upsample, :: self.upsample] = rows
+        return spread
+
+    def padded(self, rows: Tensor, sides: tuple[int, int, int, int]) -> Tensor:
+        """The map with so many pixels more on the left, right, top and bottom: reflected, or zeros."""
+        return F.pad(rows, sides) if self.transposed else F.pad(rows, sides, mode="reflect")
 
 
 @dataclass(frozen=True)
@@ -119,25 +136,29 @@ class _Feature:
         self.width = source.width * layer.upsample // layer.stride
         self.map: Tensor | None = None
         self.styles: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        self.weights: list[Tensor | None] = []
 
-    def measure(self, regions: Sequence[Region], keep: bool, tick: Callable[[], None]) -> None:
-        """Gather the statistics of every region; keep the finished map when `keep`."""
-        strips = _strips(self.height, self.width)
-        weights = [self._at_this_size(region.mask) for region in regions] if self.layer.norm else []
-        moments = [_Moments() for _ in weights]
-        for low, high in strips:
+    def gather(
+        self, regions: Sequence[Region], moments: Sequence[_Moments], keep: bool, tick: Callable[[], None]
+    ) -> None:
+        """Add the statistics of every region to `moments`; keep the map before its norm when `keep`."""
+        self.weights = [self._at_this_size(region.mask) for region in regions] if self.layer.norm else []
+        for low, high in _strips(self.height, self.width):
             raw = self._convolve(low, high)
-            for moment, weight in zip(moments, weights):
+            for moment, weight in zip(moments, self.weights):
                 moment.add(raw, None if weight is None else weight[..., low:high, :])
             if keep:
                 self._store(raw, low, high)
             tick()
-        for moment, weight, region in zip(moments, weights, regions):
+
+    def settle(self, regions: Sequence[Region], moments: Sequence[_Moments]) -> None:
+        """Take the statistics for known; a map that was kept is finished."""
+        for moment, weight, region in zip(moments, self.weights, regions):
             if moment.parts:
                 affine = moment.affine(region.gamma[self.layer.norm], region.beta[self.layer.norm])
-                self.styles.append((*(vector.to(raw.device) for vector in affine), weight))
-        if keep:
-            for low, high in strips:
+                self.styles.append((*(vector.to(self.layer.weight.device) for vector in affine), weight))
+        if self.map is not None:
+            for low, high in _strips(self.height, self.width):
                 self._finish_(self.map[..., low:high, :], low, high)
             self.source = self.skip = None
 
@@ -168,10 +189,8 @@ class _Feature:
         first, last = max(0, first), min(limit, last)
         start = first // layer.upsample
         rows = source.rows(start, -(-last // layer.upsample))
-        if layer.upsample > 1:
-            rows = F.interpolate(rows, scale_factor=layer.upsample, mode="nearest")
-            rows = rows[..., first - start * layer.upsample : last - start * layer.upsample, :]
-        padded = F.pad(rows, (half, half, top, bottom), mode="reflect")
+        rows = layer.enlarged(rows)[..., first - start * layer.upsample : last - start * layer.upsample, :]
+        padded = layer.padded(rows, (half, half, top, bottom))
         if layer.weight.shape[0] <= FEW_CHANNELS and layer.stride == 1 and (high - low) % 2 == self.width % 2 == 0:
             return _convolve_blocks(padded, layer.weight, layer.bias)
         return F.conv2d(padded, layer.weight, layer.bias, stride=layer.stride)
@@ -210,21 +229,25 @@ def _convolve_blocks(padded: Tensor, weight: Tensor, bias: Tensor | None) -> Ten
 
 def run_layers(
     layers: Sequence[Layer],
-    picture: Tensor,
-    regions: Sequence[Region],
+    pictures: Sequence[Tensor],
+    regions: Sequence[Sequence[Region]],
     pixel_budget: int | None = None,
     device: torch.device | str = "cpu",
     on_step: Step = lambda done, total: None,
-) -> Tensor:
-    """The output of the last layer for one picture [1, channels, height, width], float32, on the CPU.
+) -> list[Tensor]:
+    """The output of the last layer for each picture [1, channels, height, width], float32, on the CPU.
 
-    Several regions share the picture by their masks. Above `pixel_budget` pixels large maps are not kept in memory.
+    All pictures have one size and the statistics of all of them together. regions: those of each picture, in the same
+    order; several share it by their masks. Above `pixel_budget` pixels in all, large maps are not kept in memory.
     on_step(done, total) is called after each strip of each layer and may raise to cancel.
     """
-    height, width = picture.shape[-2:]
-    keep_all = pixel_budget is None or height * width <= pixel_budget
-    regions = [Region(r.gamma, r.beta, None if r.mask is None else r.mask.to(device)) for r in regions]
-    total, done = _count_strips(layers, height, width), 0
+    height, width = pictures[0].shape[-2:]
+    keep_all = pixel_budget is None or len(pictures) * height * width <= pixel_budget
+    regions = [
+        [Region(r.gamma, r.beta, None if r.mask is None else r.mask.to(device)) for r in of_picture]
+        for of_picture in regions
+    ]
+    total, done = len(pictures) * _count_strips(layers, height, width), 0
 
     def tick() -> None:
         nonlocal done
@@ -232,13 +255,22 @@ def run_layers(
         on_step(done, total)
 
     # A residual layer adds what the layer before it was given, so two features back are enough.
-    before, source = None, _Picture(picture.to(device, memory_format=torch.channels_last))
+    sources = [_Picture(picture.to(device, memory_format=torch.channels_last)) for picture in pictures]
+    before = [None] * len(sources)
     for layer in layers:
-        feature = _Feature(_on_device(layer, device), source, before if layer.residual else None)
-        floats_per_pixel = layer.weight.shape[0] * feature.height * feature.width / (height * width)
-        feature.measure(regions, keep_all or floats_per_pixel <= KEEP_FLOATS_PER_PIXEL, tick)
-        before, source = source, feature
-    return source.rows(0, height).cpu().contiguous()
+        layer = _on_device(layer, device)
+        features = [
+            _Feature(layer, *pair) for pair in zip(sources, before if layer.residual else [None] * len(sources))
+        ]
+        floats_per_pixel = layer.weight.shape[0] * features[0].height * features[0].width / (height * width)
+        keep = keep_all or floats_per_pixel <= KEEP_FLOATS_PER_PIXEL
+        moments = [_Moments() for _ in regions[0]] if layer.norm else []
+        for feature, of_picture in zip(features, regions):
+            feature.gather(of_picture, moments, keep, tick)
+        for feature, of_picture in zip(features, regions):
+            feature.settle(of_picture, moments)
+        before, sources = sources, features
+    return [source.rows(0, height).cpu().contiguous() for source in sources]
 
 
 def _strips(height: int, width: int) -> list[tuple[int, int]]:

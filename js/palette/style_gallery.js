@@ -1,5 +1,6 @@
 import { html } from '../shared/dom.js'
 import { shortName, swatch } from './style_elements.js'
+import { styleTitle } from './style_names.js'
 
 // Beyond these a list is to be narrowed by typing.
 const MAX_SHOWN = 200
@@ -72,12 +73,13 @@ export function styleGallery(texts, onToggle) {
 
   function optionOf(index, sheet, chosen, asList) {
     const name = sheet.names[index]
+    const title = styleTitle(name)
     const place = chosen.indexOf(asList ? name : index)
     const attributes = {
       role: 'option',
       'aria-selected': String(place >= 0),
-      'aria-label': name,
-      title: name,
+      'aria-label': title,
+      title,
       tabindex: index === active ? '0' : '-1',
       'data-index': index
     }

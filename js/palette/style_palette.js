@@ -6,6 +6,7 @@ import { translate } from '../shared/text.js'
 import { commit } from '../shared/undo.js'
 import { shortName, swatch } from './style_elements.js'
 import { styleGallery } from './style_gallery.js'
+import { narrowTitle, numberTitle, styleTitle } from './style_names.js'
 import { stylePad } from './style_pad.js'
 import { networkOf, paintedMix, readFileStyles, readNetworkStyles, watchQueue } from './style_sources.js'
 import { MAX_STYLES, withWeight } from './style_weights.js'
@@ -26,6 +27,7 @@ const TEXTS = {
     choose: `Choose up to ${MAX_STYLES} styles below.`,
     full: `${MAX_STYLES} styles at most: remove one first.`,
     painting: 'Painting thumbnails…',
+    waiting: 'Painting the mix…',
     noStyles: 'This network has no styles of its own. Use Style From Image.',
     noFiles: 'There are no files in models/loras.',
     busy: 'A prompt is running. The preview goes on after it.',
@@ -49,6 +51,7 @@ const TEXTS = {
     choose: `请在下方选择最多 ${MAX_STYLES} 种风格。`,
     full: `最多 ${MAX_STYLES} 种风格：请先移除一种。`,
     painting: '正在绘制缩略图…',
+    waiting: '正在绘制混合效果…',
     noStyles: '该网络没有自带风格，请使用“从图像提取风格”。',
     noFiles: 'models/loras 中没有文件。',
     busy: '正在运行任务，结束后继续预览。',
@@ -101,7 +104,8 @@ class Palette {
     if (kind === 'network') {
       this.picture = html('img', { className: 'sd-picture', alt: texts.preview, hidden: true, draggable: false })
       this.caption = html('div', { className: 'sd-caption' })
-      this.preview = html('div', { className: 'sd-preview' }, this.picture, this.caption)
+      this.waiting = html('div', { className: 'sd-waiting' })
+      this.preview = html('div', { className: 'sd-preview' }, this.picture, this.waiting, this.caption)
       this.top.append(this.preview)
     }
     const parts = [this.top, this.chosen, this.gallery.root, this.status]
@@ -214,10 +218,18 @@ class Palette {
   show() {
     const styles = this.styles()
     const rows = styles ?? []
-    this.pad.show({ styles: rows, nameOf: (style) => shortName(this.nameOf(style)), pictureOf: (style) => this.pictureOf(style) })
+    this.pad.show({ styles: rows, nameOf: (style) => numberTitle(shortName(this.nameOf(style))), pictureOf: (style) => this.pictureOf(style) })
     this.gallery.show({ sheet: this.sheet, chosen: rows.map((row) => row.style), asList: this.kind === 'files' })
     this.showChosen(styles)
     this.showStatus()
+    if (this.kind === 'network') this.showWaiting(rows)
+  }
+
+  /** What is to come in the place of the picture, until it is there. */
+  showWaiting(rows) {
+    const lines = rows.map(({ style, weight }) => html('div', {}, `${Math.round(weight * 100)} % ${styleTitle(this.nameOf(style))}`))
+    this.waiting.replaceChildren(html('div', {}, rows.length ? this.texts.waiting : this.texts.choose), ...lines)
+    this.waiting.hidden = !this.picture.hidden
   }
 
   showChosen(styles) {
@@ -239,20 +251,21 @@ class Palette {
 
   chosenRow({ style }, index) {
     const name = this.nameOf(style)
-    const attributes = { 'aria-label': this.texts.weightOf(name) }
+    const titled = styleTitle(name)
+    const attributes = { 'aria-label': this.texts.weightOf(titled) }
     const input = html('input', { className: 'sd-weight', type: 'number', min: '0', max: '1', step: '0.05', attributes })
     input.addEventListener('change', () => {
       const weights = this.styles().map((row) => row.weight)
       if (Number.isFinite(input.valueAsNumber)) this.setWeights(withWeight(weights, index, input.valueAsNumber))
       else this.show()
     })
-    const title = this.texts.remove(name)
+    const title = this.texts.remove(titled)
     const remove = html(
       'button',
       { className: 'sd-remove', type: 'button', title, attributes: { 'aria-label': title }, onclick: () => this.remove(index) },
       '×'
     )
-    const label = html('span', { className: 'sd-name', title: name }, shortName(name))
+    const label = html('span', { className: 'sd-name', title: titled }, narrowTitle(shortName(name)))
     return html('div', { className: 'sd-row' }, swatch(this.pictureOf(style), name), label, input, remove)
   }
 
@@ -334,6 +347,7 @@ class Palette {
     if (blob) this.picture.src = this.pictureUrl
     else this.picture.removeAttribute('src')
     this.picture.hidden = !blob
+    this.waiting.hidden = Boolean(blob)
     this.caption.textContent = caption
   }
 

@@ -22,6 +22,7 @@ def register_model_folders() -> None:
         for root in (folder_paths.models_dir, folder_paths.get_output_directory()):
             folder_paths.add_model_folder_path(kind, os.path.join(root, kind))
         folder_paths.folder_names_and_paths[kind][1].update({".safetensors", ".pth"})
+    folder_paths.folder_names_and_paths[STYLE_NETWORKS][1].update({".pt", ".model", ".onnx"})
     if GGUF_MODELS not in folder_paths.folder_names_and_paths:
         # The list itself, so that folders that are added to it later count.
         folder_paths.folder_names_and_paths[GGUF_MODELS] = (

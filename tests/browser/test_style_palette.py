@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import time
 from io import BytesIO
 
@@ -32,7 +33,8 @@ class PaletteNode:
         return [float(field.input_value()) for field in self.root.locator(".sd-weight").all()]
 
     def option(self, name: str):
-        return self.root.get_by_role("option", name=name, exact=True)
+        """A style of the list: a file by its name, one of a network by its number, whatever it is called besides."""
+        return self.root.get_by_role("option", name=re.compile(f"^{re.escape(name)}(:|$)"))
 
     def choose(self, *names: str) -> None:
         """Choose these styles only, by mouse."""
@@ -192,7 +194,7 @@ def test_everything_is_done_by_keyboard(editor, palette):
     assert palette.styles() == [(19, 0.41), (5, 0.59)]
     assert palette.pad.get_attribute("aria-valuetext") == "style 19: 0.41, style 5: 0.59"
     assert palette.picture() != first
-    field = palette.root.get_by_label("Weight of style 5", exact=True)
+    field = palette.root.get_by_label("Weight of style 5: oil sketch, rust and violet", exact=True)
     field.fill("0.25")
     field.press("Enter")
     assert palette.styles() == [(19, 0.75), (5, 0.25)]
@@ -202,11 +204,13 @@ def test_everything_is_done_by_keyboard(editor, palette):
     editor.page.keyboard.press("Space")
     assert [style for style, _ in palette.styles()] == [19, 5, 1]
     assert palette.option("style 1").get_attribute("aria-selected") == "true"
-    assert editor.page.evaluate("document.activeElement.getAttribute('aria-label')") == "style 1"
+    assert editor.page.evaluate("document.activeElement.getAttribute('aria-label')") == (
+        "style 1: bold black lines, grey and yellow"
+    )
     # The graph's own keys are not for what has the focus here.
     editor.page.keyboard.press("Delete")
     assert editor.page.evaluate("app.graph.nodes.length") == 2
-    palette.root.get_by_role("button", name="Remove style 19", exact=True).press("Enter")
+    palette.root.get_by_role("button", name=re.compile("^Remove style 19:")).press("Enter")
     assert [style for style, _ in palette.styles()] == [5, 1]
     palette.picture()
 
@@ -374,3 +378,24 @@ def test_norm_styles_are_mixed_and_run(editor, base_dir):
         assert palette.styles() == chosen
     finally:
         picture.unlink()
+
+
+def test_what_is_to_come_stands_in_the_place_of_the_picture(editor):
+    # The server is never asked to paint.
+    editor.page.route("**/styledelta/style_palette/preview", lambda route: None)
+    try:
+        network = editor.add("StyleDeltaLoadStyleNetwork", 0, 0, network=TABLE)
+        node = editor.add("StyleDeltaStylePalette", 340, 0)
+        editor.link(network, 0, node, "style_network")
+        editor.show(scale=1.0)
+        palette = PaletteNode(editor, node)
+        waiting = palette.root.locator(".sd-waiting")
+        expect(waiting).to_contain_text("Painting the mix")
+        expect(waiting).to_contain_text("60 % style 19: night-sky strokes, blue and yellow")
+        expect(waiting).to_contain_text("40 % style 5: oil sketch, rust and violet")
+        expect(palette.root.locator(".sd-name").first).to_have_text("19: night-sky strokes, blue and yellow")
+        expect(palette.option("style 8")).to_have_attribute(
+            "title", "style 8: fine hatching, turquoise and pink on white"
+        )
+    finally:
+        editor.page.unroute("**/styledelta/style_palette/preview")

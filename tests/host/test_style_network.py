@@ -4,6 +4,7 @@ import io
 import json
 
 import numpy as np
+import one_style_networks
 import onnxruntime
 import pytest
 import torch
@@ -178,6 +179,47 @@ def test_wrong_and_damaged_network_files_are_refused(host, base_dir):
     finally:
         wrong.unlink()
         cut.unlink(missing_ok=True)
+
+
+def test_colours_strokes_and_noise_change_the_painting_and_their_defaults_nothing(server):
+    plain = shown(server, server.run(painting()))
+    same = shown(server, server.run(painting(keep_colours=0.0, paint_size=0, same_look=False, dither=False)))
+    assert np.array_equal(plain, same)
+    for change in ({"keep_colours": 1.0}, {"paint_size": 256}, {"dither": True}):
+        changed = shown(server, server.run(painting(**change)))
+        assert changed.shape == plain.shape and np.abs(changed - plain).mean() > 0.002, change
+
+
+def test_a_batch_with_one_look(host):
+    network = host.node("StyleDeltaLoadStyleNetwork").execute(TABLE)[0]
+    style = host.node("StyleDeltaStylePick").execute(network, 3, 1.0, True)[0]
+    batch = torch.rand(3, 48, 40, 3, generator=torch.Generator().manual_seed(1))
+    paint = host.node("StyleDeltaStylize")
+    together = paint.execute(network, batch, style, **PAINT, same_look=True)[0]
+    turned = paint.execute(network, batch.flip(0), style, **PAINT, same_look=True)[0]
+    assert (together - turned.flip(0)).abs().max() < 1e-4
+    assert (together - paint.execute(network, batch, style, **PAINT)[0]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("suffix", ["model", "pt", "onnx"])
+def test_networks_of_others_are_listed_and_paint(server, base_dir, suffix):
+    folder = base_dir / "models/style_networks"
+    folder.mkdir(exist_ok=True)
+    path, network = folder / f"of_others.{suffix}", one_style_networks.example()
+    try:
+        if suffix == "onnx":
+            one_style_networks.export(network, path, 9)
+        else:
+            torch.save({"state_dict": network.state_dict()}, path)
+        prompt = painting()
+        prompt["network"]["inputs"]["network"] = path.name
+        prompt["style"]["inputs"]["style_index"] = 0
+        picture = shown(server, server.run(prompt))
+    finally:
+        path.unlink(missing_ok=True)
+    photo = np.asarray(Image.open(base_dir / "input/astronaut.png").convert("RGB"), dtype=np.float32) / 255
+    expected = one_style_networks.forward(network, torch.from_numpy(photo)[None])[0].numpy()
+    assert np.abs(picture - expected).max() < 1e-3 + 1 / 255
 
 
 def test_saving_outside_the_output_folder_is_refused(host):

@@ -195,7 +195,9 @@ def test_nothing_is_painted_while_a_prompt_runs(server):
 def test_every_style_has_a_thumbnail(server):
     first = ask(server, f"/thumbnails?{urlencode({'network': TABLE})}")
     head, *lines = map(json.loads, first[2].splitlines())
-    assert head == {"names": [f"style {n}" for n in range(26)], "count": 26} and len(lines) == 26
+    assert head["count"] == len(head["names"]) == len(lines) == 26
+    assert head["names"][19] == "style 19: night-sky strokes, blue and yellow"
+    assert all(name.startswith(f"style {n}: ") for n, name in enumerate(head["names"]))
     pictures = [base64.b64decode(line["picture"].partition(",")[2]) for line in lines]
     assert {Image.open(io.BytesIO(picture)).size for picture in pictures} == {(96, 96)}
     assert len(set(pictures)) == 26

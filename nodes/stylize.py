@@ -42,7 +42,12 @@ class Stylize(io.ComfyNode):
             inputs=[
                 NetworkType.Input("style_network", tooltip="The network that the style belongs to."),
                 io.Image.Input("image", tooltip="The picture or pictures to paint, of any size from 8 pixels."),
-                StyleType.Input("style", tooltip="The style or mix to paint in."),
+                StyleType.Input(
+                    "style",
+                    optional=True,
+                    tooltip="The style or mix to paint in. Without one, or when the nodes that make it are bypassed, the picture stays "
+                    "as it is.",
+                ),
                 io.Float.Input(
                     "style_strength",
                     default=1.0,
@@ -117,10 +122,10 @@ class Stylize(io.ComfyNode):
         cls,
         style_network: StyleNetwork,
         image: torch.Tensor,
-        style: StyleParams,
-        style_strength: float,
-        image_blend: float,
-        pixel_budget: float,
+        style: StyleParams | None = None,
+        style_strength: float = 1.0,
+        image_blend: float = 1.0,
+        pixel_budget: float = 4.0,
         mask: torch.Tensor | None = None,
         second_style: StyleParams | None = None,
         early: float = 1.0,
@@ -131,6 +136,8 @@ class Stylize(io.ComfyNode):
         same_look: bool = False,
         dither: bool = False,
     ) -> io.NodeOutput:
+        if style is None:
+            return io.NodeOutput(image)
         budget = int(pixel_budget * 1e6)
         pixels = pixels_at_once(image, paint_size, same_look)
         painted = stylize(

@@ -86,3 +86,13 @@ def test_both_help_pages_have_the_same_parts(node_id):
     for mark in ("## ", "| ", "- ", "    "):
         counts = [sum(line.startswith(mark) for line in page.splitlines()) for page in (english, chinese)]
         assert counts[0] == counts[1], (mark, counts)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "workflows").glob("*.json")), ids=lambda path: path.stem)
+def test_notes_of_workflows_are_in_both_languages(path):
+    notes = [node for node in json.loads(path.read_text(encoding="utf-8"))["nodes"] if node["type"] == "MarkdownNote"]
+    assert notes
+    for note in notes:
+        english, chinese = note["widgets_values"][0].split("\n\n---\n\n")
+        assert not re.search(r"[\u4e00-\u9fff]", english) and re.search(r"[\u4e00-\u9fff]", chinese)
+        assert english.count("\n- ") == chinese.count("\n- ") and english.count("`") == chinese.count("`")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import heapq
 import unicodedata
 from collections.abc import Callable, Iterable
+from functools import cached_property
 
 NEAREST = 3
+# Comparing letter by letter is slow: it is done with so many names only, those that share most pairs of letters.
+COMPARED = 40
 # How alike names must be to be called near, 0..1, as difflib measures.
 ALIKE = 0.5
 # Of a longer name only so many letters are compared and shown: people write none, and comparing takes their square.
@@ -58,9 +62,15 @@ class FileNames:
 
     def near(self, name: str) -> str:
         """A sentence with the names nearest to one that no file has, with a space in front; empty where none is near."""
-        stems = self._forms[-1]
-        found = difflib.get_close_matches(_stem(name.strip()[-LONGEST:]), stems, NEAREST, ALIKE)
-        return f" Near: {', '.join(stems[stem][0] for stem in found)}." if found else ""
+        wanted = _stem(name.strip()[-LONGEST:])
+        pairs = _pairs(wanted)
+        compared = heapq.nlargest(COMPARED, self._pairs_of, key=lambda stem: _shared(pairs, self._pairs_of[stem]))
+        found = difflib.get_close_matches(wanted, compared, NEAREST, ALIKE)
+        return f" Near: {', '.join(self._forms[-1][stem][0] for stem in found)}." if found else ""
+
+    @cached_property
+    def _pairs_of(self) -> dict[str, frozenset[str]]:
+        return {stem: _pairs(stem) for stem in self._forms[-1]}
 
     def shortest(self, file: str) -> str:
         """The shortest name that means this file: without folder and ending where that is enough. Unknown ones stay."""
@@ -102,3 +112,13 @@ def _own_name(name: str) -> str:
 def _stem(name: str) -> str:
     own = _own_name(name)
     return own.rpartition(".")[0] or own
+
+
+def _pairs(stem: str) -> frozenset[str]:
+    """The pairs of letters that follow each other."""
+    return frozenset(map("".join, zip(stem, stem[1:])))
+
+
+def _shared(wanted: frozenset[str], pairs: frozenset[str]) -> float:
+    """How much of two names' pairs is in both, 0..1."""
+    return 2 * len(wanted & pairs) / (len(wanted) + len(pairs) or 1)

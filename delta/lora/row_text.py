@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from .file_names import FileNames, shown
@@ -27,6 +28,8 @@ BLOCKS = "blocks"
 # What would end a tag, in the names of files.
 ESCAPES = {"<": "&lt;", ">": "&gt;"}
 MOST_NUMBERS = 2
+# No file system has longer paths, and no row more parts behind its name.
+LONGEST_NAME, MOST_PARTS = 4096, 16
 
 
 def read_row_text(text: str) -> list[LoraRow]:
@@ -41,9 +44,9 @@ def read_row_text(text: str) -> list[LoraRow]:
         raise ValueError(
             f"The connected text has {len(text)} characters, more than {MOST_LETTERS}. Connect a prompt or a list of LoRAs."
         )
-    rows = list(_rows(text.strip()))
+    rows = list(islice(_rows(text.strip()), MOST_ROWS + 1))
     if len(rows) > MOST_ROWS:
-        raise ValueError(f"The connected text has {len(rows)} rows, more than {MOST_ROWS}. Connect a shorter one.")
+        raise ValueError(f"The connected text has more than {MOST_ROWS} rows. Connect a shorter one.")
     return rows_of(rows, WHERE)
 
 
@@ -51,32 +54,40 @@ def _rows(text: str) -> Iterable[Any]:
     if JSON_START.match(text):
         return json_list(text, WHERE)
     if tags := TAG.findall(text):
-        return [_of_parts(_unescaped(tag).split(":"), ":") for tag in tags]
-    return [_of_parts(line.split(","), ",") for line in text.splitlines() if line.strip()]
+        return (_of_parts(_unescaped(tag).split(":"), ":") for tag in tags)
+    return (_of_parts(line.split(","), ",") for line in text.splitlines() if line.strip())
 
 
 def _of_parts(parts: list[str], separator: str) -> dict[str, Any]:
     """A row of a name and what follows it: numbers, and `key=value`. A name may hold the separator."""
     row: dict[str, Any] = {}
-    numbers: list[float] = []
     if separator == ":":
         parts = _without_blocks(parts, row)
-    while len(parts) > 1:
-        last = parts[-1].strip()
-        key, has_value, value = last.partition("=")
-        if NUMBER.fullmatch(last):
-            numbers.insert(0, float(last))
-        elif has_value and NUMBER.fullmatch(value.strip()) and (key.strip() in NAMED or separator == ":"):
-            row[NAMED.get(key.strip(), key.strip())] = float(value)
-        elif last:
-            break
-        parts = parts[:-1]
+    numbers: list[float] = []
+    end = len(parts)
+    while end > max(1, len(parts) - MOST_PARTS) and _take(parts[end - 1].strip(), separator == ":", numbers, row):
+        end -= 1
+    name = separator.join(parts[:end]).strip()
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"{shown(name)} in {WHERE} is no name of a file: it has {len(name)} letters. Correct it.")
     if len(numbers) > MOST_NUMBERS:
         raise ValueError(
-            f"{shown(separator.join(parts))} in {WHERE} has {len(numbers)} strengths. Write one, or one for the model and one for CLIP."
+            f"{shown(name)} in {WHERE} has {len(numbers)} strengths. Write one, or one for the model and one for CLIP."
         )
-    row |= dict(zip(("model", "clip"), numbers))
-    return {"name": separator.join(parts).strip(), **row}
+    # They were met from the last to the first.
+    return {"name": name, **row, **dict(zip(("model", "clip"), reversed(numbers)))}
+
+
+def _take(part: str, is_tag: bool, numbers: list[float], row: dict[str, Any]) -> bool:
+    """Whether a part of a row belongs to what follows its name; if so, it is noted."""
+    key, has_value, value = (piece.strip() for piece in part.partition("="))
+    if NUMBER.fullmatch(part):
+        numbers.append(float(part))
+    elif has_value and NUMBER.fullmatch(value) and (is_tag or key in NAMED):
+        row[NAMED.get(key, key)] = float(value)
+    else:
+        return not part
+    return True
 
 
 def _without_blocks(parts: list[str], row: dict[str, Any]) -> list[str]:

@@ -111,7 +111,10 @@ export function pickLora(anchor, current, node, choose) {
     // Enter may end the input of a Chinese word.
     if (event.isComposing) return
     const view = event.altKey && { ArrowUp: -1, ArrowDown: 1 }[event.key]
-    if (event.key === 'Enter' && found.length) {
+    if (event.key === 'Enter' && event.altKey) {
+      event.preventDefault()
+      views.toggleFits()
+    } else if (event.key === 'Enter' && found.length) {
       event.preventDefault()
       if (event.ctrlKey || event.metaKey) toggleStar(list.children[active])
       else finish(found[active].name)

@@ -18,7 +18,7 @@ let onlyFits = false
  * and of these, those for the connected model alone.
  *
  * names: all files. onChange(): called when the choice changes. Returns {element, choose(names), step(direction), showFamily(family,
- * fits), whyEmpty()}: choose gives those of the names that are to be shown; fits: {name: families}, where a file may be missing;
+ * fits), toggleFits(), whyEmpty()}: choose gives those of the names that are to be shown; fits: {name: families}, where a file may be missing;
  * whyEmpty a sentence where it shows none by itself.
  */
 export function loraViews(names, onChange) {
@@ -40,9 +40,9 @@ export function loraViews(names, onChange) {
     made.classList.toggle('styledelta-view-folder', folder !== null)
     return made
   })
-  const checkbox = html('input', { type: 'checkbox', checked: onlyFits, onchange: () => toggleFits() })
+  const checkbox = html('input', { type: 'checkbox', checked: onlyFits, onchange: () => setFits(checkbox.checked) })
   const words = html('span', {})
-  const filter = html('label', { className: 'styledelta-fits', hidden: true }, checkbox, words)
+  const filter = html('label', { className: 'styledelta-fits', title: 'Alt+Enter', hidden: true }, checkbox, words)
   const list = html('div', { className: 'styledelta-view-list' }, ...buttons)
   const element = html('div', { className: 'styledelta-views', attributes: { role: 'group', 'aria-label': text.label } }, list, filter)
   mark()
@@ -53,9 +53,14 @@ export function loraViews(names, onChange) {
     onChange()
   }
 
-  function toggleFits() {
-    onlyFits = checkbox.checked
+  function setFits(value) {
+    onlyFits = checkbox.checked = value
     onChange()
+  }
+
+  /** Leave out what does not fit, or show it again, where the family of the model is known. */
+  function toggleFits() {
+    if (family) setFits(!onlyFits)
   }
 
   function mark() {
@@ -95,7 +100,7 @@ export function loraViews(names, onChange) {
     return { [FAVOURITES]: favourites().length ? '' : text.noFavourites, [RECENT]: recent().length ? '' : text.noRecent }[lastView] ?? ''
   }
 
-  return { element, choose, step, showFamily, whyEmpty }
+  return { element, choose, step, showFamily, toggleFits, whyEmpty }
 }
 
 /** Every folder that holds files, and those above it, in the order of a tree. */

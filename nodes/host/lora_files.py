@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 from ...delta.lora.file_names import FileNames
 from ...delta.lora.info import NOTES, PICTURES, WORDS, LoraInfo, families_in, model_family, read_info
@@ -23,7 +23,12 @@ _exists = partial(folders.has_file, KIND)
 
 def names() -> FileNames:
     """The names of all LoRA files."""
-    return FileNames(folders.file_names(KIND))
+    return _names_of(tuple(folders.file_names(KIND)))
+
+
+@lru_cache(maxsize=1)
+def _names_of(files: tuple[str, ...]) -> FileNames:
+    return FileNames(files)
 
 
 def find(name: str) -> str:

@@ -1,6 +1,8 @@
 """The rows of LoRA Stack: edited by mouse and keyboard, saved, loaded, undone and run."""
 
+import json
 import os
+from pathlib import Path
 
 import pytest
 from lora_rows_page import (
@@ -24,6 +26,7 @@ from lora_rows_page import (
 )
 from playwright.sync_api import expect
 
+WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 CHECKPOINT = "styledelta_demo_sd15.safetensors"
 __all__ = ["folder", "node"]
 
@@ -375,6 +378,21 @@ def test_the_rows_reach_the_model(editor, node):
     assert f"2. {INK}  model -0.25, clip -0.25" in report
     assert DIFFUSERS not in report and "matched nothing" not in report
     editor.screenshot("lora_rows_graph")
+
+
+def test_a_workflow_from_before_rows_were_text_opens_with_the_new_slots(editor):
+    workflow = json.loads((WORKFLOWS / "lora_rows.json").read_text(encoding="utf-8"))
+    (saved,) = [node for node in workflow["nodes"] if node["type"] == "StyleDeltaLoraStack"]
+    saved["inputs"], saved["outputs"] = saved["inputs"][:1], saved["outputs"][:1]
+    editor.load(workflow)
+    (opened,) = [node for node in editor.serialize()["nodes"] if node["id"] == saved["id"]]
+    assert [slot["name"] for slot in opened["inputs"] if slot["type"] != "STYLEDELTA_LORA_ROWS"] == [
+        "lora_stack",
+        "rows_text",
+    ]
+    assert [slot["name"] for slot in opened["outputs"]] == ["lora_stack", "text", "trigger_words"]
+    assert opened["outputs"][0]["links"] == saved["outputs"][0]["links"]
+    assert opened["widgets_values"] == saved["widgets_values"]
 
 
 def test_the_rows_speak_chinese(editor, node):

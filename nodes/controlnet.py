@@ -18,6 +18,9 @@ from .control_inputs import ControlScheduleType, ControlWeightsType, control_inp
 from .host import control, control_files, control_nets, folders, sampling
 from .report import tell
 
+# Core hands over None for a net that did not load, which is an error.
+NOT_CONNECTED = object()
+
 
 class LoadControlNet(io.ComfyNode):
     @classmethod
@@ -47,7 +50,8 @@ class LoadControlNet(io.ComfyNode):
 
     @classmethod
     def execute(cls, control_net_name: str) -> io.NodeOutput:
-        return io.NodeOutput(*control_files.load_net(control_net_name))
+        net, report = control_files.load_net(control_net_name)
+        return io.NodeOutput(net, markdown(report))
 
 
 class ApplyControlNet(io.ComfyNode):
@@ -76,7 +80,7 @@ class ApplyControlNet(io.ComfyNode):
         cls,
         positive: list,
         negative: list,
-        control_net: Any | None = None,
+        control_net: Any = NOT_CONNECTED,
         image: torch.Tensor | None = None,
         strength: float = 1.0,
         start_percent: float = 0.0,
@@ -87,7 +91,7 @@ class ApplyControlNet(io.ComfyNode):
         weights: ControlWeights | None = None,
         schedule: ControlSchedule | None = None,
     ) -> io.NodeOutput:
-        if control_net is None or control.is_off(strength, start_percent, end_percent):
+        if control_net is NOT_CONNECTED or control.is_off(strength, start_percent, end_percent):
             return io.NodeOutput(positive, negative)
         if image is None:
             raise ValueError("A control net is connected, but no image. Connect the hint that the net is to read.")

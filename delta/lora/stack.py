@@ -111,7 +111,7 @@ def _lines(number: int, report: EntryReport) -> list[str]:
     name, strength_model, strength_clip = report.entry
     lines = [f"{number}. {name}  model {strength_model:g}, clip {strength_clip:g}"]
     if report.entry.block_weights:
-        lines.append(f"   block weights: {report.entry.block_weights}")
+        lines.append(f"   block weights: `{report.entry.block_weights}`")
     lines.append(f"   model: {_by_block(report.model)}")
     lines.append(f"   clip: {_by_block(report.clip)}")
     lines += [

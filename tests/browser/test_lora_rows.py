@@ -374,7 +374,7 @@ def test_the_rows_reach_the_model(editor, node):
     editor.show()
     assert isinstance(editor.prompt()[str(node)]["inputs"]["rows"], str)
     report = editor.run()[str(preview)]["text"][0]
-    assert f"1. {KOHYA}  model 0.8, clip 0.6" in report and "block weights: *=0, text=1, output=1" in report
+    assert f"1. {KOHYA}  model 0.8, clip 0.6" in report and "block weights: `*=0, text=1, output=1`" in report
     assert f"2. {INK}  model -0.25, clip -0.25" in report
     assert DIFFUSERS not in report and "matched nothing" not in report
     editor.screenshot("lora_rows_graph")

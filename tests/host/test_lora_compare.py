@@ -34,7 +34,7 @@ def test_stacks_and_models_are_compared_with_and_without_a_model(host, checkpoin
         assert "A and B hardly touch each other: they can be stacked at full strength." in report
         assert "A and B: 64 layers in common" in report and "A and C: 48 layers in common" in report
         assert f"C: {LOCON}, model 1, clip 1" in report
-    assert "text.clip_l: outputs" in without and "text.clip_l: outputs" in within
+    assert "| text.clip_l " in without and "| text.clip_l " in within
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,13 @@ def test_stacks_and_models_are_compared_with_and_without_a_model(host, checkpoin
 def test_a_lora_meets_its_own_in_the_direction_of_its_strength(host, strength, verdict, cosine):
     report = compare(host, lora_stack=[(KOHYA, strength, strength)], lora_2=load(host, KOHYA))
     assert f"A and B {verdict}" in report
-    assert report.count(f"cosine {cosine}, 12 layers") == 4 and f"cosine {cosine}, 72 layers" in report
-    assert report.count(": outputs 100% (chance ") == report.count(", inputs 100% (chance ") == 5
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in report.splitlines()
+        if "% (chance " in line and line[0] == "|"
+    ]
+    assert [row[3] for row in rows] == [cosine] * 5 and sorted(row[4] for row in rows) == ["12"] * 4 + ["72"]
+    assert all(cell.startswith("100% (chance ") for row in rows for cell in row[1:3])
 
 
 def test_block_weights_of_the_stack_leave_layers_out(host):
@@ -104,8 +109,9 @@ def test_the_preview_is_what_resizing_gives(host):
     lora = load(host, KOHYA)
     report, plot = preview(host, lora)
     assert plot.dim() == 4 and plot.shape[-1] == 3 and "cannot shrink: nothing" in report
-    line = next(line for line in report.splitlines() if ", rank 4: " in line)
-    size, uniform, spread = float(line.split()[0]), *(part.split(",")[0] for part in line.split("error ")[1:])
+    rows = [line.split("|")[1:-1] for line in report.splitlines() if line.startswith("|")]
+    size, _, uniform, spread = next([cell.split()[0] for cell in row] for row in rows if row[1].strip() == "4")
+    size = float(size)
     for policy, error in ((None, uniform), (host.node("StyleDeltaRankPolicy").execute("size", size, 0.0)[0], spread)):
         resized = host.node("StyleDeltaResizeLora").execute(lora, 4, policy)[1]
         assert f"{size:.2f} MB at 2 bytes a number" in resized
@@ -166,9 +172,9 @@ def test_the_report_compares_parameters_with_the_base_model(host, checkpoint):
     lora = load(host, LOCON)
     own = sum(tensor.numel() for name, tensor in lora.items() if not name.endswith("alpha"))
     node = host.node("StyleDeltaLoraReport")
-    assert f"\nparameters: {own:,}\n" in node.execute(lora)[1]
+    assert f"\n- parameters: {own:,}\n" in node.execute(lora)[1]
     share = f"{100 * own / numbers:.3g} % of the base model's {numbers:,}"
-    assert f"\nparameters: {own:,}, {share}\n" in node.execute(lora, model)[1]
+    assert f"\n- parameters: {own:,}, {share}\n" in node.execute(lora, model)[1]
 
 
 def test_cancel_stops_each_of_them(host, monkeypatch):

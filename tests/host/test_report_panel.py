@@ -111,13 +111,13 @@ def test_every_report_node_sends_its_charts_and_its_report(results, kind):
 
 def test_energies_are_those_of_the_report(results):
     (_, bars), text, _ = results["StyleDeltaLoraReport"]
-    told = dict(re.findall(r"^  (\S+): ([\d.]+)%$", text, re.MULTILINE))
+    told = dict(re.findall(r"^\| (\S+) +\| ([\d.]+)% +\|$", text, re.MULTILINE))
     assert {name: f"{value:.1f}" for name, value in zip(bars["names"], bars["values"])} == told
 
 
 def test_cosines_are_those_of_the_report(results):
     (_, _, cosine, names), text, _ = results["StyleDeltaCompareLoras"]
-    told = re.findall(r"^  (\S+): outputs .*, cosine (-?[\d.]+), \d+ layers$", text, re.MULTILINE)
+    told = re.findall(r"^\| (\S+) +\|.*\| (-?[\d.]+) +\| \d+ +\|$", text, re.MULTILINE)
     assert [(row, f"{value + 0:.2f}") for row, (value,) in zip(cosine["rows"], cosine["values"])] == [
         (name, f"{float(value) + 0:.2f}") for name, value in told
     ]
@@ -126,7 +126,7 @@ def test_cosines_are_those_of_the_report(results):
 
 def test_errors_by_size_are_those_of_the_report(results):
     (chart,), text, _ = results["StyleDeltaSizePreview"]
-    told = re.findall(r"([\d.]+) MB, rank \d+: error ([\d.]+), .*; spread: error ([\d.]+)", text)
+    told = re.findall(r"^\| ([\d.]+) +\| \d+ +\| ([\d.]+) \([\d.]+%\) *\| ([\d.]+) \(", text, re.MULTILINE)
     uniform, spread = chart["series"]
     assert [
         (f"{x:.2f}", f"{u / 100:.3f}", f"{s / 100:.3f}") for x, u, s in zip(uniform["x"], uniform["y"], spread["y"])

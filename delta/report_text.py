@@ -18,15 +18,13 @@ SAVED = re.compile(r"^(saved )(.+?)(?=, \d|$)")
 
 
 def markdown(lines: str) -> str:
-    """A report of plain lines as a list, in which what was indented is a list of its own; tables and empty lines stay.
-
-    A single line is no list.
-    """
-    if "\n" not in lines:
-        return _escaped(lines)
-    written: list[str] = []
+    """A report of plain lines: the first one by itself, the others as a list, in which what was indented is a list of its own.
+    Tables stay; a report of numbered lines is a list from the first one on."""
+    first, *others = lines.split("\n")
+    is_list = NUMBER.match(first) or first.startswith(ROW)
+    written = [] if is_list else [_escaped(first)] + [""] * bool(others and others[0])
     inside = ""
-    for line in lines.split("\n"):
+    for line in [first, *others] if is_list else others:
         text, before = line.strip(), written[-1] if written else ""
         is_row = text.startswith(ROW)
         # A table is no part of a list.

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
+from ..delta.report_text import markdown
 from ..delta.statistics.feature_statistics import Component, StatisticsMix, extend, load_statistics, save_statistics
 from . import menu
 from .host import folders, matching, run, sampling
@@ -127,7 +128,8 @@ class ReferenceAdaIN(io.ComfyNode):
             source = host_reference.saved_reference(model, statistics)
         mask = None if mask is None else mask.reshape(-1, *mask.shape[-2:]).cpu()
         settings = matching.Settings(amount, style_fidelity, start_percent, end_percent, latent_amount, mask)
-        return io.NodeOutput(*matching.match_to_reference(model, source, settings, block_weights))
+        matched, report = matching.match_to_reference(model, source, settings, block_weights)
+        return io.NodeOutput(matched, markdown(report))
 
 
 class SaveStatistics(io.ComfyNode):

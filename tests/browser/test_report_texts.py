@@ -5,12 +5,19 @@ from playwright.sync_api import Locator, expect
 KOHYA, DIFFUSERS = (f"styledelta_demo_{name}.safetensors" for name in ("kohya", "diffusers"))
 CHECKPOINT = "styledelta_demo_sd15.safetensors"
 # Where the classic and the new renderer show Markdown.
+# Newer front ends have a switch on the node, off at first.
+MARKDOWN = """(id) => {
+  const switched = app.graph.getNodeById(id).widgets.find((widget) => widget.value === false)
+  if (switched) switched.value = true
+  switched?.callback?.(true)
+}"""
 SHOWN = ":is(.tiptap, .comfy-markdown-content)"
 
 
 def previewed(editor, node: int, output: int) -> tuple[Locator, list[str]]:
     """What Preview as Text shows of an output after a run, and the lines that it got."""
     preview = editor.add("PreviewAny", 800, 0)
+    editor.page.evaluate(MARKDOWN, preview)
     editor.link(node, output, preview, "source")
     text = editor.run()[str(preview)]["text"][0]
     shown = editor.element(SHOWN).last
@@ -47,5 +54,5 @@ def test_a_file_is_shown_as_its_path(editor):
     save = editor.add("StyleDeltaSaveLora", 350, 0, filename_prefix="loras/_seen_")
     editor.link(lora, 0, save, "lora_model")
     shown, lines = previewed(editor, save, 1)
-    path = next(line for line in lines if line.startswith("- saved ")).split("`")[1]
+    path = next(line for line in lines if "saved `" in line).split("`")[1]
     assert shown.locator("code").inner_text() == path

@@ -85,7 +85,8 @@ def test_a_controlnet_loads_and_tells_what_it_is(host):
     loaded, report = load(host, DEMO_NET)
     assert type(loaded).__name__ == "ControlNet"
     assert report.splitlines() == [
-        "- SD 1.x ControlNet",
+        "SD 1.x ControlNet",
+        "",
         "- for SD 1.x (text 768 wide)",
         "- 5 blocks: input.0-3, middle",
     ]
@@ -96,7 +97,7 @@ def test_a_control_lora_and_a_pickle_load(host, control_folder):
         tiny_controls._control_lora("sd15", 1) | {"lora_controlnet": torch.zeros(1)},
         control_folder / "small.safetensors",
     )
-    assert load(host, "small.safetensors")[1].splitlines()[0] == "- U-Net Control-LoRA"
+    assert load(host, "small.safetensors")[1].splitlines()[0] == "U-Net Control-LoRA"
     import comfy.utils
     import folder_paths
 

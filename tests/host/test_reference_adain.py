@@ -337,13 +337,13 @@ def test_matching_nothing_is_an_error(host, models):
 def test_the_report_names_the_norms_that_are_matched_and_left_alone(host, models):
     execute = host.node("StyleDeltaReferenceAdaIN").execute
     report = execute(models["flux"], **{**SETTINGS, "block_weights": "*=1, single=0"}, reference=latent("flux"))[1]
-    lines = report.splitlines()
+    lines = [line.removeprefix("- ") for line in report.splitlines()]
     assert lines[0] == "norms of the picture: 5: double.0 2, double.1 2, final_layer 1"
     assert "left alone, text: 4, such as double_blocks.0.txt_norm1" in lines
     assert "left alone, block weights 0: 2, such as single_blocks.0.pre_norm" in lines
     assert any(line.startswith("left alone, query and key: ") for line in lines)
     ltx = execute(models["ltx"], **SETTINGS, reference=latent("ltx"))[1]
-    assert "norms of the picture: 1: norm_out 1\nnone in the blocks of the model" in ltx
+    assert "norms of the picture: 1: norm_out 1\n\n- none in the blocks of the model" in ltx
 
 
 def matched_blocks(host, model, layout: str, rules: str) -> tuple[set[str], list[str]]:
@@ -352,6 +352,7 @@ def matched_blocks(host, model, layout: str, rules: str) -> tuple[set[str], list
     first, *others = (
         host.node("StyleDeltaReferenceAdaIN").execute(model, **inputs, reference=latent(layout))[1].split("\n")
     )
+    others = [line.removeprefix("- ") for line in others if line]
     return {block.rpartition(" ")[0] for block in first.split(": ")[2].split(", ")}, others
 
 

@@ -48,7 +48,7 @@ def test_the_new_style_beats_every_existing_one(fitted, networks):
     gamma, beta = style.vectors()
     assert gamma.shape == beta.shape == (495,) and not networks[0].gamma.eq(gamma).all(1).any()
     assert plot.shape[0] == 1 and plot.shape[-1] == 3 and plot.min() < plot.max()
-    assert report.startswith(f"- 990 numbers for {TABLE}, 6 steps, ")
+    assert report.startswith(f"990 numbers for {TABLE}, 6 steps, ")
     assert "recovered: " in report and "recovered: 0%" not in report
 
 

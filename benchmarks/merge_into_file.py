@@ -100,7 +100,7 @@ def main() -> None:
             f"{layers} layers into a checkpoint of {base.stat().st_size / 1e9:.1f} GB: {peak.stop():.0f} MB of "
             f"anonymous memory above the start (goal {GOAL_MB}), {seconds:.0f} s on one thread"
         )
-        print("  " + report.splitlines()[1])
+        print("  " + report.splitlines()[2])
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ def test_block_weights_scale_only_what_they_name(host, checkpoint):
             assert key not in part
         else:
             assert torch.equal(part[key], weight)
-    assert "switched off" in report and "block weights: attn2=0, input.3=0.5" in report
+    assert "switched off" in report and "block weights: `attn2=0, input.3=0.5`" in report
 
 
 def test_a_rule_for_a_missing_block_is_told(host, checkpoint):

@@ -45,7 +45,7 @@ def test_the_report_counts_blocks_and_lists_what_matched_nothing():
     )
     assert format_report([report]).splitlines() == [
         "1. a  model 0.5, clip 1",
-        "   block weights: attn2=0",
+        "   block weights: `attn2=0`",
         "   model: 3 weights (input.1 2, middle 1)",
         "   clip: nothing",
         "   switched off: 1 weights (output.1 1)",

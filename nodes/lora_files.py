@@ -158,8 +158,8 @@ class SaveLora(io.ComfyNode):
         names, prove = host_names.model_names(model, clip), loras.prover(model, clip)
         given = loras.as_lora_model(lora_model)
         report = save_lora(given, path, dtype, loras.apply_written, naming, run.progress(), names, prove)
-        told = tell(report)
-        return io.NodeOutput(path, told.text, ui=ui.PreviewText(told.text))
+        report = markdown(report)
+        return io.NodeOutput(path, report, ui=ui.PreviewText(report))
 
 
 class LoraReport(io.ComfyNode):

@@ -100,11 +100,9 @@ class EntryReport(NamedTuple):
 
 def format_report(reports: Sequence[EntryReport]) -> str:
     """The report as plain text: matched weights per block, and every name that matched nothing."""
-    return (
-        NO_LORA
-        if not reports
-        else "\n\n".join("\n".join(_lines(number, report)) for number, report in enumerate(reports, start=1))
-    )
+    if not reports:
+        return NO_LORA
+    return "\n\n".join("\n".join(_lines(number, report)) for number, report in enumerate(reports, start=1))
 
 
 def _lines(number: int, report: EntryReport) -> list[str]:

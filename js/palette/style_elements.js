@@ -19,9 +19,9 @@ export function shortName(name) {
 }
 
 function initials(name) {
-  // ComfyUI's number at the end of a saved file tells nothing.
   const numbered = /^\S+ (\d+)(?=[:：]|$)/.exec(name)
   if (numbered) return numbered[1]
+  // ComfyUI's number at the end of a saved file tells nothing.
   const words = shortName(name).replace(/_\d{5}_$/, '').split(/[\s_.-]+/).filter(Boolean)
   const last = words.at(-1) ?? '?'
   return /^\d+$/.test(last) ? last : words.slice(-2).map((word) => word[0].toUpperCase()).join('')

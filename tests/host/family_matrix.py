@@ -223,7 +223,7 @@ def block_weights(subject: Subject) -> None:
     lora, _ = subject.extracted
     whole = subject.applied_extracted
     _, report, *_ = subject.run("BakeBlockWeights", lora, 1.0, 1.0, "all blocks", "", model=subject.base)
-    blocks = re.findall(r"^  ([\w.]+): 1, \d+ layers$", report, re.MULTILINE)
+    blocks = re.findall(r"^  - ([\w.]+): 1, \d+ layers$", report, re.MULTILINE)
     numbered = [block for block in blocks if re.search(r"\.\d+$", block)] or blocks
     kept: dict[str, torch.Tensor] = {}
     for rule in (f"{numbered[0]}=0", f"*=0, {numbered[0]}=1"):

@@ -4,16 +4,16 @@ import { poseEditors } from './pose/pose_editor.js'
 import { reportPanel } from './reports/report_panel.js'
 import { keepDefinitions } from './rows/lora_names.js'
 import { loraRows } from './rows/lora_rows.js'
-import { html } from './shared/dom.js'
 import { restoreTexts } from './shared/locale.js'
+import { colourSockets } from './sockets.js'
 
 app.registerExtension({
   name: 'styledelta.widgets',
-  init: restoreTexts,
+  async init() {
+    colourSockets()
+    await restoreTexts()
+  },
   getCustomWidgets: () => ({ ...loraRows, ...stylePalettes, ...poseEditors }),
   refreshComboInNodes: keepDefinitions,
   ...reportPanel
 })
-
-// Sockets are drawn by the front end, outside of the pack's widgets.
-document.head.append(html('link', { rel: 'stylesheet', href: new URL('./sockets.css', import.meta.url) }))

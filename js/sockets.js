@@ -1,0 +1,22 @@
+// Colours of the pack's types for sockets in Nodes 2.0, which knows none for types that are not ComfyUI's own.
+const COLOURS = {
+  LORA_STACK: 'rgb(217 125 46)',
+  LORA_MODEL: 'rgb(201 148 32)',
+  RANK_POLICY: 'rgb(138 150 64)',
+  STYLE_NETWORK: 'rgb(150 106 214)',
+  STYLE_PARAMS: 'rgb(200 104 178)',
+  FEATURE_STATISTICS: 'rgb(112 130 218)',
+  CONTROL_NET_STACK: 'rgb(38 150 130)',
+  CONTROL_WEIGHTS: 'rgb(60 160 90)',
+  CONTROL_SCHEDULE: 'rgb(56 146 200)',
+  POSE_KEYPOINT: 'rgb(216 96 96)',
+  MODEL_PATCH: 'rgb(120 138 160)'
+}
+
+/** Give the sockets of the pack's types their colours. */
+export function colourSockets() {
+  // Sockets are drawn by the front end, outside of the pack's widgets, and read their colours from the page.
+  for (const [type, colour] of Object.entries(COLOURS)) {
+    document.documentElement.style.setProperty(`--color-datatype-${type}`, colour)
+  }
+}

@@ -1,17 +1,18 @@
 """Reports in core's Preview as Text, which renders Markdown: every statement stands on its own line, and tables are tables."""
 
+import pytest
 from playwright.sync_api import Locator, expect
 
 KOHYA, DIFFUSERS = (f"styledelta_demo_{name}.safetensors" for name in ("kohya", "diffusers"))
 CHECKPOINT = "styledelta_demo_sd15.safetensors"
-# Where the classic and the new renderer show Markdown.
 # Newer front ends have a switch on the node, off at first.
 MARKDOWN = """(id) => {
   const switched = app.graph.getNodeById(id).widgets.find((widget) => widget.value === false)
   if (switched) switched.value = true
   switched?.callback?.(true)
 }"""
-SHOWN = ":is(.tiptap, .comfy-markdown-content)"
+# Where the classic and the new renderer show Markdown, and where the classic one of newer front ends shows plain text.
+SHOWN, PLAIN = ":is(.tiptap, .comfy-markdown-content)", ".widget-text-preview textarea"
 
 
 def previewed(editor, node: int, output: int) -> tuple[Locator, list[str]]:
@@ -20,6 +21,11 @@ def previewed(editor, node: int, output: int) -> tuple[Locator, list[str]]:
     editor.page.evaluate(MARKDOWN, preview)
     editor.link(node, output, preview, "source")
     text = editor.run()[str(preview)]["text"][0]
+    if editor.renderer == "classic" and editor.element(PLAIN).count():
+        expect(editor.element(PLAIN)).to_have_value(text)
+        pytest.skip(
+            "The classic canvas of this front end shows reports as plain text, whatever its switch says; it is the run's."
+        )
     shown = editor.element(SHOWN).last
     lines = text.splitlines()
     expect(shown.locator("li")).to_have_count(sum(line.strip().startswith(("- ", "1. ", "2. ")) for line in lines))

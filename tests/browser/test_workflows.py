@@ -11,6 +11,10 @@ from workflows import reason_to_skip
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+# The beginnings of notes of which a part has to be scrolled to, in either renderer.
+CUT_NOTES = """[...document.querySelectorAll('.tiptap, .comfy-markdown-content')]
+    .filter(({ scrollHeight, clientHeight }) => scrollHeight > clientHeight + 2)
+    .map((note) => note.innerText.slice(0, 40))"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,15 +66,33 @@ def test_it_opens_and_would_queue_its_twin(editor, path):
     editor.screenshot(f"workflow_{path.stem}")
     overlaps = [(a["title"], b["title"]) for a, b in combinations(editor.boxes(), 2) if overlap(a, b)]
     assert not overlaps
+    assert not out_of_groups(editor)
+    assert not editor.page.evaluate(CUT_NOTES)
 
 
-@pytest.mark.parametrize("name", ["pose_json", "style_library"])
+@pytest.mark.parametrize("name", ["lora_compare", "pose_json", "style_library"])
 def test_it_runs_in_the_editor(editor, name):
     editor.load(read(ROOT / f"workflows/{name}.json"))
     set_values(editor, read(ROOT / f"tests/prompts/{name}.json")["prompt"])
     outputs = editor.run()
     assert any(output.get("images") for output in outputs.values())
+    editor.show()
     editor.screenshot(f"ran_{name}")
+    assert not out_of_groups(editor)
+
+
+def out_of_groups(editor) -> list[str]:
+    """The titles of nodes, but for notes, that are not drawn within a group."""
+    groups = editor.groups()
+    notes = set(editor.page.evaluate("app.graph.nodes.filter((node) => node.isVirtualNode).map((node) => node.id)"))
+    nodes = [box for box in editor.boxes() if box["id"] not in notes]
+    return [node["title"] for node in nodes if not any(within(node, group) for group in groups)]
+
+
+def within(a: dict, b: dict) -> bool:
+    sides = b["left"] - a["left"], b["top"] - a["top"], a["right"] - b["right"], a["bottom"] - b["bottom"]
+    # Rounding of the screen's pixels.
+    return max(sides) < 2
 
 
 def overlap(a: dict, b: dict) -> bool:

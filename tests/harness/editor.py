@@ -235,6 +235,17 @@ class Editor:
         })"""
         return self.page.evaluate(script)
 
+    def groups(self) -> list[dict[str, Any]]:
+        """Where each group is drawn, in pixels of the page: title, left, top, right and bottom."""
+        script = """() => app.graph.groups.map(({ title, pos, size }) => {
+            const { scale, offset } = app.canvas.ds
+            const place = (value, axis) => (value + offset[axis]) * scale
+            const [left, right] = [pos[0], pos[0] + size[0]].map((x) => place(x, 0))
+            const [top, bottom] = [pos[1], pos[1] + size[1]].map((y) => place(y, 1))
+            return { title, left, top, right, bottom }
+        })"""
+        return self.page.evaluate(script)
+
     def load(self, workflow: dict[str, Any]) -> None:
         """Open a workflow as a user would open its file."""
         self.page.evaluate("(workflow) => app.loadGraphData(workflow)", workflow)

@@ -76,7 +76,7 @@ def test_layers_of_another_shape_are_left_alone_and_amount_0_is_exact(host, monk
     found = loaded_values(swapped)
     left = {name for name in before if name.endswith((".proj_in.weight", ".proj_out.weight"))}
     assert left and changed(found, before) == set(before) - left
-    assert f"left alone, not in both or of other shapes: {len(left)} weights such as" in report
+    assert f"left unchanged, not in both models or of different shapes: {len(left)} weights such as" in report
     for parameter in base.model.parameters():
         parameter.data = parameter.data.to(torch.float8_e4m3fn).float().to(torch.float8_e4m3fn)
     before = values(base)

@@ -432,7 +432,7 @@ def float8(lab: Lab) -> None:
             rows.append([style, name, ranks(found), relative_error(found), error, output, subject, odds[style]])
         subject, odds = lab.judged(one.weights)
         rows.append([style, f"the {one.origin}", "", "", 0.0, 0.0, subject, odds[style]])
-    head = ["style", "extraction", "rank", "error told", "true error", "missing of the change", "subject", "style"]
+    head = ["style", "extraction", "rank", "error reported", "true error", "missing of the change", "subject", "style"]
     show("Base and fine-tune rounded to float8, extracted, and put on the base as it was", head, rows)
 
 

@@ -109,8 +109,9 @@ class SoftEdge(io.ComfyNode):
             node_id="StyleDeltaSoftEdge",
             display_name="Soft Edge Hint",
             category=menu.HINTS,
-            description="Draws the outlines of forms as soft white lines, much as HED and PiDiNet do, and leaves out dense "
-            "texture. Computed from gradients, without a model, so it does not know what is an object.",
+            description="Draws the outlines of forms as soft white lines, much as HED and PiDiNet do, and leaves "
+            "out dense texture. Computed from gradients, without a model, so it does not know what an "
+            "object is.",
             inputs=[
                 image_input(),
                 blur_input(1.0, 0.3, "the blur of the finest of the three scales used."),

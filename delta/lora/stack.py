@@ -50,8 +50,8 @@ def read_stack(stack: Sequence | None) -> list[StackEntry]:
                 raise ValueError("a strength is not a finite number")
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"The LoRA stack holds {row!r}; expected (name, strength_model, strength_clip). "
-                "Check the node that makes this stack."
+                f"The LoRA stack contains {row!r}; expected (name, strength_model, strength_clip). Check the node "
+                "that makes this stack."
             ) from error
         if name and name != "None":
             more = getattr(row, "block_weights", ""), getattr(row, "strength_low", None)

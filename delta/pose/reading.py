@@ -185,7 +185,7 @@ def face_of(points: np.ndarray, path: Path, reading: Reading) -> np.ndarray | No
             "which is unknown.",
         )
         return points
-    reading.note(path, f"a face of {len(points)} points is not known and was left out; 68 and 70 are.")
+    reading.note(path, f"a face of {len(points)} points was left out; only 68 and 70 are supported.")
     return None
 
 

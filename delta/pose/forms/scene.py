@@ -56,7 +56,7 @@ def _read(data: Mapping, path: Path, reading: Reading) -> list[Frame]:
     if not isinstance(camera, Mapping):
         raise PoseError((*path, "object"), "there is no camera. Save the scene again.")
     if reading.size is None:
-        raise PoseError(path, "a scene of the 3-D editor does not say how large its picture is. Set width and height.")
+        raise PoseError(path, "a scene of the 3-D editor gives no picture size. Set width and height.")
     reading.note(path, "hands and feet of the 3-D editor's scenes were left out.")
     places = [(*path, "object", "bodies", index) for index in range(len(bodies))]
     people: list[Parts] = []

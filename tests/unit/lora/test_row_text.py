@@ -65,7 +65,7 @@ def test_rows_of_a_text_are_counted_from_one():
         ("x" * 1_000_001, "has 1000001 characters, more than 1000000"),
         ("<lora:a>" * 1001, "has more than 1000 rows"),
         ('[{"name": ' + "[" * 900 + "]" * 900 + "}]", "`name` is .*; it must be text"),
-        (3, "are no text. Connect a String"),
+        (3, "are not text. Connect a String"),
     ],
 )  # fmt: skip
 def test_hostile_text_ends_in_a_sentence(text, message):

@@ -218,7 +218,7 @@ def test_parts_of_unknown_counts_do_not_cost_the_pose():
     assert_points(read.frames[0].people[0].body, OPENPOSE_18)
     assert read.frames[0].people[1].face is read.frames[0].people[1].left_hand is None
     assert read.notes == [
-        "person 1, face_keypoints_2d (2 times): a face of 106 points is not known and was left out; 68 and 70 are.",
+        "person 1, face_keypoints_2d (2 times): a face of 106 points was left out; only 68 and 70 are supported.",
         "person 1, hand_left_keypoints_2d (2 times): a hand of 20 points is not known and was left out; one of 21 is.",
         "person 1, foot_keypoints_2d (2 times): feet of 4 points are not known and were left out; 6 are.",
     ]
@@ -430,7 +430,7 @@ def scene(width: float = 34, turned: float = 0.0) -> dict:
 
 
 def test_scenes_of_the_3d_editor():
-    with pytest.raises(PoseError, match="does not say how large its picture is. Set width and height"):
+    with pytest.raises(PoseError, match="gives no picture size. Set width and height"):
         understand(scene())
     read = understand(scene(), SIZE)
     body = read.frames[0].people[0].body * (WIDTH, HEIGHT, 1)

@@ -111,9 +111,7 @@ class ControlNetWeights(io.ComfyNode):
             description="Sets how strong each block of a control net is, by its name. The report lists the blocks of the net, where "
             "each acts, and its weight.",
             inputs=[
-                io.ControlNet.Input(
-                    "control_net", tooltip="The net whose blocks are weighted, of any kind that is known."
-                ),
+                io.ControlNet.Input("control_net", tooltip="The net whose blocks are weighted, of any known kind."),
                 io.String.Input(
                     "block_weights",
                     default="",

@@ -52,9 +52,9 @@ class Canny(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="From 0 to 1: an edge goes on until its contrast falls below this. A hard step from black to white "
-                    "is 1. With the method of the annotators it is OpenCV's threshold in thousands: 0.1 is 100. Lower gives "
-                    "longer lines.",
+                    tooltip="From 0 to 1: an edge continues until its contrast falls below this. A hard step from "
+                    "black to white is 1. With the method of the annotators it is OpenCV's threshold in "
+                    "thousands: 0.1 is 100. Lower gives longer lines.",
                 ),
                 io.Float.Input(
                     "high",
@@ -254,7 +254,7 @@ class StraightLines(io.ComfyNode):
                     min=0.0,
                     max=20.0,
                     step=0.5,
-                    tooltip="From 0 to 20 percent of the shorter side: a line goes on over gaps up to this.",
+                    tooltip="From 0 to 20 percent of the shorter side: a line continues across gaps up to this.",
                 ),
                 resolution_input("A value above the picture's own acts like the picture's own."),
             ],

@@ -66,8 +66,8 @@ class ApplyLora(io.ComfyNode):
                 io.LoraModel.Input(
                     "lora_model",
                     optional=True,
-                    tooltip="A LoRA from Load LoRA File, Merge LoRAs, Resize LoRA or Extract LoRA. Without one, or when the node "
-                    "that makes it is bypassed, the model stays as it is.",
+                    tooltip="A LoRA from Load LoRA File, Merge LoRAs, Resize LoRA or Extract LoRA. Without one, or "
+                    "when the node that makes it is bypassed, the model is not changed.",
                 ),
                 strength_input("strength_model", "the diffusion model"),
                 strength_input("strength_clip", "the text encoder"),
@@ -205,8 +205,8 @@ class CompareLoras(io.ComfyNode):
                 StackType.Input(
                     "lora_stack",
                     optional=True,
-                    tooltip="LoRAs with strengths and block weights. A negative strength turns its LoRA around, and layers "
-                    "at strength 0 are left out.",
+                    tooltip="LoRAs with strengths and block weights. A negative strength reverses its LoRA, and "
+                    "layers at strength 0 are left out.",
                 ),
                 *(
                     io.LoraModel.Input(

@@ -107,8 +107,8 @@ class MergeLoras(io.ComfyNode):
             node_id="StyleDeltaMergeLoras",
             display_name="Merge LoRAs",
             category=menu.LORA,
-            description="Merges LoRAs of any format, rank and alpha into one. The linear method at full rank equals stacking "
-            "them; the report tells what every other choice costs.",
+            description="Merges LoRAs of any format, rank and alpha into one. The linear method at full rank "
+            "equals stacking them; the report says what every other choice costs.",
             inputs=[
                 io.Combo.Input(
                     "method",

@@ -142,8 +142,8 @@ class ApplyLoraStack(io.ComfyNode):
                 StackType.Input(
                     "lora_stack",
                     optional=True,
-                    tooltip="A stack from LoRA Stack, from Add LoRA or from another pack's stacker. Without one, or when the nodes "
-                    "that make it are bypassed, the model stays as it is.",
+                    tooltip="A stack from LoRA Stack, from Add LoRA or from another pack's stacker. Without one, "
+                    "or when the nodes that make it are bypassed, the model is not changed.",
                 ),
                 io.Clip.Input("clip", optional=True, tooltip="The text encoder. Without it only the model is changed."),
                 quantised_input(),

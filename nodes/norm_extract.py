@@ -30,8 +30,8 @@ class ExtractNorms(io.ComfyNode):
             node_id="StyleDeltaExtractNorms",
             display_name="Extract Norms",
             category=menu.NORMS,
-            description="Takes the norm parameters of a styled model minus those of its base: a style in a file of 0.4 to 3 MB. "
-            "It holds colour, contrast and some texture, not lines or subjects.",
+            description="Takes the norm parameters of a styled model minus those of its base: a style in a file of "
+            "0.4 to 3 MB. It carries colour, contrast and some texture, not lines or subjects.",
             inputs=[
                 io.Model.Input("model", tooltip="The styled model, with its LoRAs if it has any."),
                 io.Model.Input("base_model", tooltip="The model to put the style on."),

@@ -24,7 +24,7 @@ from .report import tell
 def _first_inputs() -> list[io.Input]:
     """Those of the first version, in their order: saved workflows give their values by it."""
     return [
-        io.Model.Input("model", tooltip="The model to train on. It stays as it is."),
+        io.Model.Input("model", tooltip="The model to train on. It is not changed."),
         io.Latent.Input(
             "latents",
             tooltip="The pictures of the style, as one batch, encoded by the model's own VAE. A mask is not used.",
@@ -98,7 +98,8 @@ def _what_inputs() -> list[io.Input]:
             options=list(LAYERS),
             default=LAYERS[0],
             optional=True,
-            tooltip="The layers that the LoRA changes. Convolutions are in U-Nets, and hold their line work and texture.",
+            tooltip="The layers that the LoRA changes. Convolutions are in U-Nets, and carry their line work and "
+            "texture.",
         ),
     ]
 

@@ -57,7 +57,7 @@ class TransformPose(io.ComfyNode):
                     min=-2.0,
                     max=2.0,
                     step=0.01,
-                    tooltip="From -2 to 2 widths of the picture: how far to the right; negative goes to the left.",
+                    tooltip="From -2 to 2 widths of the picture: how far to the right; negative moves to the left.",
                 ),
                 io.Float.Input(
                     "move_y",
@@ -65,7 +65,7 @@ class TransformPose(io.ComfyNode):
                     min=-2.0,
                     max=2.0,
                     step=0.01,
-                    tooltip="From -2 to 2 heights of the picture: how far down; negative goes up.",
+                    tooltip="From -2 to 2 heights of the picture: how far down; negative moves up.",
                 ),
                 io.Boolean.Input(
                     "mirror",

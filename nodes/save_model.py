@@ -85,7 +85,8 @@ class MergeIntoModelFile(io.ComfyNode):
                 io.Combo.Input(
                     "base",
                     options=folders.single_model_names(),
-                    tooltip="The file: a safetensors file in models/checkpoints or models/diffusion_models. It stays as it is.",
+                    tooltip="The file: a safetensors file in models/checkpoints or models/diffusion_models. It is "
+                    "not changed.",
                 ),
                 _format_input("in the file's own types, quantised layers with new scales, and all else bit for bit"),
                 filename_prefix_input("checkpoints/merged"),

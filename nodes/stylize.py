@@ -45,8 +45,8 @@ class Stylize(io.ComfyNode):
                 StyleType.Input(
                     "style",
                     optional=True,
-                    tooltip="The style or mix to paint in. Without one, or when the nodes that make it are bypassed, the picture stays "
-                    "as it is.",
+                    tooltip="The style or mix to paint in. Without one, or when the nodes that make it are "
+                    "bypassed, the picture is not changed.",
                 ),
                 io.Float.Input(
                     "style_strength",
@@ -103,8 +103,9 @@ class Stylize(io.ComfyNode):
                     "same_look",
                     default=False,
                     optional=True,
-                    tooltip="Paint a batch with the statistics of all its pictures together, so that the frames of a video do not "
-                    "flicker. It takes memory for all of them at once; above the pixel budget 50 to 100 bytes a pixel.",
+                    tooltip="Paint a batch with the statistics of all its pictures together, so that the frames of "
+                    "a video do not flicker. It takes memory for all of them at once; above the pixel "
+                    "budget 50 to 100 bytes per pixel.",
                 ),
                 io.Boolean.Input(
                     "dither",

@@ -95,7 +95,7 @@ def read_gguf_header(path: Path) -> dict[str, StoredTensor]:
     for name, (dimensions, kind, offset) in entries.items():
         dtype, length = _storage(reader, name, dimensions, kind)
         if offset % alignment or begin + offset + length > reader.size:
-            raise reader.damaged(f"the tensor {name} lies at {begin + offset} of {reader.size} bytes")
+            raise reader.damaged(f"the tensor {name} begins at byte {begin + offset} of {reader.size}")
         shape = shapes.get(name, dimensions[::-1])
         if math.prod(shape) != math.prod(dimensions):
             raise reader.damaged(f"the tensor {name} is {dimensions[::-1]}, and should be {shape}")

@@ -147,7 +147,9 @@ def _nothing_read(tensors: Mapping[str, Tensor]) -> str:
     if not tensors:
         return f"{_name_of(tensors)} holds no LoRA tensors: it is empty. Choose another LoRA."
     named = ", ".join(list(tensors)[:NAMED_TENSORS])
-    return f"{_name_of(tensors)} holds no LoRA tensors but {len(tensors)} others, such as {named}. Choose another LoRA."
+    return (
+        f"{_name_of(tensors)} holds no LoRA tensors, only {len(tensors)} others, such as {named}. Choose another LoRA."
+    )
 
 
 def write_layers(layers: Mapping[str, Layer], dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:

@@ -203,14 +203,14 @@ def _first_is_a_heel(points: np.ndarray) -> bool:
 def hand_of(points: np.ndarray, path: Path, reading: Reading) -> np.ndarray | None:
     if len(points) == HAND_COUNT:
         return points
-    reading.note(path, f"a hand of {len(points)} points is not known and was left out; one of {HAND_COUNT} is.")
+    reading.note(path, f"a hand of {len(points)} points was left out; only {HAND_COUNT} are supported.")
     return None
 
 
 def feet_of(points: np.ndarray, path: Path, reading: Reading) -> np.ndarray | None:
     if len(points) == 6:
         return points
-    reading.note(path, f"feet of {len(points)} points are not known and were left out; 6 are.")
+    reading.note(path, f"feet of {len(points)} points were left out; only 6 are supported.")
     return None
 
 

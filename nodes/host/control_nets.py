@@ -136,7 +136,8 @@ def layout_of(net: Any) -> ControlLayout:
             "Stable Cascade ControlNet", tuple(blocks), {"input": tuple(b.name for b in reversed(blocks))}
         )
     raise ValueError(
-        f"Block weights are not known for a {_class_of(net)}. They are for {KNOWN}. Disconnect the weights to use this net."
+        f"Block weights are not supported for a {_class_of(net)}. They work for {KNOWN}. Disconnect the weights to "
+        "use this net."
     )
 
 

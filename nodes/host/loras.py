@@ -274,7 +274,9 @@ class Target:
 
     def __init__(self, model: Any, clip: Any | None, mode: str = beside.AUTOMATIC):
         if mode not in beside.MODES:
-            raise ValueError(f"There is no way {mode!r} to change quantised weights. Choose {', '.join(beside.MODES)}.")
+            raise ValueError(
+                f"There is no mode {mode!r} for quantised weights. Choose one of: {', '.join(beside.MODES)}."
+            )
         self.mode = mode
         self.model, self.clip = model.clone(), None if clip is None else clip.clone()
         self.key_map = lora_key_map(model, clip)

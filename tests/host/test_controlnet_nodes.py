@@ -631,10 +631,10 @@ def test_weights_for_a_net_of_unknown_class_are_refused_but_masks_are_not(host):
             return copied
 
     node, image = host.node("StyleDeltaControlNetApply"), tiny_controls.hint("sd15")
-    with pytest.raises(ValueError, match="not known for a Unknown. They are for ControlNets of SD 1.x"):
+    with pytest.raises(ValueError, match="not supported for a Unknown. They work for ControlNets of SD 1.x"):
         host.node("StyleDeltaControlWeights").execute(Unknown(), "middle=0", 1.0, 1.0)
     weights = host.node("StyleDeltaControlWeights").execute(net("sd15"), "middle=0", 1.0, 1.0).args[0]
-    with pytest.raises(ValueError, match="not known for a Unknown"):
+    with pytest.raises(ValueError, match="not supported for a Unknown"):
         node.execute(*pair(), Unknown(), image, 1.0, 0.0, 1.0, "crop", weights=weights)
     mask = torch.zeros(1, 2, 2)
     mask[..., 0] = 1

@@ -94,7 +94,7 @@ def test_bad_input_names_the_remedy(host):
         swap(host, base, tuned("sdxl"), block_weights="*=0")
     with pytest.raises(ValueError, match="There is no part arms"):
         swap(host, base, tuned("sdxl"), part="arms")
-    with pytest.raises(ValueError, match="Lumina 2 has no convolutions"):
+    with pytest.raises(ValueError, match="Lumina 2 has no known convolutions"):
         swap(host, tiny_model("lumina"), tuned("lumina"), part="convolutions")
     report = swap(host, base, tuned("sdxl"), block_weights="double=0.5")[1]
     assert "the rule double matches nothing" in report

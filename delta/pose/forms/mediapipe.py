@@ -103,7 +103,7 @@ def _person(lists: dict[str, tuple[Any, Path]], reading: Reading) -> Parts:
 
 def _face(points: np.ndarray, path: Path, reading: Reading) -> np.ndarray | None:
     if len(points) not in MESH_COUNTS:
-        reading.note(path, f"a face of {len(points)} points is not known and was left out; {MESH_COUNTS} are.")
+        reading.note(path, f"a face of {len(points)} points was left out; only {MESH_COUNTS} are supported.")
         return None
     reading.note(path, f"of the face's {len(points)} points, the 68 that OpenPose knows were used.")
     return points[[*FACE_MESH, *(IRISES if len(points) > max(IRISES) else ())]]

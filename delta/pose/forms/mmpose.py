@@ -80,7 +80,7 @@ def _frame(instances: Any, path: Path, is_animal: bool, reading: Reading) -> Fra
 
 def _points(instance: Any, path: Path) -> np.ndarray:
     if not isinstance(instance, Mapping) or "keypoints" not in instance:
-        raise PoseError(path, f"an instance must hold keypoints, not {instance!r:.40}.")
+        raise PoseError(path, f"an instance must contain keypoints, not {instance!r:.40}.")
     points = points_of(instance["keypoints"], (*path, "keypoints"), (*ORDERS, ANIMAL_COUNT))
     if points is None:
         raise PoseError((*path, "keypoints"), "there are no points.")

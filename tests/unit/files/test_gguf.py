@@ -258,9 +258,9 @@ HUGE = 2**60
         (lambda c: edited(c, "tokenizer.ggml.tokens", 4, "I", 9), "metadata of an unknown type"),
         (lambda c: edited(c, "tokenizer.ggml.tokens", 0, "I", 77), "metadata of an unknown type"),
         (lambda c: edited(c, "img_in.weight", 0, "I", 9), "tensor img_in.weight has 9 dimensions"),
-        (lambda c: edited(c, "img_in.weight", 4, "Q", HUGE), "the tensor img_in.weight lies at"),
-        (lambda c: edited(c, "img_in.weight", 24, "Q", HUGE), "the tensor img_in.weight lies at"),
-        (lambda c: edited(c, "img_in.weight", 24, "Q", 33), "the tensor img_in.weight lies at"),
+        (lambda c: edited(c, "img_in.weight", 4, "Q", HUGE), "the tensor img_in.weight begins at byte"),
+        (lambda c: edited(c, "img_in.weight", 24, "Q", HUGE), "the tensor img_in.weight begins at byte"),
+        (lambda c: edited(c, "img_in.weight", 24, "Q", 33), "the tensor img_in.weight begins at byte"),
         (
             lambda c: edited(c, "img_in.weight", 20, "I", 12),
             "rows of img_in.weight, 4 numbers long, are not whole blocks",

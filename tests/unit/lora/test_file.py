@@ -182,7 +182,7 @@ def test_what_cannot_be_baked_for_want_of_its_weight_is_named_too():
     ("tensors", "message"),
     [
         ({}, "brush holds no LoRA tensors: it is empty"),
-        ({name: torch.ones(1) for name in "abcd"}, "brush holds no LoRA tensors but 4 others, such as a, b, c."),
+        ({name: torch.ones(1) for name in "abcd"}, "brush holds no LoRA tensors, only 4 others, such as a, b, c."),
     ],
 )
 def test_a_file_of_which_nothing_is_read_is_an_error_that_names_what_it_holds(tensors, message):

@@ -219,8 +219,8 @@ def test_parts_of_unknown_counts_do_not_cost_the_pose():
     assert read.frames[0].people[1].face is read.frames[0].people[1].left_hand is None
     assert read.notes == [
         "person 1, face_keypoints_2d (2 times): a face of 106 points was left out; only 68 and 70 are supported.",
-        "person 1, hand_left_keypoints_2d (2 times): a hand of 20 points is not known and was left out; one of 21 is.",
-        "person 1, foot_keypoints_2d (2 times): feet of 4 points are not known and were left out; 6 are.",
+        "person 1, hand_left_keypoints_2d (2 times): a hand of 20 points was left out; only 21 are supported.",
+        "person 1, foot_keypoints_2d (2 times): feet of 4 points were left out; only 6 are supported.",
     ]
 
 
@@ -514,7 +514,7 @@ def test_frames_of_several_forms_in_one_list():
         ({"sequence": 3}, "There is no list of people or any other known form"),
         ([[1, 2], [3, 4]], "frame 1: there is no list of people"),
         ([1.0] * 57, "57 numbers; expected 17, 18"),
-        ({"annotations": [4]}, "annotation 1: an annotation must hold keypoints"),
+        ({"annotations": [4]}, "annotation 1: an annotation must contain keypoints"),
         ({"instance_info": 4}, "instance_info: it must be a list of instances"),
         ({"pose_landmarks": 4}, "pose_landmarks: it must be a list of landmarks"),
         ({"keypoints": [[10, 20]] * 18}, "picture of unknown size"),

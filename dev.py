@@ -316,7 +316,7 @@ def own_models(options: argparse.Namespace) -> list[str]:
         return []
     folder = Path(options.models).expanduser().resolve()
     if not folder.is_dir():
-        raise DevError(f"There is no folder {folder}: --models wants the models folder of a ComfyUI.")
+        raise DevError(f"There is no folder {folder}: --models needs the models folder of a ComfyUI.")
     if not (folder / "checkpoints").is_dir():
         inner = folder / "models"
         remedy = (

@@ -86,7 +86,7 @@ def extractions(folder: Path) -> None:
             try:
                 found = extract(pair, Settings(RankChoice("full", 0.0), biases_and_norms=False)).differences[name]
             except ValueError as error:
-                assert "told from noise" in str(error), error
+                assert "distinguished from noise" in str(error), error
                 cells.append("refused")
                 continue
             error = float((found.low_rank.up @ found.low_rank.down - change).norm() / max(float(change.norm()), 1e-9))

@@ -247,7 +247,7 @@ def extracted(one: Tuned, settings: Settings) -> Extracted:
 
 
 def relative_error(found: Extracted) -> float:
-    """What the report calls the relative error in all."""
+    """What the report calls the overall relative error."""
     parts = [difference for difference in (found.differences | found.lost).values() if difference.low_rank is not None]
     return math.hypot(*(part.residual for part in parts)) / math.hypot(*(part.norm for part in parts))
 
@@ -272,7 +272,7 @@ def control_errors(lab: Lab) -> None:
     for rank in CONTROL_RANKS:
         job = control_lora(one.weights, one.base, rank)
         found = control_outputs(lab, rebuilt(job, one.base), hint)
-        told = number(r"relative error in all: (\S+)", job)
+        told = number(r"overall relative error: (\S+)", job)
         missing = distance(flat(found), flat(net), flat(net) - flat(before))
         whole = distance(flat(found), flat(net), flat(net))
         drawn = distance(lab.output(one.base, found), steered, steered - plain)
@@ -330,7 +330,7 @@ def bases(lab: Lab) -> None:
         found = flat(control_outputs(lab, rebuilt(job, base), hint))
         far, peak = (number(rf"{words} (\S+) times", job) for words in ("from the base:", "of the change:"))
         warnings = [word for word in ("distance", "flat") if re.search(rf"WARNING.*{word}", job.report)]
-        told = number(r"relative error in all: (\S+)", job)
+        told = number(r"overall relative error: (\S+)", job)
         rows.append([name, far, peak, ", ".join(warnings) or "none", told, distance(found, net, net)])
     head = ["base", "distance", "peak", "warnings", "error of weights at rank 16", "of all outputs"]
     show(f"The canny net {one.origin} against bases", head, rows)
@@ -432,7 +432,7 @@ def float8(lab: Lab) -> None:
             rows.append([style, name, ranks(found), relative_error(found), error, output, subject, odds[style]])
         subject, odds = lab.judged(one.weights)
         rows.append([style, f"the {one.origin}", "", "", 0.0, 0.0, subject, odds[style]])
-    head = ["style", "extraction", "rank", "error told", "true error", "missing of the change", "subject", "style"]
+    head = ["style", "extraction", "rank", "error reported", "true error", "missing of the change", "subject", "style"]
     show("Base and fine-tune rounded to float8, extracted, and put on the base as it was", head, rows)
 
 

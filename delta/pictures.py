@@ -25,12 +25,17 @@ def check_image(image: Tensor, what: str, channels: str = GREY_OR_COLOURS) -> No
 
 def check_latent(latent: Tensor, what: str) -> None:
     """Raise ValueError unless it is a non-empty batch [B, C, H, W] or [B, C, T, H, W] of finite numbers."""
-    if not isinstance(latent, Tensor) or latent.is_nested:
-        raise ValueError(f"{what} packs several tensors. Separate them first and give one of them.")
+    check_single(latent, what)
     if latent.dim() not in (4, 5):
         form = "[batch, channels, height, width] for pictures, [batch, channels, frames, height, width] for videos"
         _refuse_shape(latent, what, f"Connect a LATENT: {form}")
     check_numbers(latent, what)
+
+
+def check_single(latent: Tensor, what: str) -> None:
+    """Raise ValueError for what packs several latents."""
+    if not isinstance(latent, Tensor) or latent.is_nested:
+        raise ValueError(f"{what} holds several streams, such as video and sound. Separate them and connect one.")
 
 
 def read_mask(mask: Tensor, what: str = "The mask") -> Tensor:
@@ -42,10 +47,16 @@ def read_mask(mask: Tensor, what: str = "The mask") -> Tensor:
     return mask.reshape(-1, *mask.shape[-2:]).float().clamp(0, 1)
 
 
+def check_mask_count(masks: int, batch: int) -> None:
+    """Raise ValueError unless there is one mask, or one for each of a batch."""
+    if masks not in (1, batch):
+        raise ValueError(f"There are {masks} masks for a batch of {batch}. Give one mask, or one for each of them.")
+
+
 def check_numbers(values: Tensor, what: str) -> None:
     """Raise ValueError for an empty tensor, and for NaN and infinite numbers."""
     if not values.numel():
-        raise ValueError(f"{what} is empty: its shape is {tuple(values.shape)}. Give one that holds something.")
+        raise ValueError(f"{what} is empty: its shape is {tuple(values.shape)}. Connect one with content.")
     if not torch.isfinite(values).all():
         raise ValueError(f"{what} holds NaN or infinite values. {FAILED}")
 
@@ -57,8 +68,8 @@ def _check_scale(image: Tensor, what: str) -> None:
         seen = image[image > 1 / 255]
         if (seen >= 1).float().mean().item() > BYTES_SHARE:
             raise ValueError(
-                f"{what} has values up to {highest:g}, most of them above 1. An IMAGE has 0 for black and 1 for white. "
-                "Divide it by 255, or mend the node that made it."
+                f"{what} has values up to {highest:g}, most of them above 1. In an IMAGE, 0 is black and 1 is white. "
+                "Divide it by 255, or fix the node that made it."
             )
 
 

@@ -14,12 +14,12 @@ from . import menu
 from .host import run
 from .inputs import amount_input
 
-MASK_TOOLTIP = "The statistics of the content are taken where it is white, and only there it changes. It is resized."
+MASK_TOOLTIP = "The content is measured where the mask is white, and changes only there. The mask is resized."
 
 
 def _amount_input() -> io.Input:
     return amount_input(
-        "0 is the content, 1 has the statistics of the reference, above 1 goes beyond it, below 0 away from it."
+        "0 is the content, 1 has the statistics of the reference; above 1 goes beyond it, below 0 moves away from it."
     )
 
 
@@ -28,8 +28,8 @@ def _latent_inputs() -> list[io.Input]:
         io.Latent.Input("content", tooltip="The latent that changes: pictures or videos, one or a batch."),
         io.Latent.Input(
             "reference",
-            tooltip="The latent whose statistics are taken, of any size and number of frames, from the same VAE. One, or "
-            "one for each latent of the content.",
+            tooltip="The latent whose statistics are used, of any size and number of frames, but from the same "
+            "VAE. One, or one for each latent of the content.",
         ),
         _amount_input(),
     ]
@@ -39,8 +39,9 @@ def _per_frame_input() -> io.Input:
     return io.Boolean.Input(
         "per_frame",
         default=False,
-        tooltip="For videos: match each frame on its own, to the same frame of a reference of equal length, else to the "
-        "whole reference. Off, all frames share one change, and light may vary from frame to frame.",
+        tooltip="For videos: match each frame on its own, to the same frame of an equally long reference, "
+        "otherwise to the whole reference. When off, all frames share one change, and light may vary from "
+        "frame to frame.",
     )
 
 
@@ -69,8 +70,8 @@ class AdaINLatent(io.ComfyNode):
             node_id="StyleDeltaAdaIN",
             display_name="AdaIN (Latent)",
             category=menu.STATISTICS,
-            description="Gives each channel of a latent the mean and the standard deviation that it has in a reference "
-            "latent: colour, light and contrast, of the whole picture or around each place.",
+            description="Gives each channel of a latent the mean and standard deviation of that channel in a "
+            "reference latent: colour, light and contrast, of the whole picture or around each point.",
             inputs=[
                 *_latent_inputs(),
                 io.Int.Input(
@@ -79,9 +80,9 @@ class AdaINLatent(io.ComfyNode):
                     min=0,
                     max=511,
                     step=1,
-                    tooltip="0 matches the picture as a whole. An odd number from 3 to 511 matches what lies in a window of so "
-                    "many latent pixels (8 or 16 image pixels each, as a rule) around each place, so that the layout of light and "
-                    "colour comes too.",
+                    tooltip="0 matches the picture as a whole. An odd number from 3 to 511 matches a window of "
+                    "that many latent pixels (usually 8 or 16 image pixels each) around each point, which "
+                    "also transfers the layout of light and colour.",
                 ),
                 _per_frame_input(),
                 _latent_mask_input(),
@@ -110,8 +111,9 @@ class WCTLatent(io.ComfyNode):
             node_id="StyleDeltaWCT",
             display_name="WCT (Latent)",
             category=menu.STATISTICS,
-            description="Gives a latent the mean and the whole covariance of a reference latent: as AdaIN, and also which "
-            "channels go together, so its palette comes closer to the reference's.",
+            description="Gives a latent the mean and the whole covariance of a reference latent: like AdaIN, but "
+            "it also matches which channels vary together, so its palette comes closer to the "
+            "reference's.",
             inputs=[*_latent_inputs(), _per_frame_input(), _latent_mask_input()],
             outputs=[_latent_output()],
         )
@@ -125,10 +127,10 @@ class WCTLatent(io.ComfyNode):
 
 def _image_inputs() -> list[io.Input]:
     return [
-        io.Image.Input("content", tooltip="The picture or pictures that change, each on its own. Transparency stays."),
+        io.Image.Input("content", tooltip="The picture or pictures to change, each on its own. Transparency stays."),
         io.Image.Input(
             "reference",
-            tooltip="The picture whose colours are taken, of any size. One, or one for each picture of the content.",
+            tooltip="The picture whose colours are used, of any size. One, or one for each picture of the content.",
         ),
         _amount_input(),
         _mask_input(" One mask, or one for each picture."),
@@ -146,8 +148,8 @@ class AdaINImage(io.ComfyNode):
             node_id="StyleDeltaAdaINImage",
             display_name="AdaIN (Image)",
             category=menu.STATISTICS,
-            description="Gives a picture the mean and the contrast that lightness and both colour axes have in a reference "
-            "picture. Computed in Oklab, where equal steps look equal.",
+            description="Gives the lightness and both colour axes of a picture the mean and contrast that they "
+            "have in a reference picture. Computed in Oklab, where equal steps look equal.",
             inputs=_image_inputs(),
             outputs=[_image_output()],
         )
@@ -167,8 +169,9 @@ class WCTImage(io.ComfyNode):
             node_id="StyleDeltaWCTImage",
             display_name="WCT (Image)",
             category=menu.STATISTICS,
-            description="Gives a picture the mean and the whole covariance of the colours of a reference picture: also which "
-            "colours go with light and dark. Computed in Oklab, where equal steps look equal.",
+            description="Gives a picture the mean and the whole covariance of the colours of a reference picture, "
+            "including which colours go with light and dark. Computed in Oklab, where equal steps look "
+            "equal.",
             inputs=_image_inputs(),
             outputs=[_image_output()],
         )

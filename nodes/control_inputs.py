@@ -20,8 +20,8 @@ def control_span_inputs() -> list[io.Input]:
             min=-10.0,
             max=10.0,
             step=0.01,
-            tooltip="How strongly the hint holds, from -10 to 10. 1 is as trained, 0 leaves the net out, negative pushes away "
-            "from the hint.",
+            tooltip="How strongly the hint acts, from -10 to 10. 1 is as trained, 0 leaves the net out, negative "
+            "pushes away from the hint.",
         ),
         io.Float.Input(
             "start_percent",
@@ -29,7 +29,7 @@ def control_span_inputs() -> list[io.Input]:
             min=0.0,
             max=1.0,
             step=0.001,
-            tooltip="Where in the sampling it begins, from 0 (noise) to 1.",
+            tooltip="Where in the sampling the net starts to act, from 0 (noise) to 1.",
         ),
         io.Float.Input(
             "end_percent",
@@ -37,7 +37,7 @@ def control_span_inputs() -> list[io.Input]:
             min=0.0,
             max=1.0,
             step=0.001,
-            tooltip="Where in the sampling it ends, from 0 to 1 (the finished picture).",
+            tooltip="Where in the sampling the net stops acting, from 0 to 1 (the finished picture).",
         ),
     ]
 
@@ -78,8 +78,9 @@ def control_inputs() -> list[io.Input]:
             "fit",
             options=list(FITS),
             default="crop",
-            tooltip="How a hint of another shape meets the picture: crop cuts its longer side, as ComfyUI does; pad shows all of it "
-            "on black; stretch ignores its shape. Pad and stretch keep thin lines. The mask is fitted in the same way.",
+            tooltip="How a hint with other proportions is fitted to the picture: crop cuts its longer side, as "
+            "ComfyUI does; pad shows all of it on black; stretch distorts it. Pad and stretch keep thin "
+            "lines. The mask is fitted in the same way.",
         ),
     ]
 

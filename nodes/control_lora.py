@@ -41,7 +41,7 @@ def _precision_input() -> io.Input:
         "precision",
         options=list(PRECISIONS),
         default="float16",
-        tooltip="How numbers are stored. float16 suits nearly always; a value that does not fit it is an error.",
+        tooltip="How numbers are stored. float16 is nearly always enough; a value that does not fit it is an error.",
     )
 
 
@@ -57,7 +57,7 @@ def _connected_input() -> io.Input:
     return io.ControlNet.Input(
         "control_net",
         optional=True,
-        tooltip="A Control-LoRA that was loaded or has just been made. It replaces the chosen file.",
+        tooltip="A Control-LoRA that was loaded or has just been made, used instead of the chosen file.",
     )
 
 
@@ -96,8 +96,9 @@ class ExtractControlLora(io.ComfyNode):
             node_id="StyleDeltaExtractControlLora",
             display_name="Extract Control-LoRA",
             category=menu.CONTROLNET,
-            description="Makes a small Control-LoRA of a full ControlNet of SD 1.x, SD 2.x or SDXL: its difference from the base "
-            "model, weight by weight. A run that was interrupted goes on where it stopped.",
+            description="Makes a small Control-LoRA from a full ControlNet of SD 1.x, SD 2.x or SDXL: its "
+            "difference from the base model, weight by weight. An interrupted run resumes where it "
+            "stopped.",
             inputs=[
                 io.Combo.Input(
                     "control_net",
@@ -107,7 +108,7 @@ class ExtractControlLora(io.ComfyNode):
                 _base_input(
                     "The model that the net was trained on, or a version of it for inpainting. Not a fine-tune of it."
                 ),
-                _rank_input("0 keeps all that stands above rounding"),
+                _rank_input("0 keeps everything above rounding"),
                 io.Int.Input(
                     "conv_rank",
                     default=0,
@@ -180,7 +181,7 @@ class ControlLoraReport(io.ComfyNode):
             "missing or would fail.",
             inputs=[_control_lora_input()],
             outputs=[
-                io.Image.Output(display_name="plot", tooltip="How many layers have which rank."),
+                io.Image.Output(display_name="plot", tooltip="The number of layers by rank."),
                 io.String.Output(display_name="report", tooltip="The figures as text."),
             ],
             is_output_node=True,
@@ -216,7 +217,7 @@ class ResizeControlLora(io.ComfyNode):
             ],
             outputs=[
                 *_file_outputs("What it cost: error by block against the file, worst layers, sizes."),
-                io.Image.Output(display_name="plot", tooltip="How many layers have which rank."),
+                io.Image.Output(display_name="plot", tooltip="The number of layers by rank."),
             ],
             is_output_node=True,
         )
@@ -247,8 +248,8 @@ class BakeControlLora(io.ComfyNode):
             node_id="StyleDeltaBakeControlLora",
             display_name="Bake Control-LoRA",
             category=menu.CONTROLNET,
-            description="Makes a full ControlNet of a Control-LoRA and a base model. With a fine-tune as the base, the net moves "
-            "onto that fine-tune.",
+            description="Makes a full ControlNet from a Control-LoRA and a base model. With a fine-tune as the "
+            "base, the net is moved to that fine-tune.",
             inputs=[
                 _control_lora_input(),
                 _base_input("The model that the Control-LoRA was made from, or a fine-tune to move it to."),
@@ -285,22 +286,22 @@ class CompareControl(io.ComfyNode):
             node_id="StyleDeltaCompareControl",
             display_name="Compare Control Nets",
             category=menu.CONTROLNET,
-            description="Measures how far the outputs of a control net are from those of another on a model and a hint, block by "
-            "block: what a Control-LoRA really loses.",
+            description="Measures, block by block, how far the outputs of one control net are from those of "
+            "another for a model and a hint: what a Control-LoRA really loses.",
             inputs=[
-                io.ControlNet.Input("control_net", tooltip="The net that is measured, such as a Control-LoRA."),
-                io.ControlNet.Input("reference", tooltip="The net that it is to equal, such as the full ControlNet."),
+                io.ControlNet.Input("control_net", tooltip="The net to measure, such as a Control-LoRA."),
+                io.ControlNet.Input("reference", tooltip="The net to compare it with, such as the full ControlNet."),
                 io.Model.Input(
-                    "model", tooltip="The model: SD 1.x, SD 2.x or SDXL. It is not evaluated, and sets the latents."
+                    "model", tooltip="The model: SD 1.x, SD 2.x or SDXL. It is not run; it only determines the latents."
                 ),
                 io.Image.Input("image", tooltip="The hint that both nets read. The first one is used."),
                 io.Latent.Input(
-                    "latent", optional=True, tooltip="A picture under the noise. Without it there is noise alone."
+                    "latent", optional=True, tooltip="A picture to add the noise to. Without it there is only noise."
                 ),
             ],
             outputs=[
                 io.Image.Output(display_name="plot", tooltip="The relative difference of every block."),
-                io.String.Output(display_name="report", tooltip="The differences in all, by step and by block."),
+                io.String.Output(display_name="report", tooltip="The differences overall, by step and by block."),
             ],
             is_output_node=True,
         )

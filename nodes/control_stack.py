@@ -36,7 +36,9 @@ class ControlStack(io.ComfyNode):
                     "previous", optional=True, tooltip="A stack to add this row to. It is not changed."
                 ),
             ],
-            outputs=[ControlStackType.Output(display_name="control_net_stack", tooltip="The stack with this row.")],
+            outputs=[
+                ControlStackType.Output(display_name="control_net_stack", tooltip="The stack with this row added.")
+            ],
         )
 
     @classmethod

@@ -29,8 +29,9 @@ class LoadControlNet(io.ComfyNode):
             node_id="StyleDeltaLoadControlNet",
             display_name="Load ControlNet",
             category=menu.CONTROLNET,
-            description="Loads a ControlNet, Control-LoRA or T2I-Adapter and tells what it is: the model it is for, its blocks, its "
-            "union types. Another kind of file is refused with the node that wants it.",
+            description="Loads a ControlNet, Control-LoRA or T2I-Adapter and reports what it is: the model it is "
+            "for, its blocks, its union types. Other kinds of files are refused, with the name of the "
+            "node that loads them.",
             inputs=[
                 io.Combo.Input(
                     "control_net_name",
@@ -61,8 +62,9 @@ class ApplyControlNet(io.ComfyNode):
             node_id="StyleDeltaControlNetApply",
             display_name="Apply ControlNet (StyleDelta)",
             category=menu.CONTROLNET,
-            description="Lets a net lead the picture by a hint: everywhere or where a mask is white, with a strength for each block "
-            "and each part of the sampling. Chain several for several nets. The net itself is not changed.",
+            description="Lets a control net guide the picture with a hint: everywhere or where a mask is white, "
+            "with a strength for each block and each part of the sampling. Chain several for several "
+            "nets. The net itself is not changed.",
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The conditioning of the prompt."),
                 io.Conditioning.Input("negative", tooltip="The conditioning of the negative prompt."),
@@ -94,7 +96,7 @@ class ApplyControlNet(io.ComfyNode):
         if control_net is NOT_CONNECTED or control.is_off(strength, start_percent, end_percent):
             return io.NodeOutput(positive, negative)
         if image is None:
-            raise ValueError("A control net is connected, but no image. Connect the hint that the net is to read.")
+            raise ValueError("A control net is connected, but no image. Connect the hint for it to read.")
         settings = control.control_settings(strength, start_percent, end_percent, fit, mask, weights, schedule)
         return io.NodeOutput(*control.apply_control(positive, negative, control_net, read_hint(image), settings, vae))
 
@@ -109,9 +111,7 @@ class ControlNetWeights(io.ComfyNode):
             description="Sets how strong each block of a control net is, by its name. The report lists the blocks of the net, where "
             "each acts, and its weight.",
             inputs=[
-                io.ControlNet.Input(
-                    "control_net", tooltip="The net whose blocks are weighted, of any kind that is known."
-                ),
+                io.ControlNet.Input("control_net", tooltip="The net whose blocks are weighted, of any known kind."),
                 io.String.Input(
                     "block_weights",
                     default="",
@@ -125,8 +125,9 @@ class ControlNetWeights(io.ComfyNode):
                     min=0.0,
                     max=2.0,
                     step=0.005,
-                    tooltip="Soft weights, from 0 to 2: each block has this times the weight of the next deeper one, so that layout is "
-                    "kept and detail is free. 1 is off; 0.825 is the usual value, with more strength to make up for it.",
+                    tooltip="Soft weights, from 0 to 2: each block gets this factor times the weight of the next "
+                    "deeper one, which keeps the layout and frees the detail. 1 is off; 0.825 is the usual "
+                    "value, with more strength to compensate.",
                 ),
                 io.Float.Input(
                     "uncond_multiplier",
@@ -164,8 +165,9 @@ class ControlNetSchedule(io.ComfyNode):
                 io.String.Input(
                     "keyframes",
                     default="1.0@0, 0.6@0.3, 0@0.8",
-                    tooltip="Strengths, each with the progress from which it holds, such as the default. They multiply the "
-                    "strength of the net. Leave it empty to use shape, shape_start and shape_end.",
+                    tooltip="Strengths, each with the progress from which it applies, such as the default. They "
+                    "multiply the strength of the net. Leave it empty to use shape, shape_start and "
+                    "shape_end.",
                 ),
                 io.Combo.Input(
                     "interpolation",
@@ -219,7 +221,8 @@ class ControlNetSchedule(io.ComfyNode):
                 io.Sigmas.Input(
                     "sigmas",
                     optional=True,
-                    tooltip="For plot and report only: the noise levels of a scheduler, which tell where each step truly is.",
+                    tooltip="For plot and report only: the noise levels of a scheduler, which determine where each "
+                    "step really is.",
                 ),
                 io.ControlNet.Input(
                     "control_net",
@@ -287,8 +290,8 @@ class UnionType(io.ComfyNode):
                     "type",
                     options=list(TYPES),
                     default=AUTO,
-                    tooltip="The kind of hint. Auto leaves it to the net, as one without types has it. A type that the net does not have is an error that lists those it "
-                    "has.",
+                    tooltip="The kind of hint. Auto leaves it to the net, which is right for nets without types. A "
+                    "type that the net does not have is an error that lists those it has.",
                 ),
             ],
             outputs=[io.ControlNet.Output(display_name="control_net", tooltip="The net, set to that kind of hint.")],

@@ -21,8 +21,8 @@ def resolution_input(more: str = "Lines stay whole.") -> io.Input:
         min=0,
         max=4096,
         step=8,
-        tooltip="From 0 to 4096: the shorter side, in pixels, at which the hint is computed; 0 is that of the picture. "
-        f"Lower gives coarser forms. The hint always comes back in the size of the picture. {more}",
+        tooltip="From 0 to 4096: the shorter side, in pixels, at which the hint is computed; 0 is the picture's "
+        f"own. Lower gives coarser forms. The hint always has the size of the picture. {more}",
     )
 
 
@@ -56,16 +56,17 @@ def drawing_inputs(line: str) -> list[io.Input]:
             "white_lines",
             default=False,
             optional=True,
-            tooltip="The picture has bright lines on dark ground: a blackboard, a blueprint, a hint that is ready. Without "
-            f"this, each bright line becomes two {line}s.",
+            tooltip="The picture has bright lines on a dark background: a blackboard, a blueprint, a finished "
+            f"hint. Without this, each bright line becomes two {line}s.",
         ),
         io.Combo.Input(
             "strokes",
             options=list(STROKES),
             default=AUTOMATIC_STROKES,
             optional=True,
-            tooltip=f"What a drawn stroke that is wider than a line becomes: one {line} down its middle, or its outlines. "
-            "Automatic is one line in drawings, where more than 60 percent is even ground, and outlines in other pictures.",
+            tooltip=f"What a drawn stroke that is wider than a line becomes: one {line} down its middle, or its "
+            "outlines. Automatic is one line in drawings, where more than 60 percent is even background, "
+            "and outlines in other pictures.",
         ),
     ]
 

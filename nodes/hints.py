@@ -35,11 +35,11 @@ class Canny(io.ComfyNode):
             node_id="StyleDeltaCanny",
             display_name="Canny Hint",
             category=menu.HINTS,
-            description="Draws the edges of a picture as white lines of 1 pixel. Outlines are closed, and thresholds fit the "
-            "picture by themselves.",
+            description="Draws the edges of a picture as white lines of 1 pixel. Outlines are closed, and the "
+            "thresholds adapt to the picture.",
             inputs=[
                 image_input(),
-                blur_input(1.0, 0.5, "the blur before edges are looked for."),
+                blur_input(1.0, 0.5, "the blur before edges are detected."),
                 io.Boolean.Input(
                     "automatic",
                     default=True,
@@ -52,9 +52,9 @@ class Canny(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="From 0 to 1: an edge goes on until its contrast falls below this. A hard step from black to white "
-                    "is 1. With the method of the annotators it is OpenCV's threshold in thousands: 0.1 is 100. Lower gives "
-                    "longer lines.",
+                    tooltip="From 0 to 1: an edge continues until its contrast falls below this. A hard step from "
+                    "black to white is 1. With the method of the annotators it is OpenCV's threshold in "
+                    "thousands: 0.1 is 100. Lower gives longer lines.",
                 ),
                 io.Float.Input(
                     "high",
@@ -109,18 +109,20 @@ class SoftEdge(io.ComfyNode):
             node_id="StyleDeltaSoftEdge",
             display_name="Soft Edge Hint",
             category=menu.HINTS,
-            description="Draws the outlines of forms as soft white lines, much as HED and PiDiNet do, and leaves out dense "
-            "texture. Computed from gradients, without a model, so it does not know what is an object.",
+            description="Draws the outlines of forms as soft white lines, much as HED and PiDiNet do, and leaves "
+            "out dense texture. Computed from gradients, without a model, so it does not know what an "
+            "object is.",
             inputs=[
                 image_input(),
-                blur_input(1.0, 0.3, "the blur of the finest of the three scales that are looked at."),
+                blur_input(1.0, 0.3, "the blur of the finest of the three scales used."),
                 io.Float.Input(
                     "texture_suppression",
                     default=0.8,
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="From 0 to 1: how strongly dense texture, such as hair and leaves, is taken away. 0 keeps all.",
+                    tooltip="From 0 to 1: how strongly dense texture, such as hair and leaves, is suppressed. 0 "
+                    "keeps all of it.",
                 ),
                 resolution_input(),
             ],
@@ -143,8 +145,8 @@ class LineArt(io.ComfyNode):
             node_id="StyleDeltaLineArt",
             display_name="Line Art Hint",
             category=menu.HINTS,
-            description="Draws dark lines and the dark side of edges as clean white strokes that follow the forms. Takes "
-            "drawings and photos.",
+            description="Draws dark lines and the dark side of edges as clean white strokes that follow the forms. "
+            "Works on drawings and photos.",
             inputs=[
                 image_input(),
                 io.Float.Input(
@@ -189,8 +191,8 @@ class Scribble(io.ComfyNode):
             node_id="StyleDeltaScribble",
             display_name="Scribble Hint",
             category=menu.HINTS,
-            description="Draws the main lines of a picture as thick white strokes of one width, as if by marker. It leaves a "
-            "model more freedom than line art does.",
+            description="Draws the main lines of a picture as thick white strokes of one width, as if drawn with a "
+            "marker. It leaves a model more freedom than line art does.",
             inputs=[
                 image_input(),
                 io.Float.Input(
@@ -202,7 +204,7 @@ class Scribble(io.ComfyNode):
                     tooltip="From 1 to 50 pixels: the width of the strokes.",
                 ),
                 darkness_input(0.02, 0.001),
-                resolution_input("Strokes stay at their places."),
+                resolution_input("Strokes stay in place."),
                 *drawing_inputs("stroke"),
             ],
             outputs=[
@@ -237,7 +239,7 @@ class StraightLines(io.ComfyNode):
             "picture always gives the same lines.",
             inputs=[
                 image_input(),
-                blur_input(1.5, 0.5, "the blur before edges are looked for."),
+                blur_input(1.5, 0.5, "the blur before edges are detected."),
                 io.Float.Input(
                     "min_length",
                     default=6.0,
@@ -252,9 +254,9 @@ class StraightLines(io.ComfyNode):
                     min=0.0,
                     max=20.0,
                     step=0.5,
-                    tooltip="From 0 to 20 percent of the shorter side: a line goes on over gaps up to this.",
+                    tooltip="From 0 to 20 percent of the shorter side: a line continues across gaps up to this.",
                 ),
-                resolution_input("One above that of the picture is that of the picture."),
+                resolution_input("A value above the picture's own acts like the picture's own."),
             ],
             outputs=[hint_output("straight line models: control_v11p_sd15_mlsd, SDXL mlsd, mlsd of a union model")],
         )

@@ -65,7 +65,7 @@ def strength_input(name: str, target: str) -> io.Input:
         max=100.0,
         step=0.01,
         tooltip=f"How strongly the LoRA changes {target}, from -100 to 100. 1 is as trained, 0 leaves it out, "
-        "negative takes it away.",
+        "negative subtracts it.",
     )
 
 
@@ -76,9 +76,10 @@ def quantised_input() -> io.Input:
         options=list(beside.MODES),
         default=beside.AUTOMATIC,
         optional=True,
-        tooltip="For models in fp8, int8, nvfp4 and the like. Baking a LoRA rounds it away with the weights: automatic leaves such "
-        "weights as they are and makes the change beside them, in full, a little slower per step; bypass does so with all "
-        "weights; bake adds it to the weights, as ComfyUI does, which saving and merging by other nodes needs.",
+        tooltip="For models in fp8, int8, nvfp4 and the like. Baking a LoRA into such weights rounds much of it "
+        "away: automatic leaves them as they are and applies the change beside them in full, slightly "
+        "slower per step; bypass does so for all weights; bake adds it to the weights, as ComfyUI does, "
+        "which the save and merge nodes of other packs need.",
     )
 
 
@@ -138,14 +139,15 @@ def noise_and_device_inputs() -> list[io.Input]:
         io.Boolean.Input(
             "ignore_noise",
             default=False,
-            tooltip="Whether to keep what cannot be told from the rounding of the stored weights. Off, ranks end there, and a "
-            "difference that is all rounding is an error.",
+            tooltip="Whether to keep what cannot be distinguished from the rounding of the stored weights. When "
+            "off, ranks end there, and a difference that is all rounding is an error.",
         ),
         io.Combo.Input(
             "device",
             options=list(DEVICES),
             default="auto",
-            tooltip="Where the decompositions are computed. auto: on the GPU if there is one. cpu: slower, takes no video memory.",
+            tooltip="Where the decompositions are computed. auto: on the GPU if there is one. cpu: slower, uses no "
+            "video memory.",
         ),
     ]
 
@@ -176,7 +178,7 @@ def tier_inputs() -> list[io.Input]:
         io.Boolean.Input(
             "qk_norms",
             default=False,
-            tooltip="Gain of the norms of query and key: how sharp attention is, and not style.",
+            tooltip="Gain of the norms of query and key: how sharp attention is, not style.",
         ),
     ]
 

@@ -22,17 +22,18 @@ class LayerSwap(io.ComfyNode):
             node_id="StyleDeltaLayerSwap",
             display_name="Layer Swap",
             category=menu.NORMS,
-            description="Puts named blocks of one model in place of another's: the style block of SDXL, the decoder, attention "
-            "only, norms only. Nothing is copied until the model is loaded.",
+            description="Replaces named blocks of a model with those of another: the style block of SDXL, the "
+            "decoder, attention only, norms only. Nothing is copied until the model is loaded.",
             inputs=[
                 io.Model.Input("model", tooltip="The model that is changed."),
-                io.Model.Input("other_model", tooltip="A model of the same kind, whose blocks are put in."),
+                io.Model.Input("other_model", tooltip="A model of the same kind, whose blocks are used."),
                 amount_input("0 is the model, 1 the other model's blocks, between them a mix."),
                 io.Combo.Input(
                     "part",
                     options=list(PARTS),
                     default=EVERYTHING,
-                    tooltip="What of the chosen blocks is swapped. Norms are not counted as attention or anything else.",
+                    tooltip="Which part of the chosen blocks is swapped. Norms do not count as attention or any "
+                    "other part.",
                 ),
                 *block_weight_inputs("is to be swapped", "The report"),
             ],

@@ -25,8 +25,8 @@ def _settings_inputs() -> list[io.Input]:
             default=32,
             min=0,
             max=4096,
-            tooltip="The highest rank of linear layers, 1 to 4096; 0 keeps all that stands above rounding. A connected rank "
-            "policy replaces it.",
+            tooltip="The highest rank of linear layers, 1 to 4096; 0 keeps everything above rounding. A connected "
+            "rank policy replaces it.",
         ),
         io.Int.Input(
             "conv_rank",
@@ -64,16 +64,14 @@ class ExtractLora(io.ComfyNode):
             node_id="StyleDeltaExtractLora",
             display_name="Extract LoRA",
             category=menu.LORA,
-            description="Makes a LoRA of the difference between two loaded models, patches included: what you see is what "
-            "is saved.",
+            description="Makes a LoRA from the difference between two loaded models, patches included: what you "
+            "see is what is saved.",
             inputs=[
                 io.Model.Input("model", tooltip="The fine-tuned model, or a model with LoRAs on it."),
-                io.Model.Input("base_model", tooltip="The model that the LoRA is to be applied to."),
+                io.Model.Input("base_model", tooltip="The model to apply the LoRA to."),
                 *_settings_inputs(),
                 io.Clip.Input("clip", optional=True, tooltip="The fine-tuned text encoder. Needs base_clip."),
-                io.Clip.Input(
-                    "base_clip", optional=True, tooltip="The text encoder that the LoRA is to be applied to."
-                ),
+                io.Clip.Input("base_clip", optional=True, tooltip="The text encoder to apply the LoRA to."),
                 rank_policy_input(),
             ],
             outputs=_outputs(),
@@ -110,8 +108,8 @@ class ExtractLoraFiles(io.ComfyNode):
             node_id="StyleDeltaExtractLoraFiles",
             display_name="Extract LoRA from Files",
             category=menu.LORA,
-            description="Makes a LoRA of the difference between two model files, weight by weight: neither is loaded. A run "
-            "that was interrupted goes on where it stopped.",
+            description="Makes a LoRA from the difference between two model files, weight by weight: neither is "
+            "loaded. An interrupted run resumes where it stopped.",
             inputs=[
                 io.Combo.Input(
                     "tuned",

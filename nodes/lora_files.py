@@ -66,8 +66,8 @@ class ApplyLora(io.ComfyNode):
                 io.LoraModel.Input(
                     "lora_model",
                     optional=True,
-                    tooltip="A LoRA from Load LoRA File, Merge LoRAs, Resize LoRA or Extract LoRA. Without one, or when the node "
-                    "that makes it is bypassed, the model stays as it is.",
+                    tooltip="A LoRA from Load LoRA File, Merge LoRAs, Resize LoRA or Extract LoRA. Without one, or "
+                    "when the node that makes it is bypassed, the model is not changed.",
                 ),
                 strength_input("strength_model", "the diffusion model"),
                 strength_input("strength_clip", "the text encoder"),
@@ -171,7 +171,7 @@ class LoraReport(io.ComfyNode):
             category=menu.LORA,
             description="Shows what a LoRA does: singular values, energy per block, ranks, parameters and size.",
             inputs=[
-                io.LoraModel.Input("lora_model", tooltip="The LoRA to look into."),
+                io.LoraModel.Input("lora_model", tooltip="The LoRA to inspect."),
                 io.Model.Input(
                     "model",
                     optional=True,
@@ -199,25 +199,25 @@ class CompareLoras(io.ComfyNode):
             node_id="StyleDeltaCompareLoras",
             display_name="Compare LoRAs",
             category=menu.LORA,
-            description="Tells before stacking whether LoRAs get along: how far their directions coincide in each block, and "
-            "whether they add up or cancel.",
+            description="Shows, before you stack LoRAs, whether they get along: how far their directions coincide "
+            "in each block, and whether they add up or cancel.",
             inputs=[
                 StackType.Input(
                     "lora_stack",
                     optional=True,
-                    tooltip="LoRAs with strengths and block weights. A negative strength turns its LoRA around, and layers "
-                    "at strength 0 are left out.",
+                    tooltip="LoRAs with strengths and block weights. A negative strength reverses its LoRA, and "
+                    "layers at strength 0 are left out.",
                 ),
                 *(
                     io.LoraModel.Input(
-                        f"lora_{number}", optional=True, tooltip="A LoRA that is compared at strength 1."
+                        f"lora_{number}", optional=True, tooltip="Another LoRA to compare, at strength 1."
                     )
                     for number in range(1, MODELS + 1)
                 ),
                 io.Model.Input(
                     "model",
                     optional=True,
-                    tooltip="The model that the LoRAs are for. It tells which names mean one weight.",
+                    tooltip="The model that the LoRAs are for. It shows which names mean the same weight.",
                 ),
                 io.Clip.Input(
                     "clip", optional=True, tooltip="The text encoder that the LoRAs are for. Used with a model only."

@@ -59,8 +59,8 @@ class RankPolicy(io.ComfyNode):
             node_id="StyleDeltaRankPolicy",
             display_name="Rank Policy",
             category=menu.LORA,
-            description="Says how the rank of each layer is chosen: a fixed rank, a share of the energy, an error, the bend "
-            "of the spectrum, or a file size for all layers together.",
+            description="Sets how the rank of each layer is chosen: a fixed rank, a share of the energy, an error, "
+            "the bend of the spectrum, or a file size for all layers together.",
             inputs=[
                 io.Combo.Input(
                     "mode",
@@ -75,7 +75,8 @@ class RankPolicy(io.ComfyNode):
                     min=0.0,
                     max=100000.0,
                     step=0.01,
-                    tooltip="The rank, the share or error from 0 to 1, or the size from 0 to 100000 MB at 2 bytes a number; see mode.",
+                    tooltip="The rank, the share or error from 0 to 1, or the size from 0 to 100000 MB at 2 bytes "
+                    "per number; see mode.",
                 ),
                 io.Float.Input(
                     "text_encoder_mb",
@@ -106,14 +107,15 @@ class MergeLoras(io.ComfyNode):
             node_id="StyleDeltaMergeLoras",
             display_name="Merge LoRAs",
             category=menu.LORA,
-            description="Merges LoRAs of any format, rank and alpha into one. The linear method at full rank equals stacking "
-            "them; the report tells what every other choice costs.",
+            description="Merges LoRAs of any format, rank and alpha into one. The linear method at full rank "
+            "equals stacking them; the report says what every other choice costs.",
             inputs=[
                 io.Combo.Input(
                     "method",
                     options=list(methods),
                     default="linear",
-                    tooltip="How updates of one weight are put together. linear adds them up; the help page explains the rest.",
+                    tooltip="How updates of one weight are combined. linear adds them up; the help page explains "
+                    "the rest.",
                 ),
                 io.String.Input(
                     "parameters",
@@ -128,14 +130,14 @@ class MergeLoras(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFF,
                     control_after_generate=False,
-                    tooltip="For methods that draw at random, 0 to 4294967295. The same seed gives the same bits.",
+                    tooltip="For methods that draw random numbers, 0 to 4294967295. The same seed gives the same bits.",
                 ),
                 StackType.Input("lora_stack", optional=True, tooltip="LoRAs with strengths and block weights."),
                 *(
                     field
                     for number in range(1, MODELS + 1)
                     for field in (
-                        io.LoraModel.Input(f"lora_{number}", optional=True, tooltip="A LoRA that is merged too."),
+                        io.LoraModel.Input(f"lora_{number}", optional=True, tooltip="Another LoRA to merge."),
                         io.Float.Input(
                             f"strength_{number}",
                             default=1.0,
@@ -151,8 +153,8 @@ class MergeLoras(io.ComfyNode):
                 io.Model.Input(
                     "model",
                     optional=True,
-                    tooltip="The model that the LoRAs are for. It tells which names mean one weight, and bakes in adapters "
-                    "that depend on it: DoRA, GLoRA, OFT, BOFT.",
+                    tooltip="The model that the LoRAs are for. It shows which names mean the same weight, and "
+                    "bakes in adapters that depend on it: DoRA, GLoRA, OFT, BOFT.",
                 ),
                 io.Clip.Input(
                     "clip", optional=True, tooltip="The text encoder that the LoRAs are for. Used with a model only."
@@ -214,12 +216,14 @@ class SizePreview(io.ComfyNode):
             node_id="StyleDeltaSizePreview",
             display_name="LoRA Size Preview",
             category=menu.LORA,
-            description="Shows what a LoRA would weigh and lose at lower ranks, before Resize LoRA makes it smaller.",
-            inputs=[io.LoraModel.Input("lora_model", tooltip="The LoRA that is to become smaller.")],
+            description="Shows how large a LoRA would be and how much it would lose at lower ranks, before Resize "
+            "LoRA makes it smaller.",
+            inputs=[io.LoraModel.Input("lora_model", tooltip="The LoRA to make smaller.")],
             outputs=[
                 io.String.Output(
                     display_name="report",
-                    tooltip="Size in MB at 2 bytes a number, relative error and energy kept, for ranks from 1 to the file's.",
+                    tooltip="Size in MB at 2 bytes per number, relative error and energy kept, for ranks from 1 to "
+                    "the file's.",
                 ),
                 io.Image.Output(
                     display_name="plot", tooltip="Error against size, with one rank in all layers and spread over them."
@@ -267,7 +271,7 @@ class BakeBlockWeights(io.ComfyNode):
                     display_name="report",
                     tooltip="Factors by block, layers switched off, and rules that match nothing.",
                 ),
-                io.Image.Output(display_name="plot", tooltip="The strength left and the energy, by block."),
+                io.Image.Output(display_name="plot", tooltip="The remaining strength and the energy, by block."),
             ],
         )
 

@@ -29,8 +29,8 @@ class ConvertLoraNames(io.ComfyNode):
                     "naming",
                     options=list(CONVENTIONS),
                     default=COMFYUI,
-                    tooltip="Whose names the layers get. ComfyUI reads those of kohya and ComfyUI always, the others for some "
-                    "models; the first line of the report tells.",
+                    tooltip="Which program's names the layers get. ComfyUI always reads kohya's names and its own, "
+                    "the others only for some models; the first line of the report says which.",
                 ),
                 io.Model.Input(
                     "model",

@@ -44,8 +44,8 @@ class AddLora(io.ComfyNode):
                     "name",
                     optional=True,
                     force_input=True,
-                    tooltip="The LoRA by a name from the graph, with or without folder and ending, in any case. It takes the place of "
-                    "the LoRA name above; empty, that one counts.",
+                    tooltip="The LoRA by a name from the graph, with or without folder and extension, in upper or "
+                    "lower case. It overrides the LoRA name above, which is used when this one is empty.",
                 ),
             ],
             outputs=[StackType.Output(display_name="lora_stack", tooltip="The stack with this LoRA at its end.")],
@@ -94,8 +94,9 @@ class LoraStack(io.ComfyNode):
                     "rows_text",
                     optional=True,
                     force_input=True,
-                    tooltip="More rows, behind those of the list: tags such as `<lora:ink:0.8>` or `<lora:ink:0.8:0.6>` in a prompt, "
-                    "lines such as `ink, 0.8, 0.6`, or a JSON list. Names need no folder and no ending.",
+                    tooltip="More rows, after those of the list: tags such as `<lora:ink:0.8>` or "
+                    "`<lora:ink:0.8:0.6>` in a prompt, lines such as `ink, 0.8, 0.6`, or a JSON list. "
+                    "Names need no folder and no extension.",
                 ),
             ],
             outputs=[
@@ -105,8 +106,8 @@ class LoraStack(io.ComfyNode):
                 ),
                 io.String.Output(
                     display_name="text",
-                    tooltip="The whole stack as text, such as `<lora:ink:0.8>`, one LoRA a line, for prompts and the metadata of pictures. "
-                    "The input of rows reads it again.",
+                    tooltip="The whole stack as text, such as `<lora:ink:0.8>`, one LoRA per line, for prompts and "
+                    "the metadata of pictures. The input for rows reads it back.",
                 ),
                 trigger_words_output("all LoRAs of the stack"),
             ],
@@ -141,8 +142,8 @@ class ApplyLoraStack(io.ComfyNode):
                 StackType.Input(
                     "lora_stack",
                     optional=True,
-                    tooltip="A stack from LoRA Stack, from Add LoRA or from another pack's stacker. Without one, or when the nodes "
-                    "that make it are bypassed, the model stays as it is.",
+                    tooltip="A stack from LoRA Stack, from Add LoRA or from another pack's stacker. Without one, "
+                    "or when the nodes that make it are bypassed, the model is not changed.",
                 ),
                 io.Clip.Input("clip", optional=True, tooltip="The text encoder. Without it only the model is changed."),
                 quantised_input(),
@@ -184,8 +185,9 @@ class SplitHighLow(io.ComfyNode):
             node_id="StyleDeltaSplitHighLow",
             display_name="Split High and Low Noise",
             category=menu.LORA,
-            description="Makes two stacks of one, for the two models of Wan 2.2: a row that names either file of a pair gives both, "
-            "found by their names, such as high_noise and low_noise, or HIGH and LOW.",
+            description="Makes two stacks from one, for the two models of Wan 2.2: a row that names either file of "
+            "a pair gives both, found by their names, such as high_noise and low_noise, or HIGH and "
+            "LOW.",
             inputs=[
                 StackType.Input(
                     "lora_stack",
@@ -212,11 +214,9 @@ class SplitHighLow(io.ComfyNode):
             ],
             outputs=[
                 StackType.Output(
-                    display_name="high_noise", tooltip="The LoRAs for the model that begins, the one for high noise."
+                    display_name="high_noise", tooltip="The LoRAs for the high-noise model, which begins."
                 ),
-                StackType.Output(
-                    display_name="low_noise", tooltip="The LoRAs for the model that ends, the one for low noise."
-                ),
+                StackType.Output(display_name="low_noise", tooltip="The LoRAs for the low-noise model, which ends."),
                 io.String.Output(
                     display_name="report", tooltip="The files and strengths of each row. Connect Preview as Text."
                 ),

@@ -21,8 +21,9 @@ class ApplyModelPatch(io.ComfyNode):
             node_id="StyleDeltaApplyModelPatch",
             display_name="Apply ControlNet Patch",
             category=menu.CONTROLNET,
-            description="Lets a control net that ComfyUI loads as a model patch lead the picture: of Qwen-Image (DiffSynth), Z-Image "
-            "(Fun), Wan (Uni3C) or Anima (LLLite). In a part of the sampling, with a schedule, and where a mask is white.",
+            description="Guides the picture with a control net that ComfyUI loads as a model patch: for Qwen-Image "
+            "(DiffSynth), Z-Image (Fun), Wan (Uni3C) or Anima (LLLite). It can be limited to a part of "
+            "the sampling and to a mask, and follow a schedule.",
             inputs=[
                 io.Model.Input("model", tooltip="The model that samples. It is not changed."),
                 io.Custom("MODEL_PATCH").Input(
@@ -31,7 +32,7 @@ class ApplyModelPatch(io.ComfyNode):
                 ),
                 io.Vae.Input(
                     "vae",
-                    tooltip="The VAE of the model, through which the net reads its hint. Anima LLLite reads it without.",
+                    tooltip="The VAE of the model, through which the net reads its hint. Anima LLLite does without it.",
                 ),
                 io.Image.Input(
                     "image",
@@ -41,18 +42,19 @@ class ApplyModelPatch(io.ComfyNode):
                 io.Mask.Input(
                     "inpaint_mask",
                     optional=True,
-                    tooltip="For nets that inpaint, of Qwen-Image, Z-Image and Anima: white is painted anew. Other nets need none.",
+                    tooltip="For nets that inpaint, of Qwen-Image, Z-Image and Anima: white is repainted. Other "
+                    "nets need none.",
                 ),
                 control_mask_input(),
                 control_schedule_input(),
                 io.Image.Input(
                     "inpaint_image",
                     optional=True,
-                    tooltip="For Z-Image Fun nets from version 2.0 on: the picture to be repaired where inpaint_mask is white. Others "
-                    "take it at image.",
+                    tooltip="For Z-Image Fun nets from version 2.0 on: the picture to inpaint where inpaint_mask "
+                    "is white. Others take it at image.",
                 ),
             ],
-            outputs=[io.Model.Output(display_name="model", tooltip="The model with the net, to be sampled with.")],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model with the net, for sampling.")],
         )
 
     @classmethod

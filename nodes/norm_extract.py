@@ -30,11 +30,11 @@ class ExtractNorms(io.ComfyNode):
             node_id="StyleDeltaExtractNorms",
             display_name="Extract Norms",
             category=menu.NORMS,
-            description="Takes the norm parameters of a styled model minus those of its base: a style in a file of 0.4 to 3 MB. "
-            "It holds colour, contrast and some texture, not lines or subjects.",
+            description="Takes the norm parameters of a styled model minus those of its base: a style in a file of "
+            "0.4 to 3 MB. It carries colour, contrast and some texture, not lines or subjects.",
             inputs=[
                 io.Model.Input("model", tooltip="The styled model, with its LoRAs if it has any."),
-                io.Model.Input("base_model", tooltip="The model that the style is to be put on."),
+                io.Model.Input("base_model", tooltip="The model to put the style on."),
                 *tier_inputs(),
                 norm_rules_input(),
             ],
@@ -64,8 +64,8 @@ class ExtractNormsFiles(io.ComfyNode):
             node_id="StyleDeltaExtractNormsFiles",
             display_name="Extract Norms from Files",
             category=menu.NORMS,
-            description="As Extract Norms, from two model files. Only the norm parameters are read, which takes a second or two "
-            "for files of any size.",
+            description="Like Extract Norms, but from two model files. Only the norm parameters are read, which "
+            "takes a second or two for files of any size.",
             inputs=[
                 io.Combo.Input(
                     "tuned",

@@ -72,7 +72,7 @@ class NormSwap(io.ComfyNode):
             "as norms are the best styles, differences of ordinary fine-tunes are partial.",
             inputs=[
                 io.Model.Input("model", tooltip="The model that gets the style."),
-                amount_input("0 is the model, 1 the style, above 1 exaggerates, below 0 goes away from it."),
+                amount_input("0 is the model, 1 the style, above 1 exaggerates, below 0 moves away from it."),
                 *tier_inputs(),
                 norm_rules_input(),
                 *_style_inputs(),
@@ -93,9 +93,7 @@ class NormSwap(io.ComfyNode):
         lora_model: dict | None = None,
     ) -> io.NodeOutput:
         if (style_model is None) == (lora_model is None):
-            raise ValueError(
-                "Norm Swap takes its style from one place. Connect style_model or lora_model, and not both."
-            )
+            raise ValueError("Norm Swap takes its style from one input. Connect style_model or lora_model, not both.")
         base, tiers = host_weights.LoadedWeights("model", model, None), chosen_tiers(norms, modulation, qk_norms)
         if lora_model is not None:
             found = _from_lora(lora_model, model, base, tiers, block_weights)
@@ -145,7 +143,8 @@ class MixNorms(io.ComfyNode):
                 io.Boolean.Input(
                     "normalise",
                     default=True,
-                    tooltip="Whether all weights are divided by their sum. Off, the differences are added up as they are.",
+                    tooltip="Whether all weights are divided by their sum. When off, the differences are added up "
+                    "as they are.",
                 ),
                 *tier_inputs(),
                 *styles,
@@ -188,7 +187,7 @@ class NormPalette(io.ComfyNode):
             "styles of other nodes.",
             inputs=[
                 io.Model.Input("model", tooltip="The model that gets the mix."),
-                amount_input("0 is the model, 1 the mix, above 1 exaggerates, below 0 goes away from it."),
+                amount_input("0 is the model, 1 the mix, above 1 exaggerates, below 0 moves away from it."),
                 *tier_inputs(),
                 widget_input(
                     "STYLEDELTA_NORM_PALETTE",
@@ -229,14 +228,14 @@ class NormReport(io.ComfyNode):
             description="Shows which norm parameters a style moves and how far, and what share of a styled model's effect they "
             "explain, before anything is sampled.",
             inputs=[
-                io.Model.Input("base_model", tooltip="The model that the style is to be put on."),
+                io.Model.Input("base_model", tooltip="The model to put the style on."),
                 *tier_inputs(),
                 norm_rules_input(),
                 io.Model.Input("style_model", optional=True, tooltip="The styled model. The share needs it."),
                 io.LoraModel.Input(
                     "lora_model",
                     optional=True,
-                    tooltip="A norm style that is looked into, instead of the styled model's norms.",
+                    tooltip="A norm style to inspect instead of the styled model's norms.",
                 ),
                 io.Conditioning.Input(
                     "positive",
@@ -244,7 +243,7 @@ class NormReport(io.ComfyNode):
                     tooltip="A prompt for the explained share: three evaluations of the model, one denoising step each.",
                 ),
                 io.Latent.Input(
-                    "latent", optional=True, tooltip="The picture of that step. Without it the step begins at noise."
+                    "latent", optional=True, tooltip="The picture of that step. Without it the step starts from noise."
                 ),
             ],
             outputs=[
@@ -271,7 +270,7 @@ class NormReport(io.ComfyNode):
         latent: dict | None = None,
     ) -> io.NodeOutput:
         if style_model is None and lora_model is None:
-            raise ValueError("There is no style to look into. Connect style_model, lora_model, or both.")
+            raise ValueError("There is no style to inspect. Connect style_model, lora_model, or both.")
         base, tiers = (
             host_weights.LoadedWeights("base model", base_model, None),
             chosen_tiers(norms, modulation, qk_norms),
@@ -285,7 +284,7 @@ class NormReport(io.ComfyNode):
             found = extract_norms(styled, base, tiers, parse_block_weights(block_weights), run.progress())
         lines = [norm_report(found)]
         if style_model is None or positive is None:
-            lines.append("explained share: connect style_model and positive to have it measured")
+            lines.append("explained share: connect style_model and positive to measure it")
         else:
             swapped = _apply(base_model, found.deltas, 1.0)
             step, outputs = run.progress(), []

@@ -24,7 +24,7 @@ from .report import tell
 def _first_inputs() -> list[io.Input]:
     """Those of the first version, in their order: saved workflows give their values by it."""
     return [
-        io.Model.Input("model", tooltip="The model to train on. It stays as it is."),
+        io.Model.Input("model", tooltip="The model to train on. It is not changed."),
         io.Latent.Input(
             "latents",
             tooltip="The pictures of the style, as one batch, encoded by the model's own VAE. A mask is not used.",
@@ -40,7 +40,7 @@ def _first_inputs() -> list[io.Input]:
             default=100,
             min=1,
             max=100_000,
-            tooltip="How often the style is moved, 1 to 100000. 100 to 1000 are usual.",
+            tooltip="Number of training steps, 1 to 100000. 100 to 1000 are usual.",
         ),
         io.Float.Input(
             "learning_rate",
@@ -49,16 +49,17 @@ def _first_inputs() -> list[io.Input]:
             max=0.1,
             step=0.0001,
             round=0.000001,
-            tooltip="How far each step moves, 0 to 0.1. 0 is automatic: 0.01 for norms and biases, 0.002 for a LoRA. With norms "
-            "and LoRA a rate of your own is that of the LoRA, and norms take 5 times as much.",
+            tooltip="How far each step moves, 0 to 0.1. 0 is automatic: 0.01 for norms and biases, 0.002 for a "
+            "LoRA. With norms and LoRA your own rate applies to the LoRA, and the norms get 5 times as "
+            "much.",
         ),
         io.Int.Input(
             "batch_size",
             default=1,
             min=1,
             max=64,
-            tooltip="Noised pictures a step, 1 to 64. They go through the model one after the other: more take more time, "
-            "no more memory, and make each step surer.",
+            tooltip="Noised pictures per step, 1 to 64. They go through the model one after the other: more of "
+            "them take more time but no more memory, and make each step more reliable.",
         ),
         io.Int.Input(
             "seed",
@@ -79,8 +80,9 @@ def _what_inputs() -> list[io.Input]:
             options=list(KINDS),
             default=KINDS[0],
             optional=True,
-            tooltip="What learns the style. Norms: colour, contrast and tone, in the smallest file. Biases add some texture. A "
-            "LoRA learns line work and shapes too. The switches above choose the norms, and count for no LoRA alone.",
+            tooltip="What learns the style. Norms: colour, contrast and tone, in the smallest file. Biases add "
+            "some texture. A LoRA learns line work and shapes too. The switches above choose the norms, "
+            "and have no effect on a LoRA alone.",
         ),
         io.Int.Input(
             "rank",
@@ -88,15 +90,16 @@ def _what_inputs() -> list[io.Input]:
             min=1,
             max=HIGHEST_RANK,
             optional=True,
-            tooltip="The rank of the LoRA, 1 to 256: the more, the larger the file and the more it learns by heart. Without a "
-            "LoRA it has no effect.",
+            tooltip="The rank of the LoRA, 1 to 256: a higher rank makes a larger file and memorises more. Without "
+            "a LoRA it has no effect.",
         ),
         io.Combo.Input(
             "lora_layers",
             options=list(LAYERS),
             default=LAYERS[0],
             optional=True,
-            tooltip="The layers that the LoRA changes. Convolutions are in U-Nets, and hold their line work and texture.",
+            tooltip="The layers that the LoRA changes. Convolutions are in U-Nets, and carry their line work and "
+            "texture.",
         ),
     ]
 
@@ -108,8 +111,8 @@ def _course_inputs() -> list[io.Input]:
             options=list(SCHEDULES),
             default=SCHEDULES[0],
             optional=True,
-            tooltip="How the learning rate goes on. cosine: it falls to nothing at the end. automatic: cosine for an automatic "
-            "learning rate, constant for one of your own.",
+            tooltip="How the learning rate changes. cosine: it falls to zero at the end. automatic: cosine for an "
+            "automatic learning rate, constant for one of your own.",
         ),
         io.Int.Input(
             "warm_up",
@@ -117,8 +120,8 @@ def _course_inputs() -> list[io.Input]:
             min=AUTOMATIC_WARM_UP,
             max=100_000,
             optional=True,
-            tooltip="Steps in which the learning rate rises from nothing, 0 to 100000; -1 is automatic: 5 % of the steps where it "
-            "falls again, none where it is constant.",
+            tooltip="Steps over which the learning rate rises from zero, 0 to 100000; -1 is automatic: 5 % of the "
+            "steps with cosine, none with constant.",
         ),
         io.Int.Input(
             "preview_every",
@@ -126,8 +129,8 @@ def _course_inputs() -> list[io.Input]:
             min=0,
             max=100_000,
             optional=True,
-            tooltip="Steps between two pictures on the node, 1 to 100000; 0 for none. Each is of the first prompt, the same "
-            "noise and 12 steps without guidance. It needs vae.",
+            tooltip="Steps between two pictures on the node, 1 to 100000; 0 for none. Each uses the first prompt, "
+            "the same noise and 12 steps without guidance. It needs vae.",
         ),
         io.String.Input(
             "captions",
@@ -147,7 +150,7 @@ def _optional_sockets() -> list[io.Input]:
         io.LoraModel.Input(
             "resume_from",
             optional=True,
-            tooltip="A result of this node to go on from, or another LoRA that changes nothing but what is trained here.",
+            tooltip="A result of this node to resume from, or another LoRA that changes only what is trained here.",
         ),
     ]
 

@@ -23,8 +23,8 @@ def _side_input(name: str, other: str) -> io.Input:
         min=0,
         max=LONGEST_SIDE,
         step=8,
-        tooltip=f"From 0 to 8192 pixels. 0 takes that of the pose's canvas, or follows from the {other} where that is set. A canvas of "
-        "other proportions is fitted in whole and centred.",
+        tooltip=f"From 0 to 8192 pixels. 0 uses the pose's canvas, or follows from the {other} where that is set. A "
+        "canvas with other proportions is fitted in whole and centred.",
     )
 
 
@@ -35,7 +35,8 @@ def _canvas_side_input(name: str) -> io.Input:
         min=0,
         max=LONGEST_SIDE,
         optional=True,
-        tooltip=f"From 0 to 8192 pixels: the {name} of the picture, for poses that do not say it. Set both, or connect image.",
+        tooltip=f"From 0 to 8192 pixels: the {name} of the picture, for poses that do not give it. Set both, or "
+        "connect image.",
     )
 
 
@@ -83,8 +84,8 @@ class DrawPose(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="From 0 to 1. Points of which the detector was less sure are left out, with what is joined to "
-                    "them.",
+                    tooltip="From 0 to 1. Points with a lower confidence are left out, along with the limbs that "
+                    "end there.",
                 ),
                 io.Boolean.Input(
                     "feet",

@@ -49,7 +49,7 @@ class TransformPose(io.ComfyNode):
                     min=0.05,
                     max=20.0,
                     step=0.05,
-                    tooltip="From 0.05 to 20: how many times as large, from the middle that `around` names.",
+                    tooltip="From 0.05 to 20: how many times as large, from the centre that `around` sets.",
                 ),
                 io.Float.Input(
                     "move_x",
@@ -57,7 +57,7 @@ class TransformPose(io.ComfyNode):
                     min=-2.0,
                     max=2.0,
                     step=0.01,
-                    tooltip="From -2 to 2 widths of the picture: how far to the right; negative goes to the left.",
+                    tooltip="From -2 to 2 widths of the picture: how far to the right; negative moves to the left.",
                 ),
                 io.Float.Input(
                     "move_y",
@@ -65,26 +65,26 @@ class TransformPose(io.ComfyNode):
                     min=-2.0,
                     max=2.0,
                     step=0.01,
-                    tooltip="From -2 to 2 heights of the picture: how far down; negative goes up.",
+                    tooltip="From -2 to 2 heights of the picture: how far down; negative moves up.",
                 ),
                 io.Boolean.Input(
                     "mirror",
                     default=False,
-                    tooltip="Left becomes right, about the middle that `around` names. Joints, hands, faces and feet change sides "
-                    "with their colours, so that a front view stays a front view.",
+                    tooltip="Left becomes right, about the centre that `around` sets. Joints, hands, faces and "
+                    "feet change sides with their colours, so that a front view stays a front view.",
                 ),
                 io.Combo.Input(
                     "around",
                     options=["picture", "person"],
                     default="picture",
-                    tooltip="picture: the middle of the picture, so that people keep their places to each other. person: the "
-                    "middle of each person.",
+                    tooltip="picture: the centre of the picture, so that people keep their positions relative to "
+                    "each other. person: the centre of each person.",
                 ),
                 person_input(),
                 io.Boolean.Input(
                     "alone",
                     default=False,
-                    tooltip="Leave out everybody but the person whose number is set; with 0 it does nothing.",
+                    tooltip="Leave out everybody except the person whose number is set; with 0 it does nothing.",
                 ),
                 size_image_input(),
             ],
@@ -119,14 +119,15 @@ class PoseProportions(io.ComfyNode):
             node_id="StyleDeltaPoseProportions",
             display_name="Pose Proportions",
             category=menu.HINTS,
-            description="Puts the proportions of one person on the poses of another: bones keep their directions and take other "
-            "lengths, hands and face go along. For videos that move a figure of another build.",
+            description="Gives the poses of one person the proportions of another: bones keep their directions and "
+            "change their lengths; hands and face follow. For videos that drive a figure of another "
+            "build.",
             inputs=[
-                pose_input(tooltip="The poses that are to be kept, one picture or the frames of a video."),
+                pose_input(tooltip="The poses to keep, one picture or the frames of a video."),
                 pose_input(
                     "proportions",
-                    tooltip="A pose of the person whose proportions are wanted, best standing and seen from the front. The first "
-                    "person of the first picture counts.",
+                    tooltip="A pose of the person whose proportions you want, ideally standing and seen from the "
+                    "front. The first person of the first picture is used.",
                 ),
                 io.Float.Input(
                     "amount",
@@ -134,8 +135,8 @@ class PoseProportions(io.ComfyNode):
                     min=0.0,
                     max=1.5,
                     step=0.05,
-                    tooltip="From 0 to 1.5: how far bones go to the other lengths. 0 changes nothing, 1 goes all the way, above 1 "
-                    "exaggerates.",
+                    tooltip="From 0 to 1.5: how far bones go towards the other lengths. 0 changes nothing, 1 goes "
+                    "all the way, above 1 exaggerates.",
                 ),
                 io.Combo.Input(
                     "size",
@@ -148,8 +149,8 @@ class PoseProportions(io.ComfyNode):
                     "stay",
                     options=list(ANCHORS),
                     default="feet",
-                    tooltip="What stays where it is in each frame: the lower foot, the hips or the neck. Where it is not seen, the "
-                    "next one does.",
+                    tooltip="What stays where it is in each frame: the lower foot, the hips or the neck. Where it "
+                    "is not visible, the next one does.",
                 ),
                 person_input(),
                 size_image_input(),

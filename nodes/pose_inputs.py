@@ -27,7 +27,7 @@ def size_image_input() -> io.Input:
     return io.Image.Input(
         "image",
         optional=True,
-        tooltip="The picture that the pose was found in. Its size is taken where the pose says none.",
+        tooltip="The picture that the pose was found in. Its size is used where the pose gives none.",
     )
 
 
@@ -37,7 +37,7 @@ def person_input() -> io.Input:
         default=0,
         min=0,
         max=100,
-        tooltip="From 0 to 100: the number of the only person that changes, in the order of the pose, or 0 for all.",
+        tooltip="From 0 to 100: the number of the one person to change, in the order of the pose, or 0 for all.",
     )
 
 

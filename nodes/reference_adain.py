@@ -24,8 +24,8 @@ class ReferenceAdaIN(io.ComfyNode):
             node_id="StyleDeltaReferenceAdaIN",
             display_name="Reference AdaIN",
             category=menu.STATISTICS,
-            description="Samples with the look of a reference: at the norms of the model, each channel takes over the "
-            "reference's mean and deviation. The model itself is not changed.",
+            description="Samples with the look of a reference: at the norms of the model, each channel takes on "
+            "the reference's mean and deviation. The model itself is not changed.",
             inputs=[
                 io.Model.Input("model", tooltip="The model to sample with."),
                 io.Float.Input(
@@ -34,8 +34,8 @@ class ReferenceAdaIN(io.ComfyNode):
                     min=0.0,
                     max=1.5,
                     step=0.05,
-                    tooltip="How far features move towards the reference, from 0 to 1.5. 0 changes nothing, 1 takes over its "
-                    "statistics, above 1 exaggerates.",
+                    tooltip="How far features move towards the reference, from 0 to 1.5. 0 changes nothing, 1 "
+                    "takes on its statistics, above 1 exaggerates.",
                 ),
                 io.Float.Input(
                     "style_fidelity",
@@ -43,8 +43,9 @@ class ReferenceAdaIN(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="The share of the amount that the negative conditioning gets, from 0 to 1. At 0 only the positive one "
-                    "is matched, so that CFG exaggerates the style; at 1 both are matched alike. Without effect at CFG 1.",
+                    tooltip="The share of the amount that the negative conditioning gets, from 0 to 1. At 0 only "
+                    "the positive one is matched, so that CFG exaggerates the style; at 1 both are matched "
+                    "alike. It has no effect at CFG 1.",
                 ),
                 io.Float.Input(
                     "start_percent",
@@ -52,7 +53,7 @@ class ReferenceAdaIN(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Where in the sampling it begins, from 0 to 1.",
+                    tooltip="Where in the sampling matching starts, from 0 to 1.",
                 ),
                 io.Float.Input(
                     "end_percent",
@@ -60,7 +61,7 @@ class ReferenceAdaIN(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Where in the sampling it ends, from 0 to 1.",
+                    tooltip="Where in the sampling matching stops, from 0 to 1.",
                 ),
                 io.Float.Input(
                     "latent_amount",
@@ -82,13 +83,13 @@ class ReferenceAdaIN(io.ComfyNode):
                 io.Latent.Input(
                     "reference",
                     optional=True,
-                    tooltip="The reference, encoded with the model's VAE, of any size. Several are averaged. Each step takes one "
-                    "more pass of the model for each.",
+                    tooltip="The reference, encoded with the model's VAE, of any size. Several are averaged. Each "
+                    "adds one pass of the model to every step.",
                 ),
                 StatisticsType.Input(
                     "statistics",
                     optional=True,
-                    tooltip="Recorded statistics, instead of a reference. They take no pass of the model.",
+                    tooltip="Recorded statistics, instead of a reference. They need no extra pass of the model.",
                 ),
                 io.Mask.Input(
                     "mask",
@@ -97,11 +98,12 @@ class ReferenceAdaIN(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(display_name="model", tooltip="The model, to be sampled with."),
+                io.Model.Output(display_name="model", tooltip="The model, for sampling."),
                 io.String.Output(
                     display_name="report",
-                    tooltip="At which norms features are matched, by block, and which are left alone: those of query and key, of "
-                    "text, sound and other pictures, and those of which it is not known where they hold the picture.",
+                    tooltip="At which norms features are matched, by block, and which are left alone: those of "
+                    "query and key, of text, sound and other pictures, and those where the position of the "
+                    "picture is unknown.",
                 ),
             ],
         )
@@ -121,7 +123,7 @@ class ReferenceAdaIN(io.ComfyNode):
         mask: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         if (reference is None) == (statistics is None):
-            raise ValueError("Connect a reference or statistics, one of the two.")
+            raise ValueError("Connect either a reference or statistics, not both.")
         if statistics is None:
             source = host_reference.LiveReference(sampling.samples_of(model, reference, "reference latent"))
         else:
@@ -142,14 +144,14 @@ class SaveStatistics(io.ComfyNode):
             description="Records the mean and the deviation of a reference's features at every norm of the model and at "
             "several noise levels, and writes them as one file of a few megabytes. The picture is not needed afterwards.",
             inputs=[
-                io.Model.Input("model", tooltip="The model that is to sample with the statistics later."),
+                io.Model.Input("model", tooltip="The model that will sample with the statistics later."),
                 io.Latent.Input(
                     "reference",
                     tooltip="The reference, encoded with the model's VAE. A batch gives the mean of its statistics.",
                 ),
                 io.Conditioning.Input(
                     "positive",
-                    tooltip="What the reference shows, or the prompt of later: features depend on it a little.",
+                    tooltip="What the reference shows, or the later prompt: features depend on it a little.",
                 ),
                 io.Int.Input(
                     "noise_levels",

@@ -30,7 +30,7 @@ def _outputs() -> list[io.Output]:
             display_name="report",
             tooltip="What was merged, that the file was read back, and what rounding cost each layer.",
         ),
-        io.Image.Output(display_name="plot", tooltip="Which share of the change each block loses to rounding."),
+        io.Image.Output(display_name="plot", tooltip="What share of the change each block loses to rounding."),
     ]
 
 
@@ -52,7 +52,7 @@ class SaveModel(io.ComfyNode):
                     optional=True,
                     tooltip="The text encoder, with its patches. With it the file is a checkpoint.",
                 ),
-                io.Vae.Input("vae", optional=True, tooltip="The VAE that the file is to hold too."),
+                io.Vae.Input("vae", optional=True, tooltip="The VAE to include in the file."),
             ],
             outputs=_outputs(),
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
@@ -80,12 +80,13 @@ class MergeIntoModelFile(io.ComfyNode):
             display_name="Merge LoRAs into Model File",
             category=menu.LORA,
             description="Merges LoRAs into a checkpoint or diffusion model, weight by weight: the model is not loaded. Names, "
-            "structure, formats and metadata stay the file's. A run that was interrupted goes on where it stopped.",
+            "structure, formats and metadata stay the file's. An interrupted run resumes where it stopped.",
             inputs=[
                 io.Combo.Input(
                     "base",
                     options=folders.single_model_names(),
-                    tooltip="The file: a safetensors file in models/checkpoints or models/diffusion_models. It stays as it is.",
+                    tooltip="The file: a safetensors file in models/checkpoints or models/diffusion_models. It is "
+                    "not changed.",
                 ),
                 _format_input("in the file's own types, quantised layers with new scales, and all else bit for bit"),
                 filename_prefix_input("checkpoints/merged"),

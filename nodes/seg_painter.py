@@ -20,8 +20,8 @@ class SegPainter(io.ComfyNode):
             node_id="StyleDeltaSegPainter",
             display_name="Segmentation Painter",
             category=menu.HINTS,
-            description="Paints a mask in the colour that segmentation models know a class of ADE20K by. Chain several to "
-            "build a map; later ones cover earlier ones.",
+            description="Paints a mask in the colour by which segmentation models know a class of ADE20K. Chain "
+            "several to build a map; later ones cover earlier ones.",
             inputs=[
                 io.Mask.Input(
                     "mask",
@@ -40,8 +40,8 @@ class SegPainter(io.ComfyNode):
                     min=0,
                     max=MAX_SIZE,
                     step=8,
-                    tooltip=f"From 0 to {MAX_SIZE} pixels, 0 for that of the mask: the width of a new map. Not used with "
-                    "previous.",
+                    tooltip=f"From 0 to {MAX_SIZE} pixels, 0 for the mask's own: the width of a new map. Not used "
+                    "with previous.",
                 ),
                 io.Int.Input(
                     "height",
@@ -49,8 +49,8 @@ class SegPainter(io.ComfyNode):
                     min=0,
                     max=MAX_SIZE,
                     step=8,
-                    tooltip=f"From 0 to {MAX_SIZE} pixels, 0 for that of the mask: the height of a new map. Not used with "
-                    "previous.",
+                    tooltip=f"From 0 to {MAX_SIZE} pixels, 0 for the mask's own: the height of a new map. Not used "
+                    "with previous.",
                 ),
                 io.Combo.Input(
                     "background",

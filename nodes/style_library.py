@@ -40,13 +40,14 @@ class StyleLibrary(io.ComfyNode):
                     min=0,
                     max=99999,
                     control_after_generate=True,
-                    tooltip="The number of the style, from 0 to 99999, in the order of names. After the last one it begins again, so that a "
-                    "batch can walk through them.",
+                    tooltip="The number of the style, from 0 to 99999, in the order of names. After the last one "
+                    "it starts over, so that a batch can walk through them.",
                 ),
                 io.String.Input(
                     "name",
                     default="",
-                    tooltip="The name of the style's file, with or without ending. Empty takes the number instead.",
+                    tooltip="The name of the style's file, with or without extension. When empty, the number is "
+                    "used instead.",
                 ),
                 strength_input("strength_model", "the diffusion model"),
                 strength_input("strength_clip", "the text encoder"),

@@ -26,7 +26,7 @@ def _stage_input(name: str, stage: str) -> io.Input:
         step=0.05,
         optional=True,
         tooltip=f"Style strength of the {stage}, from -0.5 to 1.5. It multiplies the style strength; the product is "
-        "held between -0.5 and 1.5.",
+        "limited to between -0.5 and 1.5.",
     )
 
 
@@ -45,8 +45,8 @@ class Stylize(io.ComfyNode):
                 StyleType.Input(
                     "style",
                     optional=True,
-                    tooltip="The style or mix to paint in. Without one, or when the nodes that make it are bypassed, the picture stays "
-                    "as it is.",
+                    tooltip="The style or mix to paint in. Without one, or when the nodes that make it are "
+                    "bypassed, the picture is not changed.",
                 ),
                 io.Float.Input(
                     "style_strength",
@@ -103,15 +103,16 @@ class Stylize(io.ComfyNode):
                     "same_look",
                     default=False,
                     optional=True,
-                    tooltip="Paint a batch with the statistics of all its pictures together, so that the frames of a video do not "
-                    "flicker. It takes memory for all of them at once; above the pixel budget 50 to 100 bytes a pixel.",
+                    tooltip="Paint a batch with the statistics of all its pictures together, so that the frames of "
+                    "a video do not flicker. It takes memory for all of them at once; above the pixel "
+                    "budget 50 to 100 bytes per pixel.",
                 ),
                 io.Boolean.Input(
                     "dither",
                     default=False,
                     optional=True,
-                    tooltip="Hide the steps of 8-bit colours from the network, by noise of half a step at most that stays in its "
-                    "place. Smooth skies and walls then get strokes instead of stripes.",
+                    tooltip="Hide the steps of 8-bit colours from the network with fixed noise of at most half a "
+                    "step. Smooth skies and walls then get strokes instead of stripes.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The painted picture, of the same size.")],
@@ -169,7 +170,7 @@ class StyleSheet(io.ComfyNode):
             description="Paints one picture in every style of a network and lays the results out with their numbers.",
             inputs=[
                 NetworkType.Input("style_network", tooltip="A network with a style table."),
-                io.Image.Input("image", tooltip="The picture to paint. Of a batch the first picture is used."),
+                io.Image.Input("image", tooltip="The picture to paint. Only the first picture of a batch is used."),
                 io.Int.Input(
                     "tile_size",
                     default=256,

@@ -92,8 +92,8 @@ class BlockWeights:
         if asked and model and not any(map(self.factor, model)):
             blocks = dict.fromkeys(block.partition(".")[0] for block in sorted(map(block_of, model), key=block_order))
             raise ValueError(
-                f"The block weights switch off everything but {', '.join(map(str, asked))}, and there is no such block here. "
-                f"There are: {', '.join(blocks)}. Name one of these, or choose another preset."
+                f"The block weights switch off everything except {', '.join(map(str, asked))}, and no such block "
+                f"exists here. The blocks are: {', '.join(blocks)}. Name one of them, or choose another preset."
             )
         return list(map(str, unused))
 

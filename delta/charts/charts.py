@@ -150,9 +150,7 @@ def panel(charts: Charts) -> list[str]:
         text = _json(chart.data())
         if len(text) > room:
             title = getattr(chart, "title", "The note")
-            text = _json(
-                Note([f"{title[:200]}: too many numbers to be shown here. The plot output shows them."]).data()
-            )
+            text = _json(Note([f"{title[:200]}: too many numbers to show here. The plot output has them."]).data())
         room -= len(text)
         texts.append(text)
     return texts

@@ -104,7 +104,7 @@ def bars(values: Mapping[str, float], title: str, unit: str) -> Tensor:
     numbers = np.asarray(list(values.values()), dtype=np.float64)
     _require_finite("bars", numbers)
     if (numbers < 0).any():
-        raise ValueError("Bars begin at 0; there is a negative value among them.")
+        raise ValueError("Bars begin at 0, but some of the values are negative.")
     ticks = round_ticks(0, float(numbers.max()) or 1.0)
     texts = [short_number(value) for value in numbers]
     left = 2 * MARGIN + max(text_width(name, LABEL_SIZE) for name in values) - GAP
@@ -336,4 +336,4 @@ def _require_finite(what: str, values: np.ndarray) -> None:
     if values.size == 0:
         raise ValueError(f"There is nothing to draw: {what} without values.")
     if not np.isfinite(values).all():
-        raise ValueError(f"There are NaN or infinite numbers among the values of {what}.")
+        raise ValueError(f"The values of {what} include NaN or infinite numbers.")

@@ -37,7 +37,9 @@ def compare_outputs(ours: Sequence[Outputs], reference: Sequence[Outputs], layou
         for slot, blocks in layout.slots.items():
             rows = list(zip(_tensors(one, slot), _tensors(two, slot)))
             if len(_tensors(one, slot)) != len(_tensors(two, slot)) or any(a.shape != b.shape for a, b in rows):
-                raise ValueError("The two nets have other outputs. Compare nets of one kind, such as both for SDXL.")
+                raise ValueError(
+                    "The two nets have different outputs. Compare nets of the same kind, such as two for SDXL."
+                )
             for block, (a, b) in zip(blocks, rows):
                 values = float((a - b).double().square().sum()), float(b.double().square().sum())
                 for sums in (squares[block], step):
@@ -45,7 +47,7 @@ def compare_outputs(ours: Sequence[Outputs], reference: Sequence[Outputs], layou
         steps.append(_relative(step))
     total = [sum(sums[part] for sums in squares.values()) for part in (0, 1)]
     if not total[1]:
-        raise ValueError("The reference net sends nothing but zeros. Choose another hint, or check the net.")
+        raise ValueError("The reference net outputs only zeros. Choose another hint, or check the net.")
     return ControlError({name: _relative(sums) for name, sums in squares.items()}, _relative(total), steps)
 
 

@@ -34,8 +34,8 @@ def crop_box(width: int, height: int, aspect: float) -> Box:
     box = Box(left, top, width - 2 * left, height - 2 * top)
     if min(box.width, box.height) < 1:
         raise ValueError(
-            f"A hint or mask of {width} x {height} pixels cannot be cropped to the shape of the picture: nothing of it would be "
-            "left. Set fit to pad or stretch, or use a larger one."
+            f"A hint or mask of {width} x {height} pixels cannot be cropped to the shape of the picture: nothing "
+            "would be left. Set fit to pad or stretch, or use a larger one."
         )
     return box
 
@@ -116,8 +116,8 @@ class EffectMask:
             if -(-self.height // patch) * -(-self.width // patch) * self.frames == count:
                 return patch
         raise ValueError(
-            f"The net has {count} tokens for a latent of {self.frames} x {self.height} x {self.width}, so where they stand "
-            "is not known. Disconnect the mask."
+            f"The net has {count} tokens for a latent of {self.frames} x {self.height} x {self.width}, so their "
+            "positions are unknown. Disconnect the mask."
         )
 
 

@@ -57,8 +57,9 @@ def slot_factors(
         expected, found = len(layout.slots.get(name, ())), sum(output is not None for output in outputs)
         if found != expected:
             raise ValueError(
-                f"This {layout.net} made {found} outputs for the model's {name} blocks where {expected} are known, so block weights "
-                "would land on the wrong ones. Disconnect the weights, and report the net and the version of ComfyUI."
+                f"This {layout.net} made {found} outputs for the model's {name} blocks instead of {expected}, so "
+                "block weights would act on the wrong ones. Disconnect the weights, and report the net and the "
+                "version of ComfyUI."
             )
         factors[name] = tuple(weights[block] for block in layout.slots.get(name, ()))
     return factors

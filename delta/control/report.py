@@ -27,7 +27,7 @@ def schedule_charts(
         for name, weight in groups.items()
     }
     title = f"Control strength over {len(progresses)} steps"
-    return [[Curves("Strength", title, series, "progress of the sampling, from noise to picture", "strength")]]
+    return [[Curves("Strength", title, series, "sampling progress, from noise to picture", "strength")]]
 
 
 def schedule_report(schedule: ControlSchedule, strength: float, progresses: Sequence[float]) -> str:

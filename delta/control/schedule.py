@@ -71,7 +71,7 @@ def shaped_schedule(shape: str, start: float, end: float, interpolation: str = "
         raise ValueError(f"There is no shape `{shape}`. Choose one of: {', '.join(SHAPES)}.")
     if not 0 <= start < end <= 1:
         raise ValueError(
-            f"The schedule runs from {start:g} to {end:g}. Give a start below its end, both within 0 to 1."
+            f"The schedule runs from {start:g} to {end:g}. Set the start below the end, both between 0 and 1."
         )
     keyframes = tuple(Keyframe(start + place * (end - start), strength) for place, strength in SHAPES[shape])
     return ControlSchedule(keyframes, _checked(interpolation), start, end)
@@ -116,7 +116,7 @@ def _keyframe(text: str, plain: str, start: int, end: int, earlier: list[Keyfram
     """The keyframe that plain[start:end] holds."""
     strength, position = _number(text, plain, start, end, "a strength")
     if abs(strength) > LARGEST:
-        raise _error(text, start, f"a strength is within -{LARGEST:g} to {LARGEST:g}, not {strength:g}", plain)
+        raise _error(text, start, f"a strength must be between -{LARGEST:g} and {LARGEST:g}, not {strength:g}", plain)
     if position == end or plain[position] != "@":
         raise _error(text, position, "expected @ and a progress", plain)
     place = position + 1
@@ -127,7 +127,7 @@ def _keyframe(text: str, plain: str, start: int, end: int, earlier: list[Keyfram
         raise _error(text, position, "expected a comma or the end", plain)
     if not 0 <= progress <= 1:
         percent = f" (for {progress:g} % write `{strength:g}@{progress / 100:g}`)" if 1 < progress <= 100 else ""
-        raise _error(text, place, f"a progress is within 0 to 1, not {progress:g}{percent}", plain)
+        raise _error(text, place, f"a progress must be between 0 and 1, not {progress:g}{percent}", plain)
     if earlier and progress <= earlier[-1].progress:
         raise _error(text, place, f"the progress {progress:g} is not after {earlier[-1].progress:g}", plain)
     return Keyframe(progress, strength)

@@ -44,7 +44,7 @@ class ControlEntry(tuple):
         if self.strength == 0:
             return "strength 0"
         if self.start >= self.end:
-            return f"it would act from {self.start:g} to {self.end:g}, which is no part of the sampling"
+            return f"its range from {self.start:g} to {self.end:g} is empty"
         return ""
 
     def describe(self) -> str:
@@ -67,7 +67,7 @@ def read_control_stack(stack: Sequence | None) -> list[tuple[int, ControlEntry]]
         entry = _entry(number, row)
         if entry.image is None and not entry.off_because():
             raise ValueError(
-                f"Row {number} of the control stack has no image. Connect the hint for it, or switch it off."
+                f"Row {number} of the control stack has no image. Connect its hint, or switch the row off."
             )
         entries.append((number, entry))
     return entries
@@ -81,16 +81,18 @@ def check_is_stack(stack: Any) -> Sequence[Sequence]:
         return stack
     what = f"a {type(stack).__name__}"
     if isinstance(stack, list | tuple):
-        what = f"a single row of {len(stack)} values" if len(stack) >= 5 else f"a list with {_first_other(stack)} in it"
+        what = (
+            f"a single row of {len(stack)} values" if len(stack) >= 5 else f"a list that contains {_first_other(stack)}"
+        )
     raise ValueError(
-        f"The control stack must be a list of rows (control net, image, strength, start, end), but it is {what}. Check the node "
-        "that makes this stack: it must give a list, even for one row."
+        f"The control stack must be a list of rows (control net, image, strength, start, end), but it is {what}. "
+        "Check the node that makes this stack: it must return a list, even for one row."
     )
 
 
 def _first_other(stack: Sequence) -> str:
     """The type of the first thing that is no row."""
-    return f"a {next(type(row).__name__ for row in stack if not isinstance(row, list | tuple))}"
+    return f"a value of type {next(type(row).__name__ for row in stack if not isinstance(row, list | tuple))}"
 
 
 def _entry(number: int, row: Sequence) -> ControlEntry:

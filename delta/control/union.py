@@ -55,8 +55,8 @@ def type_numbers(family: UnionFamily | None, name: str) -> list[int] | None:
         if name == AUTO:
             return None
         raise ValueError(
-            f"This ControlNet has no types: it reads what it was made for. Set type to {AUTO}, or remove Union Type. (Flux "
-            "Union-Pro 2.0 and the Qwen-Image union net tell the type by themselves.)"
+            f"This ControlNet has no types: it reads only the kind of hint it was made for. Set type to {AUTO}, or remove "
+            "Union Type. (Flux Union-Pro 2.0 and the Qwen-Image union net detect the type themselves.)"
         )
     if name == AUTO:
         return []

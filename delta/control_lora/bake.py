@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..families.registry import DENOISER
 from ..files.checkpoint import Checkpoint
-from ..files.tensor_files import write_tensors
+from ..files.tensor_files import read_back_differently, write_tensors
 from ..lora.file import RECIPE
 from ..progress import Step
 from .format import ENCODER, FIRST, ControlLora, context_width, family, is_own
@@ -61,15 +61,15 @@ def write_baked(
         if loaded.keys() != tensors.keys() or not all(
             torch.equal(value.to(tensors[name].device), tensors[name].to(value.dtype)) for name, value in loaded.items()
         ):
-            raise ValueError(f"{Path(path).name} was read back with other numbers than were written. Nothing was kept.")
+            raise read_back_differently(Path(path).name)
 
     write_tensors(path, tensors, {RECIPE: json.dumps({"method": "bake Control-LoRA", "sources": list(sources)})}, check)
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     lines = [
         f"saved {path}",
         f"full ControlNet for {family(lora.context_width)}: {len(tensors)} tensors, {size / 1e6:.2f} MB; "
-        f"{len(lora.factors)} weights are the base's with an update, {len(lora.whole)} tensors are the file's own",
-        "read back as ComfyUI loads it: the same bit for bit",
+        f"{len(lora.factors)} weights are the base's plus an update, {len(lora.whole)} tensors are the file's own",
+        "read back as ComfyUI loads it: identical bit for bit",
         *lora.notes,
     ]
     return "\n".join(lines)
@@ -84,10 +84,10 @@ def _check_layers(lora: ControlLora, base: Checkpoint, encoder: Sequence[str]) -
     for name, shape in sizes.items():
         theirs = base.shapes[DENOISER + name] if name in known else None
         if theirs is None or math.prod(shape) != math.prod(theirs):
-            hint = " A base for inpainting cannot take it; choose the normal one." if name == FIRST else ""
+            hint = " An inpainting base does not fit; choose the normal one." if name == FIRST else ""
             raise ValueError(
-                f"{name} is {shape} in {lora.name}, but {theirs or 'not there'} in {base.name}. Choose the base that the file "
-                f"was made from, or one of its kind.{hint}"
+                f"{name} is {shape} in {lora.name}, but {theirs or 'not there'} in {base.name}. Choose the base "
+                f"that the file was made from, or one of the same kind.{hint}"
             )
 
 

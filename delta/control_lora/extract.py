@@ -64,13 +64,13 @@ class BaseMatch:
         ]
         if self.distance > FAR:
             lines.append(
-                f"WARNING: the distance is above {FAR:g}: this net was hardly trained from this base. Choose the model that it "
+                f"WARNING: the distance is above {FAR:g}: this net was probably not trained from this base. Choose the model that it "
                 "was trained on, or keep the full ControlNet."
             )
         if self.peak < FLAT:
             lines.append(
-                f"WARNING: the spectrum is flat (below {FLAT:g} times noise): the change is like noise, and no usual rank "
-                "keeps it. Keep the full ControlNet."
+                f"WARNING: the spectrum is flat (below {FLAT:g} times noise): the change is like noise, and no "
+                "usual rank captures it. Keep the full ControlNet."
             )
         return lines
 
@@ -126,7 +126,7 @@ def room_for_factors(choice: RankChoice, whole_numbers: int, entries: int, bytes
     if room <= 0:
         raise ValueError(
             f"A size of {choice.value:g} MB leaves no room for factors: what must be stored whole takes {fixed / 1e6:.2f} MB. "
-            "Give more than that in Rank Policy."
+            "Give a larger size in Rank Policy."
         )
     return replace(choice, value=room / 1e6 * BYTES_PER_NUMBER / bytes_per_number, text_encoder_mb=0.0)
 
@@ -211,13 +211,13 @@ def _report(net: ControlNetFile, base: Checkpoint, lora: ControlLora, found: Ext
     lines = [
         f"{net.name} minus {base.name}, for {family(net.context_width)}: {settings.choice.describe()}"
         + ("" if settings.conv is None else f", convolutions {settings.conv.describe()}"),
-        f"its numbers take {size_mb(lora, 2):.2f} MB as float16, {size_mb(lora, 4):.2f} MB as float32; those of the full net "
+        f"size: {size_mb(lora, 2):.2f} MB as float16, {size_mb(lora, 4):.2f} MB as float32; the full net takes "
         f"{sum(map(math.prod, net.shapes.values())) * 2 / 1e6:.2f} MB as float16",
-        *(["the file holds a difference, to which the base was added"] if net.is_difference else []),
+        *(["the file contains a difference; the base was added to it"] if net.is_difference else []),
         f"{len(lora.whole) - len(whole)} biases, norms and layers of its own whole, with {FIRST}",
     ]
     if whole:
         lines.append(f"stored whole, because factors would be no smaller: {listed([_bare(name) for name in whole])}")
     lines += [*counts(found)[1:], *net.notes, *_base_match(base, found.differences | found.lost).lines()]
-    lines.append(f"{len(lora.factors)} layers by factors, {found.unchanged} unchanged and left out")
+    lines.append(f"{len(lora.factors)} layers as factors, {found.unchanged} unchanged and left out")
     return "\n".join([*lines, *noise_lines(found.differences), cost_report(costs(found.differences | found.lost))])

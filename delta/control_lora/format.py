@@ -75,12 +75,12 @@ def parse_control_lora(
     """Sort the tensors of a file, and note what ComfyUI would stumble over or silently replace.
 
     Raises ValueError for a file that is no Control-LoRA, and for one that cannot work: a layer with half of its factors,
-    factors that do not fit each other, missing layers of its own, or parts of a union net.
+    factors that do not match, missing layers of its own, or parts of a union net.
     """
     if MARKER not in tensors:
         raise ValueError(
-            f"{name} is no Control-LoRA: it lacks the tensor {MARKER}. Choose a Control-LoRA, or make one of a ControlNet "
-            "with Extract Control-LoRA."
+            f"{name} is not a Control-LoRA: it lacks the tensor {MARKER}. Choose a Control-LoRA, or make one from a "
+            "ControlNet with Extract Control-LoRA."
         )
     refuse_union(name, tensors)
     notes = []
@@ -97,7 +97,7 @@ def parse_control_lora(
         elif key != MARKER:
             strays.append(key)
     if strays:
-        notes.append(f"not of this format, left out: {listed(strays)}")
+        notes.append(f"not part of this format, left out: {listed(strays)}")
     found = ControlLora(name, {}, {}, dict(metadata or {}), notes)
     for layer, parts in layers.items():
         if "up" in parts or "down" in parts:
@@ -114,8 +114,8 @@ def refuse_union(name: str, names: Iterable[str]) -> None:
     """Raise ValueError where names of tensors are those of a union net."""
     if any(key.removeprefix(PREFIX).startswith(UNION) for key in names):
         raise ValueError(
-            f"{name} is a union ControlNet, whose layers for the types of hints a Control-LoRA cannot hold: ComfyUI would "
-            "fail on them. Use the full ControlNet."
+            f"{name} is a union ControlNet. A Control-LoRA cannot hold its layers for the types of hints, and "
+            "ComfyUI would fail on them. Use the full ControlNet."
         )
 
 
@@ -168,13 +168,13 @@ def listed(names: Sequence[str], most: int = 3) -> str:
 def _factors(name: str, layer: str, parts: Mapping[str, Tensor]) -> LowRank:
     if "up" not in parts or "down" not in parts:
         there, missing = ("up", "down") if "up" in parts else ("down", "up")
-        raise ValueError(f"{name}: {layer}.{there} is there without {layer}.{missing}. Use another copy of the file.")
+        raise ValueError(f"{name}: {layer}.{there} is present without {layer}.{missing}. Use another copy of the file.")
     if is_own(f"{layer}."):
         raise ValueError(f"{name}: {layer} has factors, but ComfyUI needs it whole. Extract the file again.")
     up, down = parts["up"], parts["down"]
     if up.dim() < 2 or down.dim() < 2 or up[0].numel() != down.shape[0]:
         raise ValueError(
-            f"{name}: {layer}.up {tuple(up.shape)} and {layer}.down {tuple(down.shape)} do not fit each other. Use another "
+            f"{name}: {layer}.up {tuple(up.shape)} and {layer}.down {tuple(down.shape)} do not match. Use another "
             "copy of the file."
         )
     return LowRank(up.flatten(1), down.flatten(1), (up.shape[0], *down.shape[1:]))
@@ -191,8 +191,8 @@ def _refuse_missing(lora: ControlLora) -> None:
     needed = [HINT, *(f"{layer}.{ending}" for layer in layers for ending in ("weight", "bias"))]
     if missing := [name for name in needed if name not in lora.whole]:
         raise ValueError(
-            f"{lora.name} lacks layers that a Control-LoRA must hold whole: {listed(missing)}. ComfyUI would fail while it "
-            "samples. Extract the file again, or use another copy."
+            f"{lora.name} lacks layers that a Control-LoRA must store whole: {listed(missing)}. ComfyUI would fail "
+            "while sampling. Extract the file again, or use another copy."
         )
 
 
@@ -208,8 +208,8 @@ def _missing_notes(lora: ControlLora) -> list[str]:
         for norm in (layer.removesuffix(ending) + each for each in beside)
         if norm not in layers
     ]
-    notes = [] if FIRST in lora.whole else [f"{FIRST} is not whole, so that the file fails on bases for inpainting"]
+    notes = [] if FIRST in lora.whole else [f"{FIRST} is not stored whole, so the file fails on inpainting bases"]
     for what, names in (("biases", biases), ("norms", norms)):
         if names:
-            notes.append(f"{what} missing, so that the base's are used: {listed(names)}")
+            notes.append(f"{what} missing, so the base's are used: {listed(names)}")
     return notes

@@ -62,7 +62,7 @@ class ControlNetFile:
         self._names = {DENOISER + ours: theirs for theirs, ours in renamed.items() if theirs in self._tensors.shapes}
         self.shapes = {name: self._tensors.shapes[theirs] for name, theirs in self._names.items()}
         strays = [name for name in names if name not in renamed and name.removeprefix(PREFIX) != DIFFERENCE]
-        self.notes = [f"in {self.name}, left out as no part of a ControlNet: {listed(strays)}"] if strays else []
+        self.notes = [f"left out of {self.name}, not part of a ControlNet: {listed(strays)}"] if strays else []
 
     @property
     def context_width(self) -> int | None:
@@ -115,11 +115,11 @@ def _weight_file(path: Path) -> WeightFile:
 
 def _refuse_other_nets(name: str, names: list[str]) -> None:
     if MARKER in names:
-        raise ValueError(f"{name} is a Control-LoRA already. To make it smaller, use Resize Control-LoRA.")
+        raise ValueError(f"{name} is already a Control-LoRA. To make it smaller, use Resize Control-LoRA.")
     refuse_union(name, names)
     if DIFFUSERS_MARK not in names and not any(n.removeprefix(PREFIX) == "zero_convs.0.0.weight" for n in names):
         raise ValueError(
-            f"{name} is {kind_of(names).what}, and no ControlNet of a U-Net. Only ControlNets of SD 1.x, SD 2.x and SDXL can "
+            f"{name} is {kind_of(names).what}, not a ControlNet for a U-Net. Only ControlNets of SD 1.x, SD 2.x and SDXL can "
             "be stored as a Control-LoRA; choose one of these."
         )
 

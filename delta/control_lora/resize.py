@@ -38,9 +38,7 @@ def resize_control_lora(
     cancel. Raises ValueError for a file without factors, and for a size that does not even hold what must be whole.
     """
     if not lora.factors:
-        raise ValueError(
-            f"{lora.name} holds no factors: all its layers are stored whole, and there is nothing to resize."
-        )
+        raise ValueError(f"{lora.name} has no factors: all its layers are stored whole, so there is nothing to resize.")
     steps = len(lora.factors) * (2 if choice.mode == "size" else 1)
     ranks = _ranks(lora, choice, bytes_per_number, steps, on_step) if choice.mode == "size" else None
     policy = choice.per_layer()
@@ -61,9 +59,10 @@ def resize_control_lora(
     cut_off = len(lora.factors) - len(found.factors)
     lines = [
         f"{lora.name} resized: {choice.describe()}",
-        f"numbers of {size_mb(lora, 2):.2f} MB became {size_mb(found, 2):.2f} MB as float16, {size_mb(found, 4):.2f} MB as float32",
-        *([f"given no rank and left out: {cut_off} layers"] if cut_off else []),
-        *([f"stored whole, which cannot be cut without the base: {listed(wholes)}"] if wholes else []),
+        f"size: {size_mb(lora, 2):.2f} MB became {size_mb(found, 2):.2f} MB in float16, {size_mb(found, 4):.2f} MB "
+        "in float32",
+        *([f"left out, given no rank: {cut_off} layers"] if cut_off else []),
+        *([f"stored whole, which cannot be reduced without the base: {listed(wholes)}"] if wholes else []),
         *lora.notes,
         cost_report(costs),
     ]
@@ -79,7 +78,7 @@ def control_lora_report(lora: ControlLora, file_bytes: int) -> Report:
     kinds = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in lora.whole.values()})
     lines = [
         f"{lora.name}: Control-LoRA for {family(lora.context_width)}, {file_bytes / 1e6:.2f} MB, {', '.join(kinds)}",
-        f"{len(lora.factors)} layers by factors"
+        f"{len(lora.factors)} layers as factors"
         + (f" of rank {_span(ranks)}" if ranks else "")
         + f", {len(_wholes(lora))} weights of the base whole, {len(vectors)} biases and norms, {len(own)} tensors of its own",
         *(_provenance(metadata)),
@@ -162,7 +161,5 @@ def _provenance(metadata: dict) -> list[str]:
     if base := metadata.get("base"):
         lines.append(f"made from the base {base.get('name', 'unknown')}, SHA-256 {base.get('sha256', 'unknown')}")
     if "relative_residual" in metadata:
-        lines.append(
-            f"relative error of the weights' change when it was extracted: {metadata['relative_residual']:.3g}"
-        )
+        lines.append(f"relative error of the weight change at extraction: {metadata['relative_residual']:.3g}")
     return lines

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files.tensor_files import write_tensors
+from ..files.tensor_files import read_back_differently, write_tensors
 from ..linear_algebra.factors import LowRank
 from ..lora.file import CAST_LOSS
 from ..lora.save import PRODUCT_LOSS
@@ -32,7 +32,7 @@ def save_control_lora(lora: ControlLora, path: str | Path, precision: str, load:
     def check(written: dict[str, Tensor]) -> None:
         read = parse_control_lora(Path(path).name, load(written))
         if set(read.factors) != set(lora.factors) or set(read.whole) != set(lora.whole):
-            raise ValueError(f"{Path(path).name} was read back with other tensors than were written. Nothing was kept.")
+            raise read_back_differently(Path(path).name)
         limit = CAST_LOSS[PRECISIONS[precision]]
         for name, part in lora.factors.items():
             worst[0] = max(
@@ -65,7 +65,7 @@ def _compared(name: str, ours: Tensor | LowRank, theirs: Tensor | LowRank, limit
     # Weights near zero lose their last digits to float16's smallest steps, which are of no account.
     if difference > limit * norm + 1e-6 * ours.numel() ** 0.5:
         raise ValueError(
-            f"{name}: ComfyUI would read something else than was meant (relative difference {difference / max(norm, 1e-30):.3g}). "
+            f"{name}: ComfyUI would not read what was saved (relative difference {difference / max(norm, 1e-30):.3g}). "
             "Nothing was kept; save as float32."
         )
     return difference / norm if norm else 0.0

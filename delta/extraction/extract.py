@@ -298,7 +298,7 @@ def _reason_to_skip(name: str, difference: Difference, settings: Settings) -> st
     if not settings.biases_and_norms:
         return "biases and norms are switched off"
     if not name.endswith((".weight", ".bias", ".scale")):
-        return "LoRA loaders do not apply changes of such a parameter"
+        return "LoRA loaders do not apply changes to such parameters"
     return None
 
 
@@ -328,9 +328,9 @@ def _nothing_left(pair: Pair, changed: Mapping[str, Difference], settings: Setti
     norm = math.hypot(*(difference.norm for difference in matrices))
     noise = math.hypot(*(d.deviation * math.sqrt(math.prod(d.low_rank.shape)) for d in matrices))
     return (
-        f"{tuned.name} and {base.name} differ by {norm:.3g}, and the rounding of their stored weights alone makes "
-        f"{noise:.3g}: no direction of the difference can be told from noise. Use files of higher precision, or switch "
-        "on ignore_noise to extract it all the same."
+        f"{tuned.name} and {base.name} differ by {norm:.3g}, and the rounding of their stored weights alone "
+        f"accounts for {noise:.3g}: no direction of the difference can be distinguished from noise. Use files of "
+        "higher precision, or switch on ignore_noise to extract it anyway."
     )
 
 

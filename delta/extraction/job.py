@@ -49,8 +49,8 @@ def extract_job(
     lines = [
         f"{tuned.name} minus {base.name}: {settings.choice.describe()}"
         + ("" if settings.conv is None else f", convolutions {settings.conv.describe()}"),
-        f"{sum(tensor.numel() for tensor in tensors.values()) * BYTES_PER_NUMBER / 1e6:.2f} MB at 2 bytes a number, "
-        f"{time.perf_counter() - start:.1f} s",
+        f"{sum(tensor.numel() for tensor in tensors.values()) * BYTES_PER_NUMBER / 1e6:.2f} MB at 2 bytes "
+        f"per number, {time.perf_counter() - start:.1f} s",
         *counts(found),
         *pair.notes,
         *noise_lines(found.differences),
@@ -80,7 +80,7 @@ def costs(differences: Mapping[str, Difference]) -> list[LayerCost]:
 def counts(found: Extracted) -> list[str]:
     kept = [difference.low_rank is not None for difference in found.differences.values()]
     lines = [
-        f"{sum(kept)} weights by factors, {len(kept) - sum(kept)} biases and norms whole, {found.unchanged} unchanged"
+        f"{sum(kept)} weights as factors, {len(kept) - sum(kept)} biases and norms whole, {found.unchanged} unchanged"
     ]
     for reason, count in Counter(found.skipped.values()).items():
         names = [name for name, why in found.skipped.items() if why == reason]
@@ -97,7 +97,7 @@ def noise_lines(differences: Mapping[str, Difference]) -> list[str]:
     ranks = [noise_rank(difference) for difference in matrices.values()]
     lines = [f"signal to rounding noise: {min(signals.values()):.3g} to {max(signals.values()):.3g} by layer"]
     if None not in ranks:
-        lines.append(f"these two files cannot give more than rank {max(ranks)}: what is beyond is mostly rounding")
+        lines.append(f"these two files support no more than rank {max(ranks)}: the rest is mostly rounding")
     noisy = [name for name, signal in signals.items() if signal < NOISY]
     if noisy:
         worst = min(noisy, key=signals.__getitem__)

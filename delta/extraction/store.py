@@ -35,7 +35,7 @@ def resumed(
     """
     store = open_store(parent, key)
     if len(store):
-        notes.append(f"went on with {len(store)} weights of an interrupted run")
+        notes.append(f"resumed an interrupted run: {len(store)} weights were already done")
     try:
         found = extract(store)
     except ValueError:

@@ -43,5 +43,7 @@ def plan_swap(own: Source, other: Source, modules: Mapping[str, str], part: str,
     lines += [f"the rule {rule} matches nothing" for rule in blocks.unused(list(paths.values()))]
     left = [name for name in wanted if name not in shared]
     if left:
-        lines.append(f"left alone, not in both or of other shapes: {len(left)} weights such as {left[0]}")
+        lines.append(
+            f"left unchanged, not in both models or of different shapes: {len(left)} weights such as {left[0]}"
+        )
     return SwapPlan({name: amount * factor for name, factor in factors.items()}, "\n".join(lines))

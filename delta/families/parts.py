@@ -49,7 +49,7 @@ def weights_of(part: str, shapes: Shapes, modules: Modules | None = None) -> lis
 
     found = [name for name in shapes if is_part(name)]
     if not found:
-        raise ValueError(f"{sites.family} has no {part} that are known here. Choose another part.")
+        raise ValueError(f"{sites.family} has no known {part}. Choose another part.")
     return found
 
 

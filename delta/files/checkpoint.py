@@ -23,8 +23,8 @@ from .layouts import layout_of
 from .stored_weight import Piece, StoredWeight, beside, is_weight, read_piece, scale_of, stands_beside
 from .targets import Target
 
-CHOOSE = "Choose a checkpoint, a diffusion model, a text encoder, or a folder of diffusers."
-UNKNOWN_FAMILY = "{} is of no family that is known here: its weights keep the names that they have in the file"
+CHOOSE = "Choose a checkpoint, a diffusion model, a text encoder, or a diffusers folder."
+UNKNOWN_FAMILY = "{} belongs to no known family: its weights keep the names they have in the file"
 # Below this share of common weights two models have nothing to do with each other.
 NEARLY_NOTHING = 0.1
 
@@ -60,7 +60,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | Path):
-        """Read the headers. path: a safetensors or GGUF file, one shard, an index of shards, or a folder of diffusers.
+        """Read the headers. path: a safetensors or GGUF file, one shard, an index of shards, or a diffusers folder.
 
         Raises FileNotFoundError for a file that is missing, and ValueError, with the remedy, for one that is damaged,
         cannot be read one tensor at a time, is packed in a way that only ComfyUI reads, or is no model.
@@ -109,7 +109,7 @@ class Checkpoint:
     def _refuse_other_files(self, names: list[str]) -> None:
         kind = kind_of(names)
         if kind.is_addition or is_adapter(names):
-            raise ValueError(f"{self.name} is no model but {kind}. {CHOOSE}")
+            raise ValueError(f"{self.name} is not a model; it is {kind}. {CHOOSE}")
 
     def _refuse_nothing(self, names: list[str]) -> None:
         if not _denoiser_names(self._sources) and any(name.startswith("model_ema.") for name in names):
@@ -117,7 +117,7 @@ class Checkpoint:
                 f"{self.name} holds only the EMA copy of a diffusion model. Use the normal or the pruned version of it."
             )
         if not self._sources:
-            raise ValueError(f"{self.name} holds no model that is known here but {kind_of(names)}. {CHOOSE}")
+            raise ValueError(f"{self.name} is not a known kind of model; it is {kind_of(names)}. {CHOOSE}")
 
 
 def common(tuned: Checkpoint, base: Checkpoint) -> Common:
@@ -149,8 +149,9 @@ def _refuse_unlike(tuned: Checkpoint, base: Checkpoint, shared: list[str]) -> No
     if different or alike <= NEARLY_NOTHING * min(of_tuned, of_base):
         names = " against ".join(kind or "unknown" for kind in kinds)
         raise ValueError(
-            f"{tuned.name} and {base.name} are different architectures or sizes: {names}. They share {alike} of {of_tuned} "
-            f"and {of_base} weights. Choose two models of one kind, such as a model and what it was tuned from."
+            f"{tuned.name} and {base.name} are different architectures or sizes: {names}. They have {alike} of "
+            f"{of_tuned} and {of_base} weights in common. Choose two models of the same kind, such as a model and "
+            "the one it was tuned from."
         )
 
 

@@ -215,5 +215,5 @@ def check_control_file(name: str, names: Iterable[str], version: str = "") -> Fi
         remedy = f"To use it: {kind.use}." if kind.use else "Choose a ControlNet, a Control-LoRA or a T2I-Adapter."
         if kind.what.startswith("a LoRA"):
             remedy = "To use it: put it in models/loras and load it with Load LoRA or Add LoRA."
-        raise ValueError(f"{name} is no ControlNet but {kind.what}. {remedy}{kind.too_new_for(version)}")
+        raise ValueError(f"{name} is not a ControlNet; it is {kind.what}. {remedy}{kind.too_new_for(version)}")
     return kind

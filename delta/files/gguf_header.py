@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from .packed import library
 from .stored_tensor import StoredTensor
+from .tensor_files import incomplete
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -43,10 +44,7 @@ class _Reader:
         return self._file.tell()
 
     def damaged(self, what: str) -> ValueError:
-        return ValueError(
-            f"{self.name} is not a whole GGUF file ({what}). It is damaged, was cut short, or has the wrong extension; "
-            "download or copy it again."
-        )
+        return incomplete(self.name, "GGUF", what)
 
     def check(self, count: int, each: int, what: str) -> int:
         """A count of things of at least `each` bytes, which must be in what is left of the file."""
@@ -70,7 +68,7 @@ class _Reader:
         try:
             return self._file.read(length).decode()
         except UnicodeDecodeError:
-            raise self.damaged("a name that is no text") from None
+            raise self.damaged("a name that is not text") from None
 
     def skip_text(self) -> None:
         self.skip(self.numbers("Q")[0], 1, "letters")
@@ -97,7 +95,7 @@ def read_gguf_header(path: Path) -> dict[str, StoredTensor]:
     for name, (dimensions, kind, offset) in entries.items():
         dtype, length = _storage(reader, name, dimensions, kind)
         if offset % alignment or begin + offset + length > reader.size:
-            raise reader.damaged(f"the tensor {name} lies at {begin + offset} of {reader.size} bytes")
+            raise reader.damaged(f"the tensor {name} begins at byte {begin + offset} of {reader.size}")
         shape = shapes.get(name, dimensions[::-1])
         if math.prod(shape) != math.prod(dimensions):
             raise reader.damaged(f"the tensor {name} is {dimensions[::-1]}, and should be {shape}")
@@ -111,7 +109,7 @@ def _counts(reader: _Reader) -> tuple[int, int]:
     (version,) = reader.numbers("I")
     if version not in VERSIONS:
         swapped = version & 0xFFFF == 0
-        what = "for machines that store numbers the other way round" if swapped else f"of version {version}"
+        what = "with the other byte order" if swapped else f"of version {version}"
         raise ValueError(f"{reader.name} is a GGUF file {what}. Use another copy of the model.")
     tensors, fields = reader.numbers("QQ")
     if reader.check(fields, LEAST_FIELD, "entries of metadata") > MOST_FIELDS:
@@ -128,7 +126,7 @@ def _fields(reader: _Reader, count: int) -> tuple[int, dict[str, tuple[int, ...]
         if name == ALIGNMENT:
             alignment = reader.numbers("I")[0] if kind == UINT32 else 0
             if alignment < 1 or alignment & (alignment - 1):
-                raise reader.damaged(f"{ALIGNMENT} is no power of two")
+                raise reader.damaged(f"{ALIGNMENT} is not a power of two")
         elif name.startswith(ORIGINAL_SHAPE):
             shapes[name.removeprefix(ORIGINAL_SHAPE)] = _shape(reader, name, kind)
         else:
@@ -139,10 +137,10 @@ def _fields(reader: _Reader, count: int) -> tuple[int, dict[str, tuple[int, ...]
 def _shape(reader: _Reader, name: str, kind: int) -> tuple[int, ...]:
     item, count = reader.numbers("IQ") if kind == ARRAY else (0, 0)
     if item != INT32 or not 0 < count <= MOST_DIMENSIONS:
-        raise reader.damaged(f"{name} is no shape")
+        raise reader.damaged(f"{name} is not a shape")
     shape = reader.numbers(f"{count}i")
     if min(shape) < 0:
-        raise reader.damaged(f"{name} is no shape but {shape}")
+        raise reader.damaged(f"{name} is not a shape: {shape}")
     return shape
 
 
@@ -177,7 +175,7 @@ def _storage(reader: _Reader, name: str, dimensions: tuple[int, ...], kind: int)
         size, length = gguf.GGML_QUANT_SIZES[known]
     except (ValueError, KeyError):
         raise ValueError(
-            f"{reader.name}: {name} is of GGUF's type {kind}, which the installed package gguf does not know. Run "
+            f"{reader.name}: {name} has the GGUF type {kind}, which the installed gguf package does not know. Run "
             "`pip install --upgrade gguf`, or use a version of the model in another type."
         ) from None
     if (dimensions[0] if dimensions else 1) % size:

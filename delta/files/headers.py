@@ -11,6 +11,7 @@ from pathlib import Path
 from ..progress import Step
 from .gguf_header import read_gguf_header
 from .stored_tensor import StoredTensor
+from .tensor_files import incomplete, missing
 
 COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 COMPONENT_STEMS = ("diffusion_pytorch_model", "model")
@@ -23,7 +24,7 @@ SHARD = re.compile(r"(.+)-\d+-of-(\d+)(\.safetensors|\.gguf)", re.IGNORECASE)
 
 AS_MODEL = "Load it in ComfyUI and extract from the MODEL, which ComfyUI dequantises."
 CONVERT = (
-    "is a pickle, which cannot be read one tensor at a time. Convert it to safetensors, or use that version of it."
+    "is a pickle, which cannot be read one tensor at a time. Convert it to safetensors, or use a safetensors version."
 )
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 GGUF = ".gguf"
@@ -64,8 +65,8 @@ def _component_file(folder: Path) -> Path:
     if pickles := sorted(folder.glob("*.bin")):
         raise ValueError(f"{folder.name}/{pickles[0].name} {CONVERT}")
     raise ValueError(
-        f"{folder} is no folder of diffusers: it has neither {' nor '.join(COMPONENT_STEMS)} as safetensors. Choose "
-        "the folder of a pipeline or of one of its models, or a file."
+        f"{folder} is not a diffusers folder: it contains neither {' nor '.join(COMPONENT_STEMS)} as safetensors. "
+        "Choose the folder of a pipeline or of one of its models, or a file."
     )
 
 
@@ -78,10 +79,8 @@ def shards(path: Path) -> list[Path]:
         files = [path.with_name(name) for name in _shard_names(path)]
     else:
         files = [path]
-    if missing := [file.name for file in files if not file.is_file()]:
-        raise FileNotFoundError(
-            f"{', '.join(missing)} of {path.parent} does not exist. Check the name, or download the file again."
-        )
+    if lacking := [file.name for file in files if not file.is_file()]:
+        raise missing(f"{', '.join(lacking)} of {path.parent}")
     return files
 
 
@@ -90,7 +89,7 @@ def _shard_names(index: Path) -> list[str]:
         # No more than the name, so that an index cannot lead to other folders.
         return sorted({Path(name).name for name in json.loads(index.read_text("utf-8"))["weight_map"].values()})
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{index.name} is no index of shards, or it is damaged. Download it again.") from error
+        raise ValueError(f"{index.name} is not a shard index, or it is damaged. Download it again.") from error
 
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
@@ -105,10 +104,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(
-            f"{path.name} is not a whole safetensors file ({error}). It is damaged, was cut short, or has the wrong "
-            "extension; download or copy it again."
-        ) from error
+        raise incomplete(path.name, "safetensors", error) from error
     if "convrot" in metadata.get("_quantization_metadata", ""):
         raise ValueError(f"{path.name} holds weights that are rotated before they are quantised. {AS_MODEL}")
     with path.open("rb") as file:

@@ -83,7 +83,7 @@ def _known_targets(shapes: Shapes, file: str) -> dict[str, list[Target]] | None:
     renamed = any(place is not None and _target(*place).name != name for name, place in _places(family, shapes).items())
     if renamed and (unknown := _unknown_name(family, shapes)):
         raise ValueError(
-            f"{file} looks like {family.name} under the names of another program, but {unknown} is no name of its weights. "
+            f"{file} looks like {family.name} under the names of another program, but {unknown} is not one of its weights. "
             f"{FOR_COMFYUI}"
         )
     return _targets(family, shapes)

@@ -120,7 +120,7 @@ def packed_variance(stored: Tensor, kind: str) -> float:
 def _blocks(stored: Tensor, kind: str) -> tuple[np.ndarray, int]:
     """(the bytes of each block [blocks, bytes], the numbers in a block)."""
     if kind not in PACKED:
-        raise ValueError(f"Weights of GGUF's type {kind} cannot be read. Use a version of the model in another type.")
+        raise ValueError(f"Weights of GGUF type {kind} cannot be read. Use a version of the model in another type.")
     gguf = library()
     size, length = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
     return stored.numpy().reshape(-1, length), size

@@ -30,5 +30,7 @@ def mapped_bytes(tensor: StoredTensor, size: int) -> Tensor:
     try:
         found = np.memmap(tensor.file, np.uint8, mode="c", offset=tensor.start, shape=(size,))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{tensor.file.name} has changed while it was read ({error}). Run the node again.") from error
+        raise ValueError(
+            f"{tensor.file.name} changed while it was being read ({error}). Run the node again."
+        ) from error
     return torch.from_numpy(found)

@@ -38,7 +38,7 @@ SIDE_ENDINGS = (
     *(".pre_quant_scale", ".weight_s_rel", ".weight_s_channel", ".weight_codebook"),
 )
 SIDE_MARKER = "scaled_fp8"
-OTHER_TYPE = "This type of GGUF cannot be read here. Use a version of the model in another type."
+OTHER_TYPE = "This GGUF type cannot be read here. Use a version of the model in another type."
 # The formats of ComfyUI's own quantisation in which a number times its scale is the weight.
 SCALED_FORMATS = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fn_rowwise", "int8_tensorwise")
 

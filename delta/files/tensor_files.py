@@ -21,6 +21,28 @@ STATE_DICTS = ("state_dict", "model_state_dict", "model")
 FOREIGN_CLASS = re.compile(r"(?:GLOBAL|class) ([\w.]+) was not an allowed|TorchScript archives")
 
 
+def missing(path: object) -> FileNotFoundError:
+    return FileNotFoundError(f"{path} does not exist. Check the name, or download the file again.")
+
+
+def already_there(path: Path) -> FileExistsError:
+    return FileExistsError(f"{path} already exists. Choose another name; nothing was written.")
+
+
+def incomplete(name: str, kind: str, reason: object) -> ValueError:
+    """The error of a file that is cut short, or no file of that kind."""
+    return ValueError(
+        f"{name} is not a complete {kind} file ({reason}). It is damaged, truncated, or has the wrong extension; download or "
+        "copy it again."
+    )
+
+
+def read_back_differently(name: str) -> ValueError:
+    return ValueError(
+        f"{name} was read back with different values than were written. Check the disk; nothing was kept."
+    )
+
+
 class WholePickle(ValueError):
     """A pickle that holds more than tensors, so that reading it would run what is in it."""
 
@@ -33,7 +55,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist. Check the name, or download the file again.")
+        raise missing(path)
     tensors, metadata = _read_safetensors(path) if path.suffix.lower() in SAFETENSORS else (_read_pickle(path), {})
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not _all_finite(tensor):
@@ -75,7 +97,7 @@ def write_tensors(
 
     path = Path(path)
     if path.exists():
-        raise FileExistsError(f"{path} exists already. Choose another name; nothing was written.")
+        raise already_there(path)
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
@@ -87,8 +109,8 @@ def write_tensors(
         temporary.unlink(missing_ok=True)
         if isinstance(error, SafetensorError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
             raise OSError(
-                f"{path.name} could not be written ({error}). Make room on the disk, or choose a folder that can be "
-                "written to; nothing was kept."
+                f"{path.name} could not be written ({error}). Free some disk space, or choose a writable folder; "
+                "nothing was kept."
             ) from error
         raise
 
@@ -98,7 +120,7 @@ def rename_to_new(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except FileExistsError:
-        raise FileExistsError(f"{target} exists already. Choose another name; nothing was written.") from None
+        raise already_there(target) from None
     except OSError:
         # A file system without hard links.
         source.rename(target)
@@ -124,10 +146,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except SafetensorError as error:
-        raise ValueError(
-            f"{path.name} is not a whole safetensors file ({error}). It is damaged, was cut short, or has the wrong "
-            "extension; download or copy it again."
-        ) from error
+        raise incomplete(path.name, "safetensors", error) from error
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -138,7 +157,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             break
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError(
-            f"{path.name} holds no plain state dict of tensors. Export the model's state_dict and try again."
+            f"{path.name} contains no plain state dict of tensors. Export the model's state_dict and try again."
         )
     return content
 
@@ -151,10 +170,10 @@ def _load_pickle(path: Path) -> Any:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         if found := FOREIGN_CLASS.search(str(error)):
             raise WholePickle(
-                f"{path.name} cannot be read safely: it holds more than weights ({found[1] or 'a TorchScript archive'}), "
-                "and reading that would run a program from the file. Use a safetensors version of it."
+                f"{path.name} cannot be read safely: it contains more than weights ({found[1] or 'a TorchScript archive'}), "
+                "and reading it would run code from the file. Use a safetensors version of it."
             ) from error
         raise ValueError(
-            f"{path.name} cannot be read safely as a file of tensors. It is damaged, was cut short, or holds more than "
+            f"{path.name} cannot be read safely as a file of tensors. It is damaged, truncated, or contains more than "
             "weights; use a safetensors version of it."
         ) from error

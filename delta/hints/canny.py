@@ -28,7 +28,7 @@ def canny(
     Study on An Application of Otsu Method in Canny Operator", 2009.
     """
     if not blur >= MIN_BLUR:
-        raise ValueError(f"The blur is {blur}. Canny needs at least {MIN_BLUR}: without blur, edges become double.")
+        raise ValueError(f"The blur is {blur}. Canny needs at least {MIN_BLUR}: without blur, edges come out double.")
     check_thresholds(thresholds)
     strength, is_ridge = np.empty(picture.shape[:2], np.float32), np.empty(picture.shape[:2], bool)
     least = LEAST_HIGH * LOW_PER_HIGH if thresholds is None else thresholds[0]
@@ -65,7 +65,8 @@ def check_thresholds(thresholds: tuple[float, float] | None) -> None:
     """Raise ValueError unless 0 <= low <= high <= 1."""
     if thresholds is not None and not 0 <= thresholds[0] <= thresholds[1] <= 1:
         raise ValueError(
-            f"The thresholds are {thresholds[0]} and {thresholds[1]}. Low must not be above high, and both lie in 0 to 1."
+            f"The thresholds are {thresholds[0]} and {thresholds[1]}. Low must not be above high, and both must be "
+            "between 0 and 1."
         )
 
 

@@ -51,7 +51,7 @@ def line_art(
     if not line_width >= 0:
         raise ValueError(f"The line width is {line_width}. It must not be negative; 0 fits it to the picture.")
     if not 0 <= threshold <= 1:
-        raise ValueError(f"The threshold is {threshold}. It must lie in 0 to 1.")
+        raise ValueError(f"The threshold is {threshold}. It must be between 0 and 1.")
     check_strokes(strokes)
     height, width = picture.shape[:2]
     line_width = line_width or max(LEAST_AUTOMATIC, AUTOMATIC * min(height, width))

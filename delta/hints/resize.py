@@ -39,7 +39,7 @@ def resize_hint(hint: Tensor, height: int, width: int) -> Tensor:
     Raises ValueError for another number of axes and for an empty tensor or size.
     """
     if hint.dim() != 4 or not hint.numel():
-        raise ValueError(f"The hint has the shape {tuple(hint.shape)}. [batch, channels, height, width] is needed.")
+        raise ValueError(f"The hint has the shape {tuple(hint.shape)}; expected [batch, channels, height, width].")
     if min(height, width) < 1:
         raise ValueError(f"A hint cannot be resized to {width} x {height} pixels. Give a size of at least 1 x 1.")
     if hint.shape[2:] == (height, width):

@@ -50,7 +50,7 @@ def scribble(
     if not thickness >= 1:
         raise ValueError(f"The thickness is {thickness}. It must be at least 1 pixel.")
     if not 0 < threshold <= 1:
-        raise ValueError(f"The threshold is {threshold}. It must lie above 0 and up to 1.")
+        raise ValueError(f"The threshold is {threshold}. It must be above 0 and at most 1.")
     check_strokes(strokes)
     form = max(MIN_FORM, FORM * min(picture.shape[:2]))
     height, width = work.size or picture.shape[:2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..pictures import check_image, read_mask
+from ..pictures import check_image, check_mask_count, read_mask
 from ..progress import Step
 from .ade20k import ADE20K_COLOURS
 
@@ -30,10 +30,8 @@ def paint_class(
     """
     mask = read_mask(mask)
     colour, canvas = _colour(class_name), _canvas(mask, previous, width, height, background)
-    if len(mask) != len(canvas) and 1 not in (len(mask), len(canvas)):
-        raise ValueError(
-            f"There are {len(mask)} masks for {len(canvas)} segmentation maps. Give one mask, or one for each of them."
-        )
+    if len(canvas) > 1:
+        check_mask_count(len(mask), len(canvas))
     count = max(len(mask), len(canvas))
     result = canvas.expand(count, -1, -1, -1).clone()
     for index in range(count):
@@ -59,5 +57,5 @@ def _colour(class_name: str) -> Tensor:
     if class_name == UNLABELLED:
         return torch.zeros(3)
     if class_name not in ADE20K_COLOURS:
-        raise ValueError(f"ADE20K has no class {class_name!r}. There are: {', '.join(ADE20K_COLOURS)}.")
+        raise ValueError(f"ADE20K has no class {class_name!r}. Choose one of: {', '.join(ADE20K_COLOURS)}.")
     return torch.tensor(ADE20K_COLOURS[class_name]) / 255

@@ -42,11 +42,11 @@ def segment(
     and Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004.
     """
     if method not in METHODS:
-        raise ValueError(f"There is no segmentation method {method!r}. There are: {', '.join(METHODS)}.")
+        raise ValueError(f"There is no segmentation method {method!r}. Choose one of: {', '.join(METHODS)}.")
     if colours not in COLOURS:
         raise ValueError(f"Regions cannot be coloured by {colours!r}. Choose one of: {', '.join(COLOURS)}.")
     if not 1 <= region_size <= 100:
-        raise ValueError(f"The region size is {region_size} percent. It must lie in 1 to 100.")
+        raise ValueError(f"The region size is {region_size} percent. It must be between 1 and 100.")
     find_regions, side = METHODS[method]
     height, width = picture.shape[:2]
     small = _shrink(picture, side)

@@ -38,7 +38,7 @@ def soft_edge(
     if not blur > 0:
         raise ValueError(f"The blur is {blur}. It must be above 0 pixels.")
     if not 0 <= texture_suppression <= 1:
-        raise ValueError(f"The texture suppression is {texture_suppression}. It must lie in 0 to 1.")
+        raise ValueError(f"The texture suppression is {texture_suppression}. It must be between 0 and 1.")
     gradient = np.zeros(picture.shape[:2], np.float32)
     for index, scale in enumerate(SCALES):
         gradient += _gradient(picture, scale * blur, work.part(index, len(SCALES))) / len(SCALES)

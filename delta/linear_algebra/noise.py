@@ -58,7 +58,7 @@ def rounding_variance(values: Tensor, kind: Format | torch.dtype) -> float:
         kind = next((coarse for coarse in COARSER if torch.equal(values.to(coarse).to(values.dtype), values)), kind)
     known = kind if isinstance(kind, Format) else FORMATS.get(kind)
     if known is None:
-        raise ValueError(f"The steps of {kind} are not known.")
+        raise ValueError(f"The steps of {kind} are unknown.")
     return float(_squared_errors(values, known).mean())
 
 

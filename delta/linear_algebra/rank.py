@@ -115,7 +115,7 @@ def allocate(spectra: Mapping[str, Spectrum], budget_bytes: float, bytes_per_num
 
 def _check_share(name: str, value: float) -> None:
     if not 0 <= value <= 1:
-        raise ValueError(f"The {name} policy wants a share from 0 to 1, not {value:g}.")
+        raise ValueError(f"The {name} policy needs a share from 0 to 1, not {value:g}.")
 
 
 def _smallest(values: Tensor, rest: float, share: float) -> int:
@@ -145,7 +145,7 @@ class RankChoice:
         if self.mode not in MODES:
             raise ValueError(f"There is no rank mode {self.mode}. Choose one of: {', '.join(MODES)}.")
         if self.mode == "fixed" and self.value < 1:
-            raise ValueError(f"A fixed rank of {self.value:g} keeps nothing. Give a rank from 1.")
+            raise ValueError(f"A fixed rank of {self.value:g} keeps nothing. Give a rank of at least 1.")
 
     def per_layer(self) -> RankPolicy | None:
         """The policy for one layer, or None for a size, which needs all layers."""

@@ -130,7 +130,7 @@ def why_not_served(name: str, tensors: Mapping[str, Tensor]) -> NotServedError |
         )
     if ROW_OFFSET in tensors and _fused_rows(name, tensors) is None:
         return NeedsBaseError(
-            f"{name} is some rows of a fused LoKr, and only the weight it is applied to tells how many. "
+            f"{name} is some rows of a fused LoKr, and only the weight it is applied to determines how many. "
             "Merge LoRAs bakes it in when the model is connected."
         )
     return None
@@ -149,7 +149,7 @@ def read_layer(name: str, tensors: Mapping[str, Tensor]) -> Layer:
     readers = (_read_lora, _read_loha, _read_lokr)
     parts = [part for reader in readers if (part := reader(name, tensors, layer.used)) is not None]
     if len(parts) > 1:
-        raise ValueError(f"{name} has the factors of several kinds of adapter. Use a file with one of them.")
+        raise ValueError(f"{name} mixes the factors of several kinds of adapter. Use a file with only one.")
     if parts:
         layer.low_rank = parts[0]
         layer.used |= {"alpha"} & tensors.keys()
@@ -161,16 +161,22 @@ def read_layer(name: str, tensors: Mapping[str, Tensor]) -> Layer:
             layer.used.add(ending)
     if "set_weight" in tensors:
         if layer.low_rank is not None or layer.full is not None:
-            raise ValueError(
-                f"{name} has set_weight beside {', '.join(sorted(layer.used))}; only one of them can count. "
-                "Remove the duplicate from the file."
-            )
+            raise ambiguous(name, "set_weight", ", ".join(sorted(layer.used)))
         layer.new_weight = tensors["set_weight"].float()
         layer.used.add("set_weight")
     if "reshape_weight" in tensors:
         layer.new_shape = tuple(tensors["reshape_weight"].tolist())
         layer.used.add("reshape_weight")
     return layer
+
+
+def ambiguous(name: str, one: str, other: str) -> ValueError:
+    """The error of tensors that describe one change twice."""
+    return ValueError(f"{name} has both {one} and {other}; only one can be used. Remove the duplicate from the file.")
+
+
+def _mismatched(name: str, error: Exception) -> ValueError:
+    return ValueError(f"The shapes of {name} disagree: {error}. The file is damaged; use another copy.")
 
 
 def lora(up: Tensor, down: Tensor, scale: float = 1.0, mid: Tensor | None = None) -> LowRank:
@@ -233,9 +239,7 @@ def _read_lora(name: str, tensors: Mapping[str, Tensor], used: set[str]) -> LowR
         try:
             return lora(up, down, scale_of(tensors, down.shape[0]), mid)
         except (ValueError, RuntimeError) as error:
-            raise ValueError(
-                f"The shapes of {name} disagree: {error}. The file is damaged; use another copy."
-            ) from error
+            raise _mismatched(name, error) from error
     return None
 
 
@@ -256,7 +260,7 @@ def _read_loha(name: str, tensors: Mapping[str, Tensor], used: set[str]) -> LowR
         shape = (w1a.shape[1], *halves[0][1].shape[1:])
         return loha(*((up, down.flatten(1)) for up, down in halves), shape, scale)
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"The shapes of {name} disagree: {error}. The file is damaged; use another copy.") from error
+        raise _mismatched(name, error) from error
 
 
 def _read_lokr(name: str, tensors: Mapping[str, Tensor], used: set[str]) -> LowRank | None:
@@ -268,13 +272,13 @@ def _read_lokr(name: str, tensors: Mapping[str, Tensor], used: set[str]) -> LowR
         whole = lokr(*kronecker_factors(name, tensors))
         return whole if ROW_OFFSET not in tensors else _rows(whole, _fused_rows(name, tensors))
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"The shapes of {name} disagree: {error}. The file is damaged; use another copy.") from error
+        raise _mismatched(name, error) from error
 
 
 def kronecker_factors(name: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, float]:
     """The small matrix [a, b] and the matrix or kernel [c, d, ...] of a LoKr, float32, and the factor of their product.
 
-    Raises ValueError for a LoKr that lacks a factor, RuntimeError for factors that do not fit each other.
+    Raises ValueError for a LoKr that lacks a factor, RuntimeError for factors that do not match.
     """
     _require_factors(name, tensors)
     # Of the second, where both are factored.

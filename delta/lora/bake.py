@@ -52,7 +52,7 @@ def _report(row: MergeInput, layers: Sequence[SourceLayer], model: LoraModel, no
         f"{row.model.name} baked: model {row.strength_model:g}, clip {row.strength_clip:g}"
         + (f", blocks {row.block_weights}" if row.block_weights else ""),
         *notes,
-        f"{len(layers) - len(off)} of {len(layers)} layers kept, {size / 1e6:.2f} MB at 2 bytes a number",
+        f"{len(layers) - len(off)} of {len(layers)} layers kept, {size / 1e6:.2f} MB at 2 bytes per number",
     ]
     if off:
         lines.append(f"switched off and left out: {count_by_block(off)}")
@@ -78,6 +78,6 @@ def _charts(layers: Sequence[SourceLayer], merged: Merged) -> Charts:
     left = {block: 100 * after[block] / before[block] if before[block] else 0.0 for block in blocks}
     energies = percentages({block: after[block] for block in blocks})
     return [
-        [Bars("Strength", "Strength left, by block", left, "% of the LoRA's own")],
+        [Bars("Strength", "Remaining strength, by block", left, "% of the LoRA's own")],
         [Bars("Energy", "Energy by block", energies, "%")],
     ]

@@ -43,15 +43,15 @@ SENTENCES = {
         "Switch one of them off there by block weights, such as `{block}=0`, or merge them by ties or tsv_m.",
     ),
     "tangled": (
-        "share directions in {blocks}, but neither add up nor cancel there: stacked, they disturb each other.",
+        "share directions in {blocks}, but neither add up nor cancel there: stacked, they interfere with each other.",
         "Merge them by tsv_m, or lower the strengths.",
     ),
     "same inputs": (
-        "react to the same inputs in {blocks}, but write into other outputs: they can be stacked.",
+        "react to the same inputs in {blocks}, but write to different outputs: they can be stacked.",
         "Lower the strengths if the picture is overdone.",
     ),
     "same outputs": (
-        "write into the same outputs in {blocks}, but react to other inputs: they can be stacked.",
+        "write to the same outputs in {blocks}, but react to different inputs: they can be stacked.",
         "Lower the strengths if the picture is overdone.",
     ),
 }
@@ -129,7 +129,7 @@ def compare_loras(
     inputs = [MergeInput(*row) for row in inputs]
     if not 2 <= len(inputs) <= len(ascii_uppercase):
         raise ValueError(
-            f"A comparison takes 2 to {len(ascii_uppercase)} LoRAs, not {len(inputs)}. "
+            f"A comparison needs 2 to {len(ascii_uppercase)} LoRAs, not {len(inputs)}. "
             "Connect a LoRA stack of several rows, or more LORA_MODELs."
         )
     sources = [read.layers for read in read_sources(inputs, model)]
@@ -199,7 +199,7 @@ def _require_relatives(inputs: Sequence[MergeInput], updates: Sequence[Source], 
         if not connected and not others & source.keys():
             raise ValueError(
                 f"{row.model.name} has no layer in common with the others; it has {naming(row.model)}. If it is for the "
-                "same model, connect the model, which tells; otherwise compare LoRAs of one kind of model."
+                "same model, connect it so that the names can be matched; otherwise compare LoRAs for the same kind of model."
             )
 
 
@@ -263,11 +263,11 @@ def verdict(pair: Pair) -> list[str]:
         if rows:
             finding, remedy = finding.format(blocks=_named(rows)), remedy.format(block=rows[0][0])
             lines.append(f"{both} {finding} {_figures(*rows[0])} {remedy}")
-    return lines or [f"{both} hardly touch each other: they can be stacked at full strength."]
+    return lines or [f"{both} barely overlap: they can be stacked at full strength."]
 
 
 def kind_of(relation: Relation) -> str | None:
-    """Which of the `SENTENCES` is true of two LoRAs in a block; None where they hardly touch each other."""
+    """Which of the `SENTENCES` is true of two LoRAs in a block; None where they barely overlap."""
     if abs(relation.cosine) >= NOTABLE:
         return "alike" if relation.cosine > 0 else "opposed"
     if relation.outputs.notable:

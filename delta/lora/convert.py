@@ -11,7 +11,7 @@ from .addresses import Located, ModelNames, is_text
 from .costs import Job
 from .file import NAMES_FOR, STALE_METADATA, LoraModel
 from .naming import COMFYUI, KOHYA, Renaming
-from .save import UNPROVEN, NameProof, Prove, names_line, readable, renamed, tensors_of, unread_sentence
+from .save import UNPROVEN, NameProof, Prove, kept_line, names_line, readable, renamed, tensors_of, unread_sentence
 
 # Who the names of a convention are made for, besides ComfyUI.
 READERS = {
@@ -43,13 +43,13 @@ def convert_lora(
     metadata = {key: text for key, text in model.metadata.items() if key not in (NAMES_FOR, *STALE_METADATA)}
     if foreign:
         metadata[NAMES_FOR] = naming
-    account = [*_account(result.changes, source.layers), *([f"{len(kept)} moved as they are"] if kept else [])]
+    account = [*_account(result.changes, source.layers), *([f"{len(kept)} kept unchanged"] if kept else [])]
     lines = [
         names_line(proof, len(tensors), naming),
         f"{len(source.layers) + len(kept)} layers under the names of {naming}: {', '.join(account)}",
         f"family: {_family(result.located)}",
         f"read by: {', '.join(_readers(naming, proof))}",
-        *(f"moved as it is, depends on the weight it is applied to: {name}" for name in result.kept),
+        *map(kept_line, result.kept),
         *(f"not a LoRA tensor, left out: {name}" for name in source.foreign),
     ]
     return Job(LoraModel(tensors, metadata, model.name), "\n".join(lines), [])
@@ -74,7 +74,7 @@ def _account(changes: Sequence[Renaming], layers: Mapping[str, Layer]) -> list[s
         f"{renamed} renamed" if renamed else "",
         f"{fused[0]} fused into {fused[1]}" if fused[0] else "",
         f"{split[0]} split into {split[1]}" if split[0] else "",
-        f"{twins} added to others of the same place" if twins else "",
+        f"{twins} added to others for the same weight" if twins else "",
         f"{kept} kept" if kept else "",
         f"{biases} biases under ComfyUI's names, which other programs do not read" if biases else "",
     ]
@@ -93,7 +93,7 @@ def _height(layer: Layer) -> int:
 
 def _family(located: Located) -> str:
     if all(is_text(name) for name in located.addresses):
-        return "none, there are layers of text encoders only"
+        return "none, all layers belong to text encoders"
     return " or ".join(family.name for family in located.candidates) or "not known"
 
 

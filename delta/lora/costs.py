@@ -48,10 +48,10 @@ def cost_report(costs: Sequence[LayerCost], worst: int = 5) -> str:
     """Error against the exact update: in all, per block, and the worst layers; as plain text."""
     if not costs:
         return "no low-rank layers"
-    lines = [f"relative error in all: {_relative(costs):.3g}"]
+    lines = [f"overall relative error: {_relative(costs):.3g}"]
     lost, norm = (math.hypot(*(getattr(cost, part) for cost in costs)) for part in ("lost", "norm"))
     if lost:
-        lines.append(f"of this lost by compression to a low rank: {lost / norm:.3g}")
+        lines.append(f"of which lost to low-rank compression: {lost / norm:.3g}")
     lines.append("by block:")
     table = [("block", "error", "rank", "layers")]
     blocks: dict[str, list[LayerCost]] = {}

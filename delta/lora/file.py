@@ -65,16 +65,13 @@ def group(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], 
             foreign.append(name)
             continue
         if parts in origins:
-            raise ValueError(
-                f"{_name_of(tensors)} has {origins[parts]} beside {name}; only one of them can count. "
-                "Remove the duplicate from the file."
-            )
+            raise adapters.ambiguous(_name_of(tensors), origins[parts], name)
         origins[parts] = name
         layers.setdefault(parts[0], {})[parts[1]] = tensor
     named = dict.fromkeys(filter(None, map(adapters.adapter_of, tensors)))
     if len(named) > 1:
         raise ValueError(
-            f"{_name_of(tensors)} holds {len(named)} adapters: {', '.join(named)}. Use a file with one of them."
+            f"{_name_of(tensors)} holds {len(named)} adapters: {', '.join(named)}. Use a file with only one."
         )
     return layers, foreign
 
@@ -141,10 +138,7 @@ def _read_or_bake(name: str, parts: Mapping[str, Tensor], bake: Bake | None) -> 
         layer.used |= parts.keys() - {*adapters.PLAIN}
     unused = parts.keys() - layer.used - {"alpha"}
     if unused:
-        raise ValueError(
-            f"{name} has {', '.join(sorted(unused))} beside {', '.join(sorted(layer.used))}; only one of them can "
-            "count. Remove the duplicate from the file."
-        )
+        raise adapters.ambiguous(name, ", ".join(sorted(unused)), ", ".join(sorted(layer.used)))
     return layer
 
 
@@ -153,7 +147,9 @@ def _nothing_read(tensors: Mapping[str, Tensor]) -> str:
     if not tensors:
         return f"{_name_of(tensors)} holds no LoRA tensors: it is empty. Choose another LoRA."
     named = ", ".join(list(tensors)[:NAMED_TENSORS])
-    return f"{_name_of(tensors)} holds no LoRA tensors but {len(tensors)} others, such as {named}. Choose another LoRA."
+    return (
+        f"{_name_of(tensors)} holds no LoRA tensors, only {len(tensors)} others, such as {named}. Choose another LoRA."
+    )
 
 
 def write_layers(layers: Mapping[str, Layer], dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:

@@ -52,7 +52,8 @@ class FileNames:
             if found:
                 more = f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
                 raise ValueError(
-                    f"Several {self.kind}s are called {shown(name)}: {', '.join(found[:MOST_SHOWN])}{more}. Write the folder too."
+                    f"Several {self.kind}s are called {shown(name)}: {', '.join(found[:MOST_SHOWN])}{more}. Include the "
+                    "folder."
                 )
         raise UnknownName(f"No {self.kind} is called {shown(name)}.{self.near(name)}")
 
@@ -66,7 +67,7 @@ class FileNames:
         pairs = _pairs(wanted)
         compared = heapq.nlargest(COMPARED, self._pairs_of, key=lambda stem: _shared(pairs, self._pairs_of[stem]))
         found = difflib.get_close_matches(wanted, compared, NEAREST, ALIKE)
-        return f" Near: {', '.join(self._forms[-1][stem][0] for stem in found)}." if found else ""
+        return f" Similar names: {', '.join(self._forms[-1][stem][0] for stem in found)}." if found else ""
 
     @cached_property
     def _pairs_of(self) -> dict[str, frozenset[str]]:

@@ -112,4 +112,4 @@ def _unit(rows: Tensor, pieces: int) -> int:
 
 def _refuse_new_shape(layer: Layer) -> None:
     if layer.new_shape is not None:
-        raise ValueError("a weight that is padded cannot be split, fused or turned round")
+        raise ValueError("a weight that is padded cannot be split, fused or reordered")

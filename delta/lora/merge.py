@@ -16,7 +16,7 @@ from ..merging.registry import merge
 from ..progress import Step
 from .adapters import Layer
 from .costs import BYTES_PER_NUMBER, LayerCost
-from .sources import Source, SourceLayer, alike
+from .sources import Source, SourceLayer, alike, different_models
 
 
 class Pending(NamedTuple):
@@ -158,10 +158,7 @@ def _weighted_sum(rows: Sequence[SourceLayer], values: Sequence[Tensor | None]) 
         if value is None:
             continue
         if total is not None and total.shape != value.shape:
-            raise ValueError(
-                f"{row.name} is {tuple(total.shape)} in one LoRA and {tuple(value.shape)} in another: they are for "
-                "different models. Choose LoRAs of one kind of model."
-            )
+            raise different_models(row.name, total.shape, value.shape)
         total = value * row.strength if total is None else total + value * row.strength
     return total
 
@@ -174,8 +171,8 @@ def _replaced(found: Sequence[SourceLayer], method: str) -> Layer:
     """
     if len(found) > 1 and method != "linear":
         raise ValueError(
-            f"{found[0].name} is replaced by one LoRA instead of changed, which only the method linear can merge with what "
-            "another LoRA does to it. Choose linear."
+            f"{found[0].name} is replaced by one LoRA, and only the method linear can merge that with another "
+            "LoRA's change. Choose linear."
         )
     last = max(index for index, row in enumerate(found) if row.layer.new_weight is not None and row.strength)
     later = found[last + 1 :]

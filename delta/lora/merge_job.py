@@ -115,7 +115,7 @@ def _finish(merged: Merged, sources: Sequence[LoraModel], recipe: dict[str, Any]
     model = LoraModel(write_layers(merged.layers, torch.float32), merged_metadata(sources, recipe), name)
     numbers = sum(tensor.numel() for tensor in model.values())
     report = "\n".join(
-        [head, f"{numbers * 2 / 1e6:.2f} MB at 2 bytes a number", cost_report(list(merged.costs.values()))]
+        [head, f"{numbers * 2 / 1e6:.2f} MB at 2 bytes per number", cost_report(list(merged.costs.values()))]
     )
     return Job(model, report, _charts(merged))
 

@@ -206,7 +206,7 @@ def _renamed(
         raise ValueError(_fits(located, model))
     if style.beginning is None and family.diffusers_prefix is None and not unread:
         raise ValueError(
-            f"ComfyUI reads no names of diffusers of {family.name}. Choose the naming ComfyUI; for use in diffusers, put "
+            f"ComfyUI does not read diffusers names for {family.name}. Choose the naming ComfyUI; for use in diffusers, put "
             "Convert LoRA Names in between"
         )
     place = family.place(path, own_only=True)
@@ -217,7 +217,7 @@ def _renamed(
     if model is not None and style.beginning is None and (uncertain or not unread):
         return _as_the_host_reads(names, own, given, model)
     if unread and not names:
-        raise ValueError(f"diffusers has no name of it that is known here. Choose the naming ComfyUI, {KEEP}")
+        raise ValueError(f"diffusers has no known name for it. Choose the naming ComfyUI, {KEEP}")
     if not names or uncertain:
         # What has no certain name there keeps the one that ComfyUI reads.
         return {own: _whole(given)}
@@ -317,16 +317,16 @@ def _text_name(name: str, comfy: str, naming: str, located: Located, model: Mode
 
 def _unknown(name: str, located: Located, model: ModelNames | None) -> str:
     if model is not None:
-        return f"{name} is no layer of the connected model. Connect the model that the LoRA is for, {KEEP}."
+        return f"{name} is not a layer of the connected model. Connect the model that the LoRA is for, {KEEP}."
     return f"{name} cannot be renamed: {_fits(located, model)}, {KEEP}."
 
 
 def _fits(located: Located, model: ModelNames | None) -> str:
     if model is not None:
-        return "the connected model is of no family whose names in other programs are known here. Choose the naming ComfyUI"
+        return "the connected model belongs to no family with known names in other programs. Choose the naming ComfyUI"
     names = " and ".join(family.name for family in located.candidates)
     return (
-        f"the names of this LoRA fit {names or 'no family that is known here'}, which only the connected model can settle. "
+        f"the names of this LoRA fit {names or 'no known family'}; only the connected model can settle which. "
         "Connect the model"
     )
 

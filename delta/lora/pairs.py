@@ -61,11 +61,11 @@ def split_pairs(
                 told.append(f"{side} {value:g} {file}")
         why = ""
         if pair and pair.partner is None:
-            why = f"; for its side only, there is no {pair.wanted}"
+            why = f"; used for its side only, as there is no {pair.wanted}"
         elif pair and len(files) == 1:
             why = "; its partner has a row of its own"
         elif not pair:
-            why = "; its name tells no side, so that both have it"
+            why = "; its name names no side, so both use it"
         split.lines.append(f"{number}. {', '.join(told)}{why}")
     return split
 
@@ -116,7 +116,8 @@ def _one_of(found: list[str], wanted: str, name: str) -> str:
         return wanted
     if len(found) > 1:
         raise ValueError(
-            f"The partner of {name} may be {' or '.join(sorted(found))}. Give it a row of its own, or rename one of them."
+            f"The partner of {name} could be {' or '.join(sorted(found))}. Give the right one a row of its own, or "
+            "rename one of them."
         )
     return found[0]
 

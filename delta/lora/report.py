@@ -110,7 +110,7 @@ def _text(model: LoraModel, spectra: Mapping[tuple[str, ...], Tensor], base_para
 def _parameters(count: ParameterCount, base: int | None) -> str:
     parts = [f"parameters: {count.total:,}"]
     if count.diffusion != count.total:
-        parts.append(f"of these {count.diffusion:,} for the diffusion model")
+        parts.append(f"of which {count.diffusion:,} for the diffusion model")
     if base:
         parts.append(f"{100 * count.diffusion / base:.3g} % of the base model's {base:,}")
     return ", ".join(parts)

@@ -39,7 +39,7 @@ def read_row_text(text: str) -> list[LoraRow]:
     Raises ValueError that names the row and what is wrong with it.
     """
     if not isinstance(text, str):
-        raise ValueError("The rows that are connected are no text. Connect a String, such as `<lora:ink:0.8>`.")
+        raise ValueError("The connected rows are not text. Connect a String, such as `<lora:ink:0.8>`.")
     if len(text) > MOST_LETTERS:
         raise ValueError(
             f"The connected text has {len(text)} characters, more than {MOST_LETTERS}. Connect a prompt or a list of LoRAs."
@@ -69,7 +69,7 @@ def _of_parts(parts: list[str], separator: str) -> dict[str, Any]:
         end -= 1
     name = separator.join(parts[:end]).strip()
     if len(name) > LONGEST_NAME:
-        raise ValueError(f"{shown(name)} in {WHERE} is no name of a file: it has {len(name)} letters. Correct it.")
+        raise ValueError(f"{shown(name)} in {WHERE} is not a file name: it is {len(name)} characters long. Correct it.")
     if len(numbers) > MOST_NUMBERS:
         raise ValueError(
             f"{shown(name)} in {WHERE} has {len(numbers)} strengths. Write one, or one for the model and one for CLIP."

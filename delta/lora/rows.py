@@ -62,7 +62,7 @@ def json_list(text: str, where: str) -> list:
     try:
         rows = json.loads(text)
     except RecursionError as error:
-        raise ValueError(f"The rows of {where} are nested too deep. Write a list, such as {EXAMPLE}.") from error
+        raise ValueError(f"The rows of {where} are nested too deeply. Write a list, such as {EXAMPLE}.") from error
     except ValueError as error:
         raise ValueError(f"The rows of {where} are not JSON: {error}. Write a list, such as {EXAMPLE}.") from error
     if not isinstance(rows, list):
@@ -105,7 +105,7 @@ def _text(row: dict, key: str, default: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"`{key}` is {_shown(value)}; it must be text.")
     if UNWRITABLE.search(value):
-        raise ValueError(f"`{key}` holds characters that no name has: {_shown(value)}. Write it anew.")
+        raise ValueError(f"`{key}` contains invalid characters: {_shown(value)}. Enter it again.")
     return value
 
 
@@ -116,4 +116,4 @@ def _shown(value: Any) -> str:
     try:
         return shown(json.dumps(value))
     except (ValueError, RecursionError):
-        return "a number without end" if isinstance(value, int) else "nested too deep"
+        return "a number that is too long" if isinstance(value, int) else "nested too deeply"

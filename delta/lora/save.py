@@ -100,16 +100,21 @@ def save_lora(
             difference = _difference(name, layer, grouped.get(name, {}), apply)
             if difference > PRODUCT_LOSS * CAST_LOSS[DTYPES[dtype]]:
                 raise ValueError(
-                    f"{name}: a loader would apply something else than was saved (relative difference {difference:.3g}). "
+                    f"{name}: a loader would not apply what was saved (relative difference {difference:.3g}). "
                     "Nothing was kept; save as float32 and report this file."
                 )
             worst[0] = max(worst[0], (name, difference), key=lambda row: row[1])
             on_step(done, len(layers))
 
     write_tensors(path, written, metadata, check)
-    notes += [f"kept as it is, depends on the weight it is applied to: {name}" for name in kept]
+    notes += map(kept_line, kept)
     notes += [f"not a LoRA tensor, left out: {name}" for name in source.foreign]
     return "\n".join([names_line(proofs[0], len(written), program), _report(path, layers, written, worst[0]), *notes])
+
+
+def kept_line(name: str) -> str:
+    """A line of a report about a layer that no other form can hold without the weight it is applied to."""
+    return f"kept unchanged, because it depends on the weight it is applied to: {name}"
 
 
 # Layers that depend on the weight they are applied to: their tensors by ending.
@@ -181,7 +186,7 @@ def renamed(
         new, moved = next(iter(change.new.items()))
         divided = len(change.new) != 1 or not torch.equal(moved.full, STAND_IN)
         if divided or new in moved_layers or new in new_kept:
-            reason = "is cut or put together" if divided else "meets another update of its weight"
+            reason = "is split or fused" if divided else "coincides with another update of its weight"
             raise ValueError(
                 f"{name} depends on the weight it is applied to and {reason} under the naming {naming}. Bake it with "
                 "Bake Block Weights and the model connected, or keep the names as they are."

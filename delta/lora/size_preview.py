@@ -92,7 +92,7 @@ def _report(model: LoraModel, spectra: Mapping[str, Spectrum], fixed: Fixed, row
     rest = sum(fixed)
     lines = [
         f"{model.name}: {len(spectra)} low-rank layers of rank up to {rows[-1].rank}, "
-        f"{(rows[-1].bytes + rest) / 1e6:.2f} MB at 2 bytes a number",
+        f"{(rows[-1].bytes + rest) / 1e6:.2f} MB at 2 bytes per number",
         f"cannot shrink: {rest / 1e6:.2f} MB (bias {fixed.bias / 1e6:.2f} MB, dense and norm {fixed.dense / 1e6:.2f} MB); "
         "in Rank Policy, give the size without it"
         if rest
@@ -118,4 +118,4 @@ def _charts(model: LoraModel, fixed: Fixed, rows: Sequence[Preview]) -> Charts:
         "spread over the layers": [(size, 100 * row.spread) for size, row in zip(sizes, rows)],
     }
     title = f"Size and error of {model.name}"
-    return [[Curves("Size", title, series, "size (MB at 2 bytes a number)", "relative error (%)")]]
+    return [[Curves("Size", title, series, "size (MB at 2 bytes per number)", "relative error (%)")]]

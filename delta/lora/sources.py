@@ -146,11 +146,12 @@ def _refuse_strangers(inputs: Sequence[MergeInput], files: Sequence[Mapping[str,
     differ = next((index for index, begin in enumerate(found) if begin and found[0] and begin != found[0]), None)
     if not unknown or differ is None:
         return
-    families = " and ".join(family.name for family in located.candidates) or "no family that is known here"
+    families = " and ".join(family.name for family in located.candidates) or "no known family"
     one, other = (next(name for name in files[index] if not is_text(name)) for index in (0, differ))
     raise ValueError(
-        f"{inputs[0].model.name} and {inputs[differ].model.name} name their layers differently, such as {one} and {other}, and "
-        f"which of them are of one weight is not known for certain: the names fit {families}. Connect the model."
+        f"{inputs[0].model.name} and {inputs[differ].model.name} name their layers differently, such as {one} and "
+        f"{other}, and it is not certain which of them mean the same weight: the names fit {families}. Connect the "
+        "model."
     )
 
 
@@ -163,11 +164,11 @@ def _of_model(name: str, layers: Mapping[str, Layer], located: Located) -> tuple
     left = {layer: update for layer, update in layers.items() if layer not in strange}
     if all(map(is_text, left)):
         raise ValueError(
-            f"{name} does not fit the connected model: none of its {len(unread)} layers, such as {unread[0]}, is one of the "
-            "model's. Connect the model that the LoRA is for."
+            f"{name} does not fit the connected model: none of its {len(unread)} layers, such as {unread[0]}, "
+            "exists in the model. Connect the model that the LoRA is for."
         )
     some = ", ".join(unread[:3]) + (", ..." if len(unread) > 3 else "")
-    return left, [f"left out, no layers of the connected model: {len(unread)} ({some})"]
+    return left, [f"left out, not layers of the connected model: {len(unread)} ({some})"]
 
 
 def _source(
@@ -203,6 +204,13 @@ class SourceLayer(NamedTuple):
 Source = Mapping[str, SourceLayer]
 
 
+def different_models(name: str, one: Sequence[int], other: Sequence[int]) -> ValueError:
+    return ValueError(
+        f"{name} is {tuple(one)} in one LoRA and {tuple(other)} in another: they are for different models. Choose LoRAs for "
+        "the same kind of model."
+    )
+
+
 def alike(updates: Sequence[LowRank | None], name: str) -> list[LowRank]:
     """The updates in one shape: some files store a kernel of one pixel, or a whole kernel, as a matrix. None is nothing.
 
@@ -211,8 +219,5 @@ def alike(updates: Sequence[LowRank | None], name: str) -> list[LowRank]:
     shape = max((update.shape for update in updates if update is not None), key=len)
     for update in updates:
         if update is not None and not same_weight(update.shape, shape):
-            raise ValueError(
-                f"{name} is {update.shape} in one LoRA and {shape} in another: they are for different models. "
-                "Choose LoRAs of one kind of model."
-            )
+            raise different_models(name, update.shape, shape)
     return [zeros(shape) if update is None else LowRank(update.up, update.down, shape) for update in updates]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ..blocks.paths import count_by_block
 
-NO_LORA = "No LoRA is connected or switched on: model and text encoder stay as they are."
+NO_LORA = "No LoRA is connected or switched on: the model and the text encoder are not changed."
 
 
 class StackEntry(tuple):
@@ -50,8 +50,8 @@ def read_stack(stack: Sequence | None) -> list[StackEntry]:
                 raise ValueError("a strength is not a finite number")
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"The LoRA stack holds {row!r}; expected (name, strength_model, strength_clip). "
-                "Check the node that makes this stack."
+                f"The LoRA stack contains {row!r}; expected (name, strength_model, strength_clip). Check the node "
+                "that makes this stack."
             ) from error
         if name and name != "None":
             more = getattr(row, "block_weights", ""), getattr(row, "strength_low", None)
@@ -64,8 +64,8 @@ def check_is_stack(stack: Sequence | None) -> Sequence:
     if not isinstance(stack, list | tuple | None) or (stack and isinstance(stack[0], str)):
         what = "a single row" if isinstance(stack, list | tuple) else f"a {type(stack).__name__}"
         raise ValueError(
-            f"The LoRA stack must be a list of rows (name, strength_model, strength_clip), but it is {what}: {stack!r}. Check the "
-            "node that makes this stack: it must give a list, even for one row."
+            f"The LoRA stack must be a list of rows (name, strength_model, strength_clip), but it is {what}: "
+            f"{stack!r}. Check the node that makes this stack: it must return a list, even for one row."
         )
     return stack or ()
 
@@ -113,7 +113,7 @@ def _lines(number: int, report: EntryReport) -> list[str]:
     lines.append(f"   model: {_by_block(report.model)}")
     lines.append(f"   clip: {_by_block(report.clip)}")
     lines += [
-        f"   quantised: {row.count} {row.kind} weights stay as they are, the change is made beside them in full; baked in, "
+        f"   quantised: {row.count} {row.kind} weights stay as they are, the LoRA is applied beside them in full; baked in, "
         f"{_left(row)}"
         for row in report.kept
     ]

@@ -34,8 +34,8 @@ def join_twins(file: str, tensors: Mapping[str, Tensor], targets: Mapping[str, H
             total = add([read_layer(name, group(layers[name])[0][name]) for name in names])
         except ValueError as error:
             raise ValueError(
-                f"{file} has {' and '.join(names)}, which are one weight of the model ({_weight(target)}), and they cannot be "
-                f"added up: {error}. Use a file with one of them."
+                f"{file} has {' and '.join(names)}, which are the same weight of the model ({_weight(target)}) and "
+                f"cannot be added up: {error}. Use a file with only one."
             ) from error
         for tensor in (tensor for name in names for tensor in layers[name]):
             del joined[tensor]

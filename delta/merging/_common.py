@@ -17,7 +17,7 @@ ROUNDING = 1e-6
 def check_fraction(name: str, value: float) -> None:
     """Raise ValueError for a value outside 0 to 1."""
     if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} is {value:g}; it must lie between 0 and 1.")
+        raise ValueError(f"{name} is {value:g}; it must be between 0 and 1.")
 
 
 def check_not_negative(name: str, value: float) -> None:

@@ -29,7 +29,7 @@ def np_lora(parts: Sequence[LowRank], weights: Sequence[float], *, mu: float = 0
 
 
 # No paper: the orthogonal projection, as in null space methods.
-@merge_method("Subspace removal (the others' out of the first)", min_parts=2)
+@merge_method("Subspace removal (the others from the first)", min_parts=2)
 def remove_subspace(
     parts: Sequence[LowRank], weights: Sequence[float], *, column_space: float = 1.0, row_space: float = 1.0
 ) -> LowRank:

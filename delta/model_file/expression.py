@@ -164,8 +164,8 @@ class Group:
         value = self.flat[places] if is_moved_only else None
         if value is None or not torch.equal(value, evaluate(self.weights[name], self.values())):
             raise ValueError(
-                f"ComfyUI computes {name} from the file's numbers when it loads it, so that a change cannot be put back. Load "
-                "the model in ComfyUI and use Save Patched Model."
+                f"ComfyUI computes {name} from the file's numbers when it loads it, so a change cannot be written "
+                "back. Load the model in ComfyUI and use Save Patched Model."
             )
         changed = change(value)
         if changed.shape != value.shape:

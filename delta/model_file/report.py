@@ -19,7 +19,7 @@ def file_report(path: str | Path, written: Written, proof: str, notes: Sequence[
     """The file, the proof that it was read back, what became of the LoRAs, and what rounding cost."""
     lines = [f"saved {path}, {written.size / 1e6:.2f} MB, {len(written.digests)} tensors", proof]
     if written.resumed:
-        lines.append(f"went on with {written.resumed} parts of an interrupted run")
+        lines.append(f"resumed an interrupted run: {written.resumed} parts were already written")
     return "\n".join([*lines, *notes, *rounding_lines(written.roundings)])
 
 

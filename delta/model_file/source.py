@@ -28,7 +28,7 @@ class TensorFile:
             self.metadata: dict[str, str] = file.metadata() or {}
         for tensor in self.tensors.values():
             if tensor.dtype not in DTYPES:
-                raise ValueError(f"{self.name}: {tensor.name} is of a type that is not known here, {tensor.dtype}.")
+                raise ValueError(f"{self.name}: {tensor.name} has an unknown type, {tensor.dtype}.")
 
     def dtype(self, name: str) -> torch.dtype:
         return DTYPES[self.tensors[name].dtype]

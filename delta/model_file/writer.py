@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..files.headers import CHUNK
-from ..files.tensor_files import rename_to_new
+from ..files.tensor_files import already_there, read_back_differently, rename_to_new
 from ..progress import Step
 from .formats import Rounding
 
@@ -109,7 +109,7 @@ def write_model(
     """
     path = Path(path)
     if path.exists():
-        raise FileExistsError(f"{path} exists already. Choose another name; nothing was written.")
+        raise already_there(path)
     header, starts, size = _header([entry for part in parts for entry in part.entries], metadata)
     with _unfinished(path, folder) as file:
         _refuse_full_disk(path, file, size)
@@ -212,9 +212,7 @@ def _write_part(file: Any, part: Part, starts: Mapping[str, int]) -> list:
         tensor = made.tensors[entry.name]
         if tensor.dtype != entry.dtype or tuple(tensor.shape) != entry.shape:
             found = f"{tensor.dtype} {tuple(tensor.shape)}"
-            raise ValueError(
-                f"{entry.name} became {found}, but {entry.dtype} {entry.shape} was announced. Report this."
-            )
+            raise ValueError(f"{entry.name} became {found} instead of {entry.dtype} {entry.shape}. Report this.")
         content = _bytes(tensor)
         file.seek(starts[entry.name])
         file.write(content)
@@ -243,9 +241,7 @@ def _read_back(
                 found.update(chunk)
                 left -= len(chunk)
             if found.hexdigest() != written.digests[entry.name]:
-                raise ValueError(
-                    f"{name}: {entry.name} was read back with other numbers than were written. Check the disk; nothing was kept."
-                )
+                raise read_back_differently(f"{name}: {entry.name}")
             done += entry.size
             on_step(done)
 
@@ -262,9 +258,7 @@ def _unfinished(path: Path, folder: Path | None) -> Iterator[Path]:
     except BaseException as error:
         keep = folder is not None
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise OSError(
-                f"{path.name} could not be written ({error}). Make room on the disk and run again."
-            ) from error
+            raise OSError(f"{path.name} could not be written ({error}). Free some disk space and run again.") from error
         raise
     finally:
         if not keep:
@@ -285,8 +279,8 @@ def _refuse_full_disk(path: Path, file: Path, size: int) -> None:
         free = shutil.disk_usage(folder).free
         if free < need + SPARE_BYTES:
             raise OSError(
-                f"{path.name} takes {size / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB free. Make room on the disk and run "
-                "again; nothing was written."
+                f"{path.name} needs {size / 1e9:.2f} GB, but {folder} has {free / 1e9:.2f} GB "
+                "free. Free some disk space and run again; nothing was written."
             )
 
 

@@ -7,7 +7,6 @@ here the base model is the point that every style is a difference from.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from ..families.norm_sites import NormSites, resolve, sites_of
 from ..families.registry import family_of
 from ..files.checkpoint import common
 from ..linear_algebra.factors import LowRank
+from ..linear_algebra.shares import normalised
 from ..lora.adapters import Layer
 from ..lora.addresses import ModelNames
 from ..lora.file import LoraModel, write_layers
@@ -106,7 +106,7 @@ def choose_norms(
         _check_shape(key, changes[key].shape, name, base)
     found = _gather(base, sites, names, blocks, lambda key, value: changes[key].float().reshape(value.shape))
     left = len(changes) - len(names)
-    skipped = [f"skipped, not switched on or no norm parameters: {left} plain changes"] if left else []
+    skipped = [f"skipped, switched off or not norm parameters: {left} plain changes"] if left else []
     return found._replace(notes=[*skipped, *notes, *found.notes])
 
 
@@ -134,7 +134,7 @@ def _gather(
         on_step(done, len(names))
     if not sizes:
         raise ValueError(
-            f"The block weights switch off all {len(names)} norm parameters. Give at least one block another factor than 0. "
+            f"The block weights switch off all {len(names)} norm parameters. Give at least one block a factor other than 0. "
             f"The blocks are {count_by_block(map(weight_path, names))}."
         )
     unused = blocks.unused([weight_path(name) for name in names])
@@ -145,8 +145,8 @@ def _check_shape(name: str, shape: Sequence[int], whose: str, base: Source) -> N
     # The same numbers may stand in a table with or without axes of length 1.
     if [n for n in shape if n > 1] != [n for n in base.shapes[name] if n > 1]:
         raise ValueError(
-            f"{name} has the shape {list(shape)} in {whose} and {list(base.shapes[name])} in {base.name}: they are of models "
-            "of different sizes. Choose a pair of one kind."
+            f"{name} has the shape {list(shape)} in {whose} and {list(base.shapes[name])} in {base.name}: they are "
+            "of models of different sizes. Choose a matching pair."
         )
 
 
@@ -155,13 +155,11 @@ def mix(styles: Sequence[Deltas], weights: Sequence[float], normalise: bool) -> 
 
     Raises ValueError for weights that add up to 0 and are to be normalised.
     """
-    total = math.fsum(weights) if normalise else 1.0
-    if abs(total) < 1e-6:
-        raise ValueError("The style weights add up to zero. Change a weight, or switch normalise off.")
+    shares = normalised(weights, ", or switch normalise off") if normalise else weights
     mixed: dict[str, Tensor] = {}
-    for style, weight in zip(styles, weights):
+    for style, share in zip(styles, shares):
         for name, delta in style.items():
-            part = delta * (weight / total)
+            part = delta * share
             mixed[name] = mixed[name] + part if name in mixed else part
     return mixed
 

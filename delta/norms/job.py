@@ -41,7 +41,7 @@ def extract_norms_job(
     }
     model = to_lora(found.deltas, base.shapes, merged_metadata([], recipe), title)
     numbers = sum(tensor.numel() for tensor in model.values())
-    lines = [title, f"{numbers} numbers, {numbers * 2 / 1e3:.0f} KB at 2 bytes a number", norm_report(found)]
+    lines = [title, f"{numbers} numbers, {numbers * 2 / 1e3:.0f} KB at 2 bytes per number", norm_report(found)]
     return Job(model, "\n".join(lines), norm_charts(found))
 
 
@@ -88,7 +88,7 @@ def share_lines(share: float) -> list[str]:
     advice = (
         "most of the style is in them"
         if share > 0.6
-        else "a part of the style is in them"
+        else "part of the style is in them"
         if share > 0.2
         else "hardly anything of the style is in them: extract a LoRA instead"
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .people import Frame, Person, PoseError, parts_of
+from .people import Frame, Person, check_person, parts_of
 from .skeletons import ANIMAL_MIRROR, BODY_MIRROR, FACE_COUNTS, FACE_MIRROR, FEET_MIRROR
 
 MIRRORS = {"body": BODY_MIRROR, "feet": FEET_MIRROR}
@@ -32,9 +32,7 @@ def transform(
     """
     if not scale > 0:
         raise ValueError(f"A pose cannot be scaled by {scale}. Give a number above 0.")
-    if person and not any(len(frame.people) >= person for frame in frames):
-        most = max((len(frame.people) for frame in frames), default=0)
-        raise PoseError((), f"there is no person {person}; the most in one frame are {most}.")
+    check_person(frames, person)
 
     def changed(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         middle = _middle(parts.values()) if own_middle else np.full(2, 0.5)

@@ -73,12 +73,12 @@ def picture_size(frames: Sequence[Frame], height: int = 0, width: int = 0) -> tu
     if not (height and width):
         canvas = next((frame.canvas for frame in frames if frame.canvas), None)
         if canvas is None:
-            raise ValueError("The pose does not say how large its picture is. Set width and height.")
+            raise ValueError("The size of the picture is unknown. Set width and height.")
         scale = height / canvas[0] or width / canvas[1] or 1
         height, width = (given or max(1, round(side * scale)) for given, side in zip((height, width), canvas))
     if max(height, width) > LONGEST_SIDE:
         raise ValueError(
-            f"A picture of {width} x {height} is too large. Set width and height, to {LONGEST_SIDE} at most."
+            f"A picture of {width} x {height} is too large. Set width and height to at most {LONGEST_SIDE}."
         )
     return height, width
 

@@ -59,7 +59,7 @@ def understand_text(text: str, size: tuple[int, int] | None = None) -> Understoo
     except json.JSONDecodeError as error:
         raise ValueError(f"{_position(text, error.pos)}: {_explained(error)}") from None
     except RecursionError:
-        raise ValueError("The text has too many brackets in each other to be a pose.") from None
+        raise ValueError("The text has too many nested brackets to be a pose.") from None
     try:
         return understand(data, size)
     except PoseError as error:
@@ -68,10 +68,10 @@ def understand_text(text: str, size: tuple[int, int] | None = None) -> Understoo
 
 def _explained(error: json.JSONDecodeError) -> str:
     before = error.doc[: error.pos].rstrip().rpartition("\n")[2][-EXCERPT:].strip()
-    place = f" behind `{before}`" if before else ""
+    place = f" after `{before}`" if before else ""
     return (
-        f"this is no JSON{place}: {error.msg}. "
-        "Commas stand between entries, and none before a closing bracket or brace."
+        f"this is not valid JSON{place}: {error.msg}. "
+        "Put commas between entries, and none before a closing bracket or brace."
     )
 
 

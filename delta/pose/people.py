@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -48,6 +49,17 @@ class PoseError(ValueError):
         self.path = path
         where = place_in_words(path)
         super().__init__(f"{where}: {message}" if where else message[0].upper() + message[1:])
+
+
+def most_people(frames: Sequence[Frame]) -> int:
+    """How many people the fullest frame has."""
+    return max((len(frame.people) for frame in frames), default=0)
+
+
+def check_person(frames: Sequence[Frame], person: int) -> None:
+    """Raise PoseError where no frame has the person of that number, counted from 1; 0 means all."""
+    if person > most_people(frames):
+        raise PoseError((), f"there is no person {person}; no frame has more than {most_people(frames)}.")
 
 
 # Keys whose value is a list, and what one of its entries is called.

@@ -61,7 +61,7 @@ def understand(data: Any, size: tuple[int, int] | None = None) -> Understood:
     frames = _read(data, (), reading, names)
     if not any(_has_points(frame) for frame in frames) and NO_CONFIDENCE in reading.notes:
         path, _ = reading.notes[NO_CONFIDENCE]
-        raise PoseError(path, f"{NO_CONFIDENCE} Set the confidences of what is to be drawn to 1.")
+        raise PoseError(path, f"{NO_CONFIDENCE} Set the confidence of the points to draw to 1.")
     return Understood(frames, list(dict.fromkeys(names)), reading.lines())
 
 
@@ -75,7 +75,7 @@ def _read(data: Any, path: Path, reading: Reading, names: list[str]) -> list[Fra
     if path or isinstance(data, Mapping):
         raise PoseError(
             path,
-            "there is no list of people, nor another form of poses that is known. A frame looks like people: [...], "
+            "there is no list of people or any other known form of poses. A frame looks like people: [...], "
             "canvas_width, canvas_height.",
         )
     raise PoseError((), "the pose holds no frames. Connect a pose detector or Pose From JSON.")

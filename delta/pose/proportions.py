@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .people import Frame, Person, PoseError, parts_of
+from .people import Frame, Person, PoseError, check_person, most_people, parts_of
 from .poses import canvas_of_frame
 from .reading import Reading
 
@@ -56,12 +56,10 @@ def with_proportions(
     """
     example, extent = _first_body(reference)
     wanted = _measures([(example, extent)])
-    count = max((len(frame.people) for frame in frames), default=0)
-    if person > count:
-        raise PoseError((), f"there is no person {person}; the most in one frame are {count}.")
+    check_person(frames, person)
     reading = Reading()
     ratios = {}
-    for place in range(count) if person == 0 else [person - 1]:
+    for place in range(most_people(frames)) if person == 0 else [person - 1]:
         seen = [(f.people[place], _extent(f, index)) for index, f in enumerate(frames) if place < len(f.people)]
         ratios[place] = _ratios(_measures(seen), wanted, amount, keep_size, place, reading)
     changed = []
@@ -85,7 +83,8 @@ def _first_body(frames: Sequence[Frame]) -> tuple[Person, np.ndarray]:
             if person.body is not None:
                 return person, _extent(frame, index)
     raise PoseError(
-        (), "the pose of the proportions holds no body. Connect one of the person whose proportions are wanted."
+        (),
+        "the pose connected to proportions contains no body. Connect a pose of the person whose proportions you want.",
     )
 
 
@@ -136,7 +135,9 @@ def _ratios(
     if size is None:
         if own:
             raise PoseError(
-                ("people", place), "nothing of this person can be compared with the person of the proportions."
+                ("people", place),
+                "this person shares no visible parts with the pose connected to proportions, so "
+                "there is nothing to compare.",
             )
         return {}
     whole = wanted[size] / own[size]
@@ -148,7 +149,9 @@ def _ratios(
             ratios[name] = (wanted[name] / own[name] / (whole if keep_size else 1.0)) ** amount
         elif name in own:
             ratios[name] = unit**amount
-            reading.note(("people", place), f"{name}: not seen of the person of the proportions; they keep their own.")
+            reading.note(
+                ("people", place), f"{name}: not visible in the pose connected to proportions, so left as they are."
+            )
     ratios["rest"] = unit**amount
     return ratios
 

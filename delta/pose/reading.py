@@ -78,7 +78,7 @@ def points_of(values: Any, path: Path, counts: Sequence[int] = ()) -> np.ndarray
     try:
         numbers = np.array(rows, dtype=np.float64)
     except (ValueError, TypeError, OverflowError):
-        raise PoseError(path, "there is something else than numbers. Each point is x, y, confidence.") from None
+        raise PoseError(path, "it contains something other than numbers. Each point is x, y, confidence.") from None
     numbers = _with_confidences(_in_rows(numbers, path, counts))
     nothing = np.isnan(numbers[:, :2]).all(1) & ~(numbers[:, 2] > 0)
     numbers[nothing] = 0
@@ -185,7 +185,7 @@ def face_of(points: np.ndarray, path: Path, reading: Reading) -> np.ndarray | No
             "which is unknown.",
         )
         return points
-    reading.note(path, f"a face of {len(points)} points is not known and was left out; 68 and 70 are.")
+    reading.note(path, f"a face of {len(points)} points was left out; only 68 and 70 are supported.")
     return None
 
 
@@ -203,14 +203,14 @@ def _first_is_a_heel(points: np.ndarray) -> bool:
 def hand_of(points: np.ndarray, path: Path, reading: Reading) -> np.ndarray | None:
     if len(points) == HAND_COUNT:
         return points
-    reading.note(path, f"a hand of {len(points)} points is not known and was left out; one of {HAND_COUNT} is.")
+    reading.note(path, f"a hand of {len(points)} points was left out; only {HAND_COUNT} are supported.")
     return None
 
 
 def feet_of(points: np.ndarray, path: Path, reading: Reading) -> np.ndarray | None:
     if len(points) == 6:
         return points
-    reading.note(path, f"feet of {len(points)} points are not known and were left out; 6 are.")
+    reading.note(path, f"feet of {len(points)} points were left out; only 6 are supported.")
     return None
 
 
@@ -233,7 +233,7 @@ def frame_of(
     lists = [only_seen(points) for parts in people for points in parts.values()] + [only_seen(a) for a in animals]
     if canvas is None and reading.size is not None:
         canvas = reading.size
-        reading.note(path, f"the pose says no size; {canvas[1]} x {canvas[0]} was taken.")
+        reading.note(path, f"the pose gives no size; {canvas[1]} x {canvas[0]} was used.")
     _note_unsure(people, animals, path, reading)
     scale = np.ones(2)
     if not normalised and (normalised is False or _are_pixels(lists)):
@@ -269,7 +269,7 @@ def _note_unsure(people: Sequence[Parts], animals: Sequence[np.ndarray], path: P
         reading.note(path, NO_CONFIDENCE)
 
 
-NO_CONFIDENCE = "all points have the confidence 0, which means that they were not found, so nothing of them is drawn."
+NO_CONFIDENCE = "all points have confidence 0, which means not found, so nothing would be drawn."
 
 
 def _are_pixels(lists: Sequence[np.ndarray]) -> bool:
@@ -289,7 +289,7 @@ def canvas_of(data: Mapping, keys: tuple[str, str], path: Path) -> tuple[int, in
         sides[key] = _side(side)
         if sides[key] is None:
             raise PoseError(
-                (*path, key), f"{side!r} is no size. Give a whole number of pixels from 1 to {LONGEST_SIDE}."
+                (*path, key), f"{side!r} is not a valid size. Give a whole number of pixels from 1 to {LONGEST_SIDE}."
             )
     return tuple(sides.values())
 

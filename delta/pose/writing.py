@@ -109,7 +109,10 @@ def _dwpose(frames: list[Frame], reading: Reading) -> str:
         ]
         animals = keypoints.get("animals", [])
         if any(0 < c < 1 for person in keypoints["people"] for values in person.values() for c in values[2::3]):
-            reading.note(_path(frames, index), "confidences became 1: comfyui_controlnet_aux draws nothing below.")
+            reading.note(
+                _path(frames, index),
+                "confidences were set to 1, because comfyui_controlnet_aux draws nothing below that.",
+            )
         written.append(
             {
                 **(
@@ -141,16 +144,16 @@ def _wan_frame(frame: Frame, path: Path, reading: Reading) -> dict[str, Any]:
     if len(frame.people) > 1:
         raise PoseError(
             (*path, "people"),
-            f"WanAnimate knows one person in each frame, and there are {len(frame.people)}. Keep one with Transform Pose.",
+            f"WanAnimate supports one person in each frame, and there are {len(frame.people)}. Keep one with Transform Pose.",
         )
     if frame.animals:
-        reading.note((*path, "animals"), "WanAnimate knows no animals; they were left out.")
+        reading.note((*path, "animals"), "WanAnimate does not support animals; they were left out.")
     person = frame.people[0] if frame.people else Person()
     feet = np.zeros((FEET_COUNT, 3)) if person.feet is None else person.feet
     body = np.concatenate([_whole(person.body, BODY_COUNT), *(_middle(feet[list(toes)])[None] for toes in TOES)])
     face = person.face
     if face is not None and len(face) not in FACE_COUNTS:
-        reading.note((*path, "people", 0), f"a face of {len(face)} points in no known order was left out.")
+        reading.note((*path, "people", 0), f"a face of {len(face)} points in an unknown order was left out.")
         face = None
     face = _whole(face, max(FACE_COUNTS))[: min(FACE_COUNTS)]
     return {

@@ -78,13 +78,15 @@ def _dims(per_frame: bool) -> tuple[int, ...]:
 
 def _check_window(window: int, content: Tensor, reference: Tensor) -> None:
     if window < 3 or window % 2 == 0:
-        raise ValueError(f"A window of {window} has no middle. Take an odd number from 3, or 0 for the whole picture.")
+        raise ValueError(
+            f"A window of {window} has no centre. Use an odd number of at least 3, or 0 for the whole picture."
+        )
     for clip, what in ((content, "latent"), (reference, "reference latent")):
         widest = 2 * min(clip.shape[-2:]) - 1
         if window > widest:
             raise ValueError(
                 f"A window of {window} is too wide for the {what} of {clip.shape[-1]}x{clip.shape[-2]} positions. "
-                f"Take at most {widest}, or 0 for the whole picture."
+                f"Use at most {widest}, or 0 for the whole picture."
             )
 
 

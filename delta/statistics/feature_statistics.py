@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..files.tensor_files import read_tensors, write_tensors
+from ..linear_algebra.shares import normalised
 
 FORMAT = "styledelta.feature_statistics"
 SIGMAS, SITE_PREFIX = "sigmas", "site."
@@ -73,11 +74,7 @@ class StatisticsMix:
 
     def weights(self) -> list[float]:
         """The share of each component; they sum to 1. Raises ValueError when the weights sum to zero."""
-        raw = [component.weight for component in self.components]
-        total = sum(raw)
-        if abs(total) < 1e-6:
-            raise ValueError(f"The weights {raw} of the statistics sum to zero. Give at least one another weight.")
-        return [weight / total for weight in raw]
+        return normalised([component.weight for component in self.components])
 
     def at(self, sigma: float) -> dict[str, Tensor]:
         """The mixed tables [2, channels] at a noise level. A deviation that negative weights push below 0 is 0."""
@@ -123,7 +120,8 @@ def save_statistics(statistics: FeatureStatistics, path: str | Path) -> None:
     for name, bins in statistics.sites.items():
         if not torch.isfinite(bins).all():
             raise ValueError(
-                f"The features at {name} hold NaN or infinite values. Load the model in a wider precision; nothing was written."
+                f"The features at {name} hold NaN or infinite values. Load the model in a higher precision; nothing was "
+                "written."
             )
         half = bins.half()
         tensors[SITE_PREFIX + name] = half if torch.isfinite(half).all() else bins
@@ -136,7 +134,7 @@ def load_statistics(path: str | Path) -> FeatureStatistics:
     path = Path(path)
     tensors, metadata = read_tensors(path)
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path.name} holds no statistics saved by Save Statistics. Choose another file.")
+        raise ValueError(f"{path.name} was not saved by Save Statistics. Choose another file.")
     sigmas = tensors.pop(SIGMAS, torch.empty(0)).float()
     sites = {name.removeprefix(SITE_PREFIX): bins.float() for name, bins in tensors.items()}
     is_descending = sigmas.dim() == 1 and len(sigmas) > 0 and (sigmas > 0).all() and (sigmas.diff() < 0).all()

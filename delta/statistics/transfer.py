@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..pictures import COLOURS, check_image, check_latent, read_mask
+from ..pictures import COLOURS, check_image, check_latent, check_mask_count, read_mask
 from ..progress import Step
 from .colour import oklab_to_srgb, srgb_to_oklab
 
@@ -102,7 +102,7 @@ def _fit_mask(mask: Tensor, clip: Tensor) -> Tensor:
     if count in (1, batch):
         return mask[:, :, None]
     if frames == 1:
-        raise ValueError(f"There are {count} masks for a batch of {batch}. Give one mask, or one for each of them.")
+        check_mask_count(count, batch)
     if count != frames:
         rows = mask.reshape(1, 1, count, -1)
         mask = F.interpolate(rows, (frames, rows.shape[-1]), mode="bilinear", antialias=True)

@@ -79,7 +79,7 @@ def check_network(network: StyleNetwork) -> None:
             raise ValueError(f"the bias of {layer.name} is {tuple(layer.bias.shape)} for {out} channels")
         channels = out
     if channels != 3 or network.layers[-1].residual:
-        raise ValueError(f"its last layer gives {channels} channels, not 3 of a picture")
+        raise ValueError(f"its last layer outputs {channels} channels instead of a picture's 3")
     blocks = [layer.name for layer in stage_of(network.layers, "res")]
     if blocks != [f"res.{block}.{half}" for block in range(len(blocks) // 2) for half in (0, 1)]:
         raise ValueError("its residual blocks are not complete")

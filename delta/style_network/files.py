@@ -50,7 +50,7 @@ def load_bundled(name: str) -> StyleNetwork:
 def load_network(path: str | Path) -> StyleNetwork:
     """A style network from a file in our layout, or one of one style: a state dict, or an ONNX graph.
 
-    Raises FileNotFoundError, or ValueError when the file is damaged or is no style network.
+    Raises FileNotFoundError, or ValueError when the file is damaged or is not a style network.
     """
     path = Path(path)
     if path.suffix.lower() == ".onnx":
@@ -128,7 +128,7 @@ def _from_layout(name: str, tensors: dict[str, Tensor], metadata: dict[str, str]
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
         what = f"it lacks {error}" if isinstance(error, (KeyError, IndexError)) else str(error)
         raise ValueError(
-            f"{name} is no valid style network: {what}. Convert it again with Save Style Network."
+            f"{name} is not a valid style network: {what}. Convert it again with Save Style Network."
         ) from error
 
 

@@ -76,7 +76,7 @@ class StyleFit:
     def report(self, network: StyleNetwork) -> str:
         """What was reached, for people."""
         steps, error = self.best
-        where = "parts of the photos that nothing was learned from" if self.apart else "the small photos learned from"
+        where = "held-out parts of the photos" if self.apart else "the training photos, too small to hold any parts out"
         return "\n".join(
             [
                 f"{2 * network.channels} numbers for {network.name}, {self.errors[-1][0]} steps, {self.seconds:.1f} s",
@@ -104,7 +104,7 @@ def picture_teacher(
     if teacher.predictor is None:
         raise ValueError(
             f"{teacher.name} is connected as the teacher, but cannot take a style from a painting. "
-            "Choose the any-picture network in the Load Style Network of the teacher."
+            "Choose the any-picture network in the teacher's Load Style Network."
         )
     checked_planes(painting, MIN_PAINTING_SIDE, "The painting")
     style = teacher.style_from_image(painting, "painting")
@@ -137,7 +137,7 @@ def fit_style(
     same style on the same machine.
     on_step(done, total) is called after each style that is tried and each step, and may raise to cancel.
 
-    Raises ValueError for bad or plain photos, and when the learning rate is so high that the error is no number any more.
+    Raises ValueError for bad or plain photos, and when the learning rate is so high that the error becomes NaN.
     """
     planes = checked_planes(photos, SIDE, "A photo")
     # ComfyUI runs nodes in inference mode, whose tensors no gradient passes.
@@ -182,7 +182,7 @@ def _fit(
             now = _error(paint, style, *checks)
             if not math.isfinite(now):
                 raise ValueError(
-                    f"At a learning rate of {learning_rate:g} the error is no number after {done} steps. "
+                    f"At a learning rate of {learning_rate:g} the error became NaN after {done} steps. "
                     "Use a lower learning rate."
                 )
             if now < min(value for _, value in errors):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..pictures import check_image, read_mask
+from ..pictures import check_image, check_mask_count, read_mask
 from ..progress import Step
 from .finish import at_paint_size, back_to_size, dithered, keeping_colours
 from .params import StyleComponent, StyleParams, check_network, interpolate
@@ -104,7 +104,8 @@ class StyleNetwork:
             )
         if vector.shape != self.projection.shape[1:]:
             raise ValueError(
-                f"{label} is a style vector of {vector.numel()} numbers; {self.name} wants {self.projection.shape[1]}."
+                f"{label} is a style vector of {vector.numel()} numbers; {self.name} expects "
+                f"{self.projection.shape[1]}."
             )
         gamma, beta = torch.addmv(self.projection_bias, self.projection, vector.float()).chunk(2)
         return StyleComponent(label, gamma, beta, weight, vector.float())
@@ -217,7 +218,7 @@ def stylize(
     if second is not None:
         check_network(second, network.fingerprint)
         if mask is None:
-            raise ValueError("A second style needs a mask that tells where each style applies. Connect a MASK.")
+            raise ValueError("A second style needs a mask that shows where each style applies. Connect a MASK.")
     planes = checked_planes(image, network.min_side, "The picture")
     masks = [None] * len(planes) if mask is None else _fit_mask(mask, planes)
     small = at_paint_size(planes, paint_size, network.min_side)
@@ -248,8 +249,7 @@ def _scaled(on_step: Step, index: int, count: int) -> Step:
 def _fit_mask(mask: Tensor, planes: Tensor) -> list[Tensor]:
     """The mask of each picture at its size, [1, 1, height, width] in 0..1."""
     mask = read_mask(mask)
-    if len(mask) not in (1, len(planes)):
-        raise ValueError(f"There are {len(mask)} masks for {len(planes)} pictures. Give one mask, or one per picture.")
+    check_mask_count(len(mask), len(planes))
     if mask.shape[-2:] != planes.shape[-2:]:
         mask = F.interpolate(mask[:, None], planes.shape[-2:], mode="bilinear", antialias=True)[:, 0]
     mask = mask.clamp(0, 1)

@@ -135,7 +135,7 @@ def read_one_style(path: Path, tensors: Mapping[str, Tensor]) -> StyleNetwork:
 def export_lines(name: str) -> str:
     """How the state dict of a whole pickled network gets into a file of its own."""
     return (
-        "To go on with the weights alone, run these three lines where the network's own code is at hand, if you trust the "
+        "To use its weights alone, run these three lines where the network's own code is available, if you trust the "
         "file (of a TorchScript archive, torch.jit.load instead of torch.load):\n"
         "    import torch\n"
         f'    network = torch.load("{name}", map_location="cpu", weights_only=False)\n'
@@ -150,7 +150,7 @@ def _dialect_of(path: Path, tensors: Mapping[str, Tensor]) -> Dialect:
         examples = ", ".join(sorted(tensors)[:3])
         titles = ", ".join(each.title for each in DIALECTS)
         raise ValueError(
-            f"{path.name} is no style network: none of its {len(tensors)} tensors, such as {examples}, has a name that "
+            f"{path.name} is not a style network: none of its {len(tensors)} tensors, such as {examples}, has a name that "
             f"style networks use. Expected a file saved by Save Style Network, or a state dict or ONNX file of {titles}."
         )
     return DIALECTS[shares.index(max(shares))]
@@ -176,7 +176,7 @@ def _check_names(path: Path, dialect: Dialect, sources: Mapping[str, Source], te
     if faults:
         raise ValueError(
             f"{path.name} has the names of {dialect.title}, but {' and '.join(faults)}. Export the whole state dict of "
-            "the network as its repository defines it; changed networks cannot be read."
+            "the network as its repository defines it; modified networks cannot be read."
         )
 
 
@@ -214,8 +214,8 @@ def _check_shapes(
 
 def _misfit(path: Path, name: str, tensor: Tensor, reason: str) -> ValueError:
     return ValueError(
-        f"{path.name}: the tensor {name} has the shape {tuple(tensor.shape)}; {reason}. The file is damaged or of a changed "
-        "network. Use another copy, or export the state dict again."
+        f"{path.name}: the tensor {name} has the shape {tuple(tensor.shape)}; {reason}. The file is damaged or from "
+        "a modified network. Use another copy, or export the state dict again."
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..files.tensor_files import incomplete, missing
 from .assembly import build_layers, check_network
 from .network import StyleNetwork
 from .strips import EPS
@@ -59,14 +60,14 @@ def read_onnx(path: Path) -> StyleNetwork:
     wrong with it and the remedy.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist. Check the name, or download the file again.")
+        raise missing(path)
     model = _model(path)
     try:
         convs = _Walk(model).convs()
         network = _assembled(path.stem, convs)
         check_network(network)
     except (ValueError, IndexError, RuntimeError) as error:
-        raise ValueError(f"{path.name} is no style network that can be read: {error}. {REMEDY}") from error
+        raise ValueError(f"{path.name} is not a readable style network: {error}. {REMEDY}") from error
     return network
 
 
@@ -82,9 +83,7 @@ def _model(path: Path) -> Any:
     try:
         return load(path, load_external_data=False)
     except DecodeError as error:
-        raise ValueError(
-            f"{path.name} is not a whole ONNX file ({error}). It is damaged or was cut short; download it again."
-        ) from error
+        raise incomplete(path.name, "ONNX", error) from error
 
 
 class _Walk:
@@ -101,7 +100,7 @@ class _Walk:
         self.values: dict[str, _Value] = {}
 
     def convs(self) -> tuple[_Conv, ...]:
-        """The convolutions from the picture to the output. Raises ValueError for what is none of a style network."""
+        """The convolutions from the picture to the output. Raises ValueError for what does not belong in a style network."""
         pictures = [item.name for item in self.graph.input if item.name not in self.constants]
         if len(pictures) != 1 or len(self.graph.output) != 1:
             raise ValueError(
@@ -112,7 +111,7 @@ class _Walk:
             self._follow(node)
         end = self.values.get(self.graph.output[0].name)
         if end is None or not end.convs or end.enlarged or end.pad:
-            raise ValueError("its output is no convolution of the picture")
+            raise ValueError("its output is not a convolution of the picture")
         return end.convs
 
     def _follow(self, node: Any) -> None:
@@ -122,7 +121,7 @@ class _Walk:
             return
         step: Callable | None = getattr(self, f"_{node.op_type.lower()}", None)
         if step is None or node.domain not in ("", "ai.onnx"):
-            raise ValueError(f"its operation {node.op_type} is none of a style network")
+            raise ValueError(f"its operation {node.op_type} does not belong in a style network")
         self.values[node.output[0]] = step(node, *operands)
 
     def _identity(self, node: Any, value: _Value) -> _Value:
@@ -175,7 +174,7 @@ class _Walk:
 
     def _upsample(self, node: Any, value: _Value) -> _Value:
         if self._setting(node, "mode", b"nearest") != b"nearest" or value.pad:
-            raise ValueError("it enlarges in another way than by repeating pixels")
+            raise ValueError("it enlarges by something other than repeating pixels")
         return replace(value, enlarged=True)
 
     _resize = _upsample
@@ -242,7 +241,7 @@ def _assembled(name: str, convs: Sequence[_Conv]) -> StyleNetwork:
         silent = layer == names[-1] or (layer.startswith("res.") and layer.endswith(".1"))
         if conv.relu == silent or conv.residual != (layer.startswith("res.") and layer.endswith(".1")):
             raise ValueError(
-                f"the ReLU or the addition after its convolution {names.index(layer)} is none of a style network"
+                f"the ReLU or the addition after its convolution {names.index(layer)} does not belong in a style network"
             )
     strides = [conv.stride for conv in convs[:begin]]
     upsample = [2 if conv.enlarged else 1 for conv in convs[end:]]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ..linear_algebra.shares import normalised
 from .network import StyleNetwork
 from .params import StyleParams, interpolate
 
@@ -32,7 +33,7 @@ def read_palette(text: str, by_name: bool = False) -> list[PaletteStyle]:
     try:
         value = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"The palette is no JSON text ({error}). Write it like {example}.") from None
+        raise ValueError(f"The palette is not valid JSON ({error}). Write it like {example}.") from None
     rows = value.get("styles") if isinstance(value, dict) else None
     if not isinstance(rows, list):
         raise ValueError(f"The palette has no list of styles. Write it like {example}.")
@@ -84,7 +85,4 @@ def mix_styles(network: StyleNetwork, styles: Sequence[PaletteStyle], strength: 
 
 def shares(styles: Sequence[PaletteStyle]) -> list[float]:
     """The weights divided by their sum. Raises ValueError when they add up to zero."""
-    total = math.fsum(row.weight for row in styles)
-    if abs(total) < 1e-6:
-        raise ValueError("The weights of the palette add up to zero. Give at least one style another weight.")
-    return [row.weight / total for row in styles]
+    return normalised([row.weight for row in styles])

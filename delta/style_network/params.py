@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..linear_algebra.shares import normalised
+
 
 class StyleComponent(NamedTuple):
     """One style in a mix.
@@ -43,13 +45,7 @@ class StyleParams:
         raw = [component.weight for component in self.components]
         if not self.normalise:
             return raw
-        total = sum(raw)
-        if abs(total) < 1e-6:
-            raise ValueError(
-                f"The style weights {raw} sum to zero, so they cannot be normalised. "
-                "Give at least one style another weight, or switch normalise off."
-            )
-        return [weight / total for weight in raw]
+        return normalised(raw, ", or switch normalise off")
 
     def vectors(self) -> tuple[Tensor, Tensor]:
         """The mixed (gamma, beta), each of shape [channels]."""

@@ -42,21 +42,25 @@ def read_request(body: bytes) -> PreviewRequest:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        raise ValueError("The request is no JSON text.") from None
+        raise ValueError("The request is not valid JSON.") from None
     if not isinstance(value, dict):
-        raise ValueError("The request is no JSON object.")
+        raise ValueError("The request is not a JSON object.")
     node, network, palette = (value.get(name, "") for name in ("node", "network", "palette"))
     for name, text, limit in (("node", node, 64), ("network", network, MAX_NAME), ("palette", palette, len(body))):
         if not isinstance(text, str) or len(text) > limit:
-            raise ValueError(f"The request's {name} is no text of up to {limit} characters.")
+            raise ValueError(f"The request's {name} is not text of at most {limit} characters.")
     demo = value.get("demo", False)
     if not isinstance(demo, bool):
         raise ValueError("The request's demo is neither true nor false.")
     strength = value.get("strength", 1.0)
     is_number = isinstance(strength, (int, float)) and not isinstance(strength, bool) and math.isfinite(strength)
     if not is_number or not MIN_STRENGTH <= strength <= MAX_STRENGTH:
-        raise ValueError(f"The request's strength is no number from {MIN_STRENGTH} to {MAX_STRENGTH}.")
+        raise ValueError(f"The request's strength is not a number from {MIN_STRENGTH} to {MAX_STRENGTH}.")
     return PreviewRequest(node, network, demo, read_palette(palette), float(strength))
+
+
+FOREIGN_PAGE = "Only pages from this server may send this request."
+NO_PICTURE = "There is no such picture."
 
 
 def is_same_origin(headers: Mapping[str, str]) -> bool:
@@ -123,6 +127,6 @@ def picture_of_file(path: str, side: int = THUMBNAIL_SIDE) -> bytes:
                 raise ValueError(f"The picture has more than {MAX_PIXELS // 10**6} million pixels.")
             square = ImageOps.fit(picture.convert("RGB"), (side, side))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError("The file is no picture that can be read.") from error
+        raise ValueError("The file is not a readable picture.") from error
     square.save(file, "JPEG", quality=88)
     return file.getvalue()

@@ -30,9 +30,9 @@ def load_style(path: str | Path, network: StyleNetwork, weight: float = 1.0) -> 
     path = Path(path)
     tensors, metadata = read_tensors(path)
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path.name} is no style saved by Save Style. Choose another file.")
+        raise ValueError(f"{path.name} was not saved by Save Style. Choose another file.")
     if metadata.get("network") != network.fingerprint:
-        raise ValueError(f"{path.name} was saved for another style network than {network.name}. Load that network.")
+        raise ValueError(f"{path.name} was saved for another style network, not {network.name}. Load that network.")
     if "vector" in tensors:
         return network.style_from_vector(tensors["vector"], path.stem, weight)
     if any(part not in tensors or tensors[part].shape != (network.channels,) for part in ("gamma", "beta")):

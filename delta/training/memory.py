@@ -29,8 +29,8 @@ class Memory(NamedTuple):
     def line(self) -> str:
         """The sizes in one line of a report."""
         return (
-            f"memory: about {size(self.total)}: model {size(self.model)}, features for the way back {size(self.features)}, "
-            f"trained numbers with their optimiser {size(self.trained)}"
+            f"memory: about {size(self.total)}: model {size(self.model)}, features for the backward pass "
+            f"{size(self.features)}, trained numbers and optimiser {size(self.trained)}"
         )
 
 
@@ -58,7 +58,7 @@ def kept_features(forward: Callable[[], Any], weights: Iterable[Tensor]) -> int:
             total += storage.nbytes()
 
     def never(_: None) -> Tensor:
-        raise RuntimeError("There is no way back from a pass whose features are only counted.")
+        raise RuntimeError("A pass that only counts features has no backward pass.")
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, never):
         forward()

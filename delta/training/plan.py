@@ -1,7 +1,7 @@
 """What of a model is trained: which whole parameters, and which weights by a LoRA.
 
 A style as gamma and beta of a frozen network is arXiv 1610.07629; biases and scales alone are known to move a diffusion
-model to another set of pictures (DiffFit, arXiv 2304.06648). A LoRA (arXiv 2106.09685) moves weights by factors of a low rank.
+model to another set of pictures (DiffFit, arXiv 2304.06648). A LoRA (arXiv 2106.09685) moves weights as factors of a low rank.
 """
 
 from __future__ import annotations

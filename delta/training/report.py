@@ -19,19 +19,19 @@ def describe(training: StyleTraining) -> str:
         f"{training.best_step}, {100 * (1 - training.best_loss / training.first_loss):.1f} % less",
     ]
     if training.resumed:
-        lines.append("went on from the LoRA that is connected: it is part of the loss before, and of what came out")
+        lines.append("resumed from the connected LoRA, which is included in the loss before and in the result")
     if training.stopped:
         lines.append(
-            f"stopped at step {ran} of {training.settings.steps}; what came out is of step {training.best_step}"
+            f"stopped at step {ran} of {training.settings.steps}; the result is from step {training.best_step}"
         )
     elif not math.isfinite(training.losses[-1]):
-        lines.append(f"ended at step {ran}: the loss was no longer finite. Choose a lower learning rate.")
+        lines.append(f"stopped at step {ran}: the loss became NaN or infinite. Choose a lower learning rate.")
     if training.best_step < training.evaluations[-1][0]:
         lines.append(
-            f"the loss rose after step {training.best_step}, to {training.evaluations[-1][1]:.6g}; what came later is left out"
+            f"the loss rose after step {training.best_step}, to {training.evaluations[-1][1]:.6g}; later steps are left out"
         )
     if training.idle:
-        lines.append(f"without influence on the result, left out: {len(training.idle)}, {some(training.idle)}")
+        lines.append(f"no effect on the result, left out: {len(training.idle)}, {some(training.idle)}")
     return "\n".join(lines)
 
 
@@ -53,17 +53,17 @@ def _rates(training: StyleTraining) -> str:
     if training.plan.factors:
         rates.append(f"{of_lora:g}" + (" for the LoRA" if training.plan.plain else ""))
     settings = training.settings
-    rise = f", rising for {settings.rising} steps" if settings.rising else ""
-    return " and ".join(rates) + rise + (", falling along a cosine" if settings.decays else "")
+    rise = f", warming up for {settings.rising} steps" if settings.rising else ""
+    return " and ".join(rates) + rise + (", with cosine decay" if settings.decays else "")
 
 
 def loss_charts(training: StyleTraining) -> Charts:
     """The loss against the step: of the fixed draws, with the best marked, and of the training."""
     trained = [(float(step), loss) for step, loss in enumerate(training.losses, start=1) if math.isfinite(loss)]
     fixed = [(float(step), loss) for step, loss in training.evaluations if math.isfinite(loss)]
-    series = {"fixed draws": fixed, "training, mean of its last steps": _smooth(trained, training.interval)}
+    series = {"fixed draws": fixed, "training, mean of recent steps": _smooth(trained, training.interval)}
     mark = (float(training.best_step), training.best_loss)
-    return [[Curves("Loss", "Loss of the training", series, "step", "loss", mark)]]
+    return [[Curves("Loss", "Training loss", series, "step", "loss", mark)]]
 
 
 def _smooth(points: Sequence[tuple[float, float]], width: int) -> list[tuple[float, float]]:

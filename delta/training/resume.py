@@ -27,9 +27,9 @@ def style_of(lora: LoraModel, plan: Plan, names: ModelNames) -> Style:
     """
     read = read_layers(lora)
     if read.needs_base:
-        raise ValueError(f"Training cannot go on from {lora.name}: {next(iter(read.needs_base.values()))}")
+        raise ValueError(f"Training cannot resume from {lora.name}: {next(iter(read.needs_base.values()))}")
     if read.foreign:
-        raise ValueError(f"{lora.name} holds {some(read.foreign)}, which are no tensors of a LoRA. {REMEDY}.")
+        raise ValueError(f"{lora.name} holds {some(read.foreign)}, which are not tensors of a LoRA. {REMEDY}.")
     plain: dict[str, Tensor] = {}
     factors: dict[str, LowRank] = {}
     strange = []
@@ -47,10 +47,10 @@ def _by_weight(lora: LoraModel, layers: Mapping[str, Layer], names: ModelNames) 
     found: dict[str, list[Layer]] = {}
     for name, address in locate([layers], names).addresses.items():
         if address is None:
-            raise ValueError(f"{name} of {lora.name} is no layer of the model. Connect a LoRA that was made for it.")
+            raise ValueError(f"{name} of {lora.name} is not a layer of the model. Connect a LoRA that was made for it.")
         if layers[name].new_weight is not None or layers[name].new_shape is not None:
             raise ValueError(
-                f"{name} of {lora.name} replaces or pads its weight, which cannot be trained on. {REMEDY}."
+                f"{name} of {lora.name} replaces or pads its weight, from which training cannot resume. {REMEDY}."
             )
         found.setdefault(address.weight, []).append(as_whole(layers[name], address))
     return {weight: add(parts) for weight, parts in found.items()}
@@ -89,7 +89,7 @@ def _of_rank(factors: Mapping[str, LowRank], plan: Plan, whose: str) -> dict[str
     over = [name for name, part in factors.items() if part.rank > plan.rank_of(name)]
     if over:
         raise ValueError(
-            f"{whose} is of rank {highest}, and rank {plan.rank} is to be trained. Choose rank {highest}, or make it smaller "
+            f"{whose} is of rank {highest}, but rank {plan.rank} is being trained. Choose rank {highest}, or make it smaller "
             "with Resize LoRA."
         )
     return dict(factors)

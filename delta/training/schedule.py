@@ -36,7 +36,7 @@ class Settings:
             raise ValueError(f"The learning rate {self.learning_rate:g} is negative. Choose 0 or more; 0 is automatic.")
         if self.warm_up > self.steps:
             raise ValueError(
-                f"The learning rate would rise for {self.warm_up} steps, but there are {self.steps}. Choose fewer; -1 is "
+                f"The warm-up takes {self.warm_up} steps, but there are only {self.steps}. Choose fewer; -1 is "
                 "automatic."
             )
 

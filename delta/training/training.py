@@ -112,7 +112,7 @@ class StyleTraining:
         self._evaluate(0, loss, advance)
         if not math.isfinite(self.first_loss):
             raise ValueError(
-                "The loss of the model as it is is not finite. Use another latent, or a model in bfloat16."
+                "The loss of the unchanged model is NaN or infinite. Use another latent, or a model in bfloat16."
             )
         if show_every:
             show(self.style, 0)
@@ -191,7 +191,7 @@ class StyleTraining:
         self.idle = [name for name in names if all(part.grad is None for part in self.style.tensors_of(name))]
         if len(self.idle) == len(names):
             raise ValueError(
-                f"The model's result depends on none of the {len(names)} parameters, {some(self.idle)}. Choose something else "
+                f"The model's output depends on none of the {len(names)} parameters, {some(self.idle)}. Choose something else "
                 "to train, such as other tiers."
             )
 
@@ -210,8 +210,8 @@ class StyleTraining:
         least = min((value for _, value in self.evaluations[1:]), default=math.nan)
         rate = self.rates[1] if self.plan.factors else self.rates[0]
         return (
-            f"{len(self.losses)} steps did not lower the loss: it was {self.first_loss:.4g} and the least after it is "
-            f"{least:.4g}. Choose another learning rate than {rate:g}, or more steps."
+            f"{len(self.losses)} steps did not lower the loss: it was {self.first_loss:.4g} and at best "
+            f"{least:.4g}. Choose a learning rate other than {rate:g}, or more steps."
         )
 
 

@@ -30,10 +30,10 @@ const TEXTS = {
     waiting: 'Painting the mix…',
     noStyles: 'This network has no styles of its own. Use Style From Image.',
     noFiles: 'There are no files in models/loras.',
-    busy: 'A prompt is running. The preview goes on after it.',
+    busy: 'A prompt is running. The preview resumes afterwards.',
     offline: 'No preview: the server does not answer.',
-    unreadable: 'This value is no palette. It is kept as it is.',
-    anew: 'Begin anew',
+    unreadable: 'This value is not a palette. It is kept unchanged.',
+    anew: 'Start over',
     more: (count) => `${count} more: type to narrow the list`
   },
   zh: {

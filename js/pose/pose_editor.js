@@ -11,7 +11,7 @@ import { countOf, framesOf, movePoints, pointsOf, showPoints, standingPerson, te
 const TEXTS = {
   en: {
     editor: 'Pose editor',
-    canvas: 'Pose: drag a point; with Shift all that hangs on it. Arrow keys move the chosen one, Delete hides it.',
+    canvas: 'Pose: drag a point; with Shift, everything attached to it. Arrow keys move the chosen point, Delete hides it.',
     point: 'Point',
     none: 'no point chosen',
     hide: 'Hide point',
@@ -26,9 +26,9 @@ const TEXTS = {
     frame: 'Frame',
     width: 'Width',
     height: 'Height',
-    hint: 'Drag points; with Shift all that hangs on them. Click, then wheel: zoom.',
+    hint: 'Drag points; with Shift, everything attached to them. Click, then wheel: zoom.',
     following: 'Empty: the connected pose is passed on. Run once to see it; a change begins the edit.',
-    unreadable: 'This JSON is of another form. It is read when the graph runs; then it can be taken and edited.',
+    unreadable: 'This JSON has another form. It is read when the graph runs; then it can be taken and edited.',
     parts: { [BODY]: 'Body', [FACE]: 'Face', [LEFT]: 'Left hand', [RIGHT]: 'Right hand', [FEET]: 'Feet' },
     joints: [
       'nose', 'neck', 'right shoulder', 'right elbow', 'right wrist', 'left shoulder', 'left elbow', 'left wrist', 'right hip',

@@ -26,14 +26,14 @@ const CHINESE = {
   'How far {} moved, by block': (norms) => `各块中“${chinese(norms)}”的变化幅度`,
   'How far norms moved, by block': '各块中归一化参数的变化幅度',
   'Layers by rank': '各秩的层数',
-  'Loss of the training': '训练的损失',
+  'Training loss': '训练的损失',
   'Relative error against the exact sum, by block': '各块相对于精确之和的误差',
   'Relative error by block': '各块的相对误差',
   'Rounding by block': '各块的舍入',
   'Singular values of the blocks that change most': '变化最大的各块的奇异值',
   'Singular values of the strongest layers of {}': (lora) => `${lora} 中最强各层的奇异值`,
   'Size and error of {}': (lora) => `${lora} 的大小与误差`,
-  'Strength left, by block': '各块余下的强度',
+  'Remaining strength, by block': '各块余下的强度',
   // Axes and units
   "% of the LoRA's own": '%（占 LoRA 原强度）',
   '% of the change': '%（占改变量）',
@@ -42,10 +42,10 @@ const CHINESE = {
   'index of the singular value': '奇异值序号',
   layers: '层',
   loss: '损失',
-  'progress of the sampling, from noise to picture': '采样进度，从噪声到图像',
+  'sampling progress, from noise to picture': '采样进度，从噪声到图像',
   'relative error (%)': '相对误差（%）',
   'singular value': '奇异值',
-  'size (MB at 2 bytes a number)': '大小（MB，每个数 2 字节）',
+  'size (MB at 2 bytes per number)': '大小（MB，每个数 2 字节）',
   step: '步',
   strength: '强度',
   // Names of lines and bars
@@ -59,11 +59,11 @@ const CHINESE = {
   'rank {} to {}': (first, last) => `秩 ${first} 至 ${last}`,
   'rank {}': (rank) => `秩 ${rank}`,
   'spread over the layers': '在各层间分配',
-  'training, mean of its last steps': '训练，最近几步的平均',
+  'training, mean of recent steps': '训练，最近几步的平均',
   whole: '完整保存',
   // Notes
   'no layer in common': '没有共同的层',
-  '{}: too many numbers to be shown here. The plot output shows them.': (title) => `${chinese(title)}：数值太多，无法在此显示，请查看图表输出。`
+  '{}: too many numbers to show here. The plot output has them.': (title) => `${chinese(title)}：数值太多，无法在此显示，请查看图表输出。`
 }
 const TEMPLATES = Object.entries(CHINESE)
   .filter(([text]) => text.includes('{}'))

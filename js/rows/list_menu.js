@@ -8,12 +8,12 @@ const TEXT = {
   en: {
     menu: 'The whole list',
     scale: 'Multiply all strengths...',
-    factor: 'All strengths times',
+    factor: 'Multiply all strengths by',
     apply: 'Apply',
     sort: 'Sort by name',
     save: 'Save the list as a file...',
     load: 'Load a list from a file...',
-    unreadable: 'This file has no list of LoRAs: it must be a JSON list of rows, as the menu saves it.'
+    unreadable: 'This file does not contain a LoRA list: it must be a JSON list of rows, as this menu saves it.'
   },
   zh: {
     menu: '整个列表',

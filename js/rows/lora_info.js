@@ -7,7 +7,7 @@ import { shownName } from './lora_names.js'
 
 const TEXT = {
   en: {
-    label: 'What is known of the LoRA',
+    label: 'About the LoRA',
     base: 'Base model',
     resolution: 'Trained at',
     steps: 'Steps',
@@ -17,7 +17,7 @@ const TEXT = {
     copied: 'Copied',
     failed: 'Press Ctrl+C',
     tags: 'Most frequent in its captions',
-    nothing: 'Neither the file nor anything beside it tells more.',
+    nothing: 'There is no more information in the file or beside it.',
     picture: 'Picture beside the file'
   },
   zh: {

@@ -12,9 +12,9 @@ import { loraViews } from './lora_views.js'
 const TEXT = {
   en: {
     search: 'Search LoRAs',
-    none: 'models/loras holds no LoRA. Put a file there and press R in the graph.',
+    none: 'There is no LoRA in models/loras. Put a file there and press R in the graph.',
     noMatch: 'No name matches.',
-    star: 'Favourite: keep it in a list of its own. Ctrl+Enter',
+    star: 'Favourite: keep it in a separate list. Ctrl+Enter',
     more: (count) => `${count} more: type to narrow the list`
   },
   zh: {

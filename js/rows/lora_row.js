@@ -11,7 +11,7 @@ import { LIMIT, strengthControl } from './strength.js'
 const TEXT = {
   en: {
     row: (number) => `Row ${number}`,
-    handle: 'Drag to move. Alt with up or down moves too, Delete removes.',
+    handle: 'Drag to move. Alt+Up and Alt+Down also move it, Delete removes it.',
     on: 'Switched on',
     choose: 'Choose a LoRA',
     missing: 'This file is not in models/loras.',
@@ -19,8 +19,8 @@ const TEXT = {
     model: 'Model strength',
     clip: 'CLIP strength',
     low: 'Strength for low noise, for Split High and Low Noise',
-    linked: 'One strength for model and CLIP. Click to set them apart.',
-    apart: 'Two strengths. Click to use that of the model for both.',
+    linked: 'One strength for model and CLIP. Click to set them separately.',
+    apart: 'Two strengths. Click to use the model strength for both.',
     preset: 'Part of the model that the LoRA acts on',
     rules: 'and block weights',
     more: 'More for this row',
@@ -29,7 +29,7 @@ const TEXT = {
     turnOn: 'Switch on',
     turnOff: 'Switch off',
     solo: 'Only this row on',
-    soloOff: 'The other rows again',
+    soloOff: 'Restore the other rows',
     info: 'About this LoRA...',
     copy: 'Duplicate',
     blocks: 'Block weights...',

@@ -21,7 +21,7 @@ const TEXT = {
     menu: 'Multiply, sort, save or load the list',
     count: (on, all) => (on === all ? `${all} LoRA${all === 1 ? '' : 's'}` : `${on} of ${all} on`),
     empty: 'No LoRA yet.',
-    unreadable: 'This is not a JSON list of rows. Correct it here, or clear it to begin anew.'
+    unreadable: 'This is not a JSON list of rows. Correct it here, or clear it to start over.'
   },
   zh: {
     list: 'LoRA 列表',

@@ -3,7 +3,7 @@ import { translate } from '../shared/text.js'
 import { favourites, recent } from './lora_marks.js'
 
 const TEXT = {
-  en: { label: 'Which LoRAs', all: 'All', favourites: 'Favourites', recent: 'Recently used', fits: (family) => `Only for ${family}`, noFavourites: 'No favourites yet: click the star of a LoRA.', noRecent: 'Nothing chosen yet.' },
+  en: { label: 'LoRAs to show', all: 'All', favourites: 'Favourites', recent: 'Recently used', fits: (family) => `Only for ${family}`, noFavourites: 'No favourites yet: click the star of a LoRA.', noRecent: 'Nothing chosen yet.' },
   zh: { label: '显示哪些 LoRA', all: '全部', favourites: '收藏', recent: '最近使用', fits: (family) => `仅 ${family}`, noFavourites: '还没有收藏：点击 LoRA 旁的星号。', noRecent: '还没有选择过。' }
 }
 const ALL = 'all'

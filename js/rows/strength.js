@@ -2,7 +2,7 @@ import { html, icon } from '../shared/dom.js'
 import { translate } from '../shared/text.js'
 
 const TEXT = {
-  en: { less: 'Less', more: 'More', hint: 'Drag, click to type, arrow keys; the wheel when it has the focus. Shift: small steps.' },
+  en: { less: 'Less', more: 'More', hint: 'Drag, click to type, or use the arrow keys; the wheel works once it has the focus. Shift: small steps.' },
   zh: { less: '减小', more: '增大', hint: '拖动、点击输入、方向键；获得焦点后可用滚轮。按住 Shift 为小步。' }
 }
 export const LIMIT = 100

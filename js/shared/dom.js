@@ -26,7 +26,7 @@ export function keepPointer(element) {
 /** The text of a style sheet. name: its path from the folder of the extension. */
 export async function readStyle(name) {
   const answer = await fetch(new URL(`../${name}`, import.meta.url))
-  if (!answer.ok) throw new Error(`StyleDelta: ${name} was answered with ${answer.status}.`)
+  if (!answer.ok) throw new Error(`StyleDelta: the server answered ${name} with ${answer.status}.`)
   return answer.text()
 }
 

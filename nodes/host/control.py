@@ -15,7 +15,7 @@ from ...delta.control.output import scale_control, slot_factors
 from ...delta.control.schedule import ControlSchedule, progress_at
 from ...delta.control.weights import ControlWeights
 from ...delta.pictures import read_mask
-from .control_fit import check_fits
+from .control_fit import NOT_LOADED, check_fits
 from .control_nets import layout_of
 
 
@@ -214,8 +214,8 @@ def control_settings(
         raise ValueError(f"The strength is {strength}; give a number from -10 to 10.")
     if not 0 <= start < end <= 1:
         raise ValueError(
-            f"The control runs from {start:g} to {end:g}, which is no part of the sampling. Give start_percent below "
-            "end_percent, both within 0 to 1."
+            f"The control runs from {start:g} to {end:g}, which is not a valid range. Set start_percent below "
+            "end_percent, both between 0 and 1."
         )
     if fit not in FITS:
         raise ValueError(f"There is no fit `{fit}`. Choose one of: {', '.join(FITS)}.")
@@ -235,9 +235,7 @@ def apply_control(
     inpaints.
     """
     if net is None:
-        raise ValueError(
-            "There is no ControlNet: its file did not load. Load ControlNet tells what kind of file it is."
-        )
+        raise ValueError(NOT_LOADED)
     if net.latent_format is not None and vae is None:
         raise ValueError(
             "This ControlNet reads its hint through the VAE of the model. Connect the model's VAE to vae (Flux, SD3, Qwen-Image and "

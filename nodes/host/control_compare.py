@@ -12,7 +12,7 @@ import torch
 from ...delta.control.hint import read_hint
 from ...delta.control.schedule import progress_at
 from .control_files import LOAD_ERRORS, in_short
-from .control_fit import UNET, architecture_of_model, check_fits
+from .control_fit import NOT_LOADED, UNET, architecture_of_model, check_fits
 from .sampling import samples_of
 
 # Noise levels at which nets are compared, from noise to picture.
@@ -87,16 +87,15 @@ def _check(net: Any, model: Any) -> None:
     kind = architecture_of_model(model.model)
     if kind is None or kind.family != UNET:
         raise ValueError(
-            "Control nets are compared on models of SD 1.x, SD 2.x and SDXL, of which Control-LoRAs exist. Connect such a model."
+            "Control nets can be compared only on models of SD 1.x, SD 2.x and SDXL, for which Control-LoRAs exist. "
+            "Connect such a model."
         )
     if net is None:
-        raise ValueError(
-            "There is no ControlNet: its file did not load. Load ControlNet tells what kind of file it is."
-        )
+        raise ValueError(NOT_LOADED)
     check_fits(net, model.model)
     if net.latent_format is not None:
         raise ValueError(
-            "This ControlNet reads its hint through a VAE and is for no U-Net. Connect one for this model."
+            "This ControlNet reads its hint through a VAE and is not for a U-Net. Connect one for this model."
         )
 
 

@@ -45,8 +45,9 @@ def load_net_file(path: str, name: str = "") -> tuple[Any, str]:
         raise ValueError(f"{name} looks like {kind.what}, but ComfyUI cannot load it. {OTHER_NETS}")
     if missing:
         raise ValueError(
-            f"{name} looks like {kind.what}, but {len(missing)} weights of the net that ComfyUI makes for it are not in the "
-            f"file, such as {missing[0]}. Download it again; if it is whole, it is for a newer ComfyUI or another node pack."
+            f"{name} looks like {kind.what}, but the file lacks {len(missing)} weights that ComfyUI needs for it, "
+            f"such as {missing[0]}. Download it again; if it is whole, it is for a newer ComfyUI or another node "
+            "pack."
         )
     return net, describe_net(net)
 

@@ -24,6 +24,7 @@ from ...delta.control_lora.format import FAMILIES
 QwenFun = vars(comfy.ldm.qwen_image.controlnet).get("QwenImageFunControlNetModel", ())
 Adapters = (comfy.t2i_adapter.adapter.Adapter, comfy.t2i_adapter.adapter.Adapter_light)
 UNET = "U-Net"
+NOT_LOADED = "There is no ControlNet: its file did not load. Load ControlNet shows what kind of file it is."
 
 
 class Architecture(NamedTuple):

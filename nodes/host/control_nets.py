@@ -35,7 +35,8 @@ def control_lora_of(net: Any) -> ControlLora:
     """The tensors of a CONTROL_NET that is a Control-LoRA. Raises ValueError for another kind."""
     if not isinstance(net, comfy.controlnet.ControlLora):
         raise ValueError(
-            f"The connected net is no Control-LoRA but {kind_of_net(net)}. Connect a Control-LoRA, or choose its file."
+            f"The connected net is not a Control-LoRA; its kind is {kind_of_net(net)}. Connect a Control-LoRA, or "
+            "choose its file."
         )
     return parse_control_lora("the connected Control-LoRA", net.control_weights)
 
@@ -62,7 +63,7 @@ def describe_net(net: Any) -> str:
     try:
         layout = layout_of(net)
     except ValueError:
-        return f"{_class_of(net)}; its blocks are not known, so it takes no block weights"
+        return f"{_class_of(net)}; its blocks are unknown, so block weights do not work"
     lines = []
     if architecture := architecture_of_net(net):
         lines.append(f"for {architecture}")
@@ -135,7 +136,8 @@ def layout_of(net: Any) -> ControlLayout:
             "Stable Cascade ControlNet", tuple(blocks), {"input": tuple(b.name for b in reversed(blocks))}
         )
     raise ValueError(
-        f"Block weights are not known for a {_class_of(net)}. They are for {KNOWN}. Disconnect the weights to use this net."
+        f"Block weights are not supported for a {_class_of(net)}. They work for {KNOWN}. Disconnect the weights to "
+        "use this net."
     )
 
 

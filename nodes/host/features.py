@@ -117,9 +117,7 @@ def describe_sites(model: Any, names: Iterable[str]) -> str:
             others.setdefault(why, []).append(name)
     lines = [f"norms of the picture: {len(used)}: {count_by_block(map(site_path, sorted(used)))}"]
     if not any(part.isdigit() for name in used for part in name.split(".")):
-        lines.append(
-            "none in the blocks of the model: their norms are no modules, or hold other things than the picture"
-        )
+        lines.append("none in the blocks of the model: their norms are not modules, or do not process the picture")
     return "\n".join(lines + [f"left alone, {why}: {len(left)}, such as {left[0]}" for why, left in others.items()])
 
 

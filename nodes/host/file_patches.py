@@ -39,7 +39,7 @@ def patches_for(file: ModelFile, rows: Sequence[MergeInput]) -> FilePatches:
         )
     if not by_weight:
         raise ValueError(
-            "The strengths and block weights switch off all layers of the LoRAs, so that the file would stay as it is."
+            "The strengths and block weights switch off all layers of the LoRAs, so the file would not change."
         )
     return FilePatches(by_weight, reports)
 
@@ -89,7 +89,7 @@ def patched_value(name: str, patches: Sequence[Patch], value: torch.Tensor) -> t
         raise ValueError(f"ComfyUI cannot apply a LoRA to {name}: {errors[0]}")
     if changed.shape != value.shape:
         raise ValueError(
-            f"A LoRA makes {name} {tuple(changed.shape)}, from {tuple(value.shape)}: a file of the base's structure cannot hold "
-            "it. Apply that LoRA with Apply LoRA Stack."
+            f"A LoRA makes {name} {tuple(changed.shape)} instead of {tuple(value.shape)}, which a file with the "
+            "base's structure cannot hold. Apply that LoRA with Apply LoRA Stack."
         )
     return changed

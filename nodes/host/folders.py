@@ -94,7 +94,7 @@ def model_path(name: str) -> str:
     folder, _, name = name.replace("\\", "/").partition("/")
     if folder not in MODEL_FOLDERS:
         raise FileNotFoundError(
-            f"{folder}/{name} is in none of {', '.join(MODEL_FOLDERS)}. Choose a model of the list."
+            f"{folder}/{name} is in none of {', '.join(MODEL_FOLDERS)}. Choose a model from the list."
         )
     if folder != MODEL_FOLDERS[2]:
         return file_path(folder, name)

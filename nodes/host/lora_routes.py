@@ -9,7 +9,7 @@ from functools import partial
 from aiohttp import web
 from server import PromptServer
 
-from ...delta.style_network.preview import is_same_origin, picture_of_file
+from ...delta.style_network.preview import FOREIGN_PAGE, NO_PICTURE, is_same_origin, picture_of_file
 from . import lora_files
 
 ROUTES = "/styledelta/loras"
@@ -42,7 +42,7 @@ def register_routes() -> None:
 async def _answer(disk: asyncio.Lock, handler: Callable, request: web.Request) -> web.Response:
     """What the handler answers to the server's own pages, or why it does not."""
     if not is_same_origin(request.headers):
-        return web.Response(status=403, text="Only pages of this server may ask.")
+        return web.Response(status=403, text=FOREIGN_PAGE)
     async with disk:
         try:
             return await asyncio.to_thread(handler, request.query)
@@ -81,6 +81,6 @@ def _picture(query: Mapping[str, str]) -> web.Response:
     name = _listed(query)
     path = lora_files.picture_beside(name)
     if path is None:
-        return web.Response(status=404, text="There is no such picture.")
+        return web.Response(status=404, text=NO_PICTURE)
     side = SIDES["small" in query]
     return web.Response(body=picture_of_file(path, side), content_type="image/jpeg", headers=KEPT)

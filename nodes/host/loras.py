@@ -63,7 +63,7 @@ def read_adapter(name: str) -> LoraModel:
     """
     tensors = _adapter_files.read(file_path("loras", name), name)
     if not adapter_names.is_adapter(tensors):
-        raise ValueError(f"{name} is not a LoRA but {file_kinds.kind_of(tensors)}. Choose a LoRA file.")
+        raise ValueError(f"{name} is not a LoRA; it is {file_kinds.kind_of(tensors)}. Choose a LoRA file.")
     return tensors
 
 
@@ -182,7 +182,7 @@ def _failure(patch: Any, tensors: dict[str, torch.Tensor], shape: tuple[int, ...
         with errors_logged() as errors:
             patch.calculate_weight(torch.zeros(shape), "weight", 1.0, 1.0, None, lambda update: update)
         if errors:
-            return f"ComfyUI cannot apply the LoRA's {patch.name} to it ({errors[0]}); Resize LoRA makes it one that it can"
+            return f"ComfyUI cannot apply the LoRA's {patch.name} to it ({errors[0]}); Resize LoRA converts it"
     return None
 
 
@@ -218,7 +218,8 @@ def _undone(name: str, update: torch.Tensor, function: Callable) -> torch.Tensor
     before = function(update)
     if not torch.equal(function(before), update):
         raise ValueError(
-            f"{name} is stored in another order than its weight, which cannot be undone, so not be baked in."
+            f"{name} is stored in a different order from its weight, which cannot be undone, so its adapter cannot "
+            "be baked in."
         )
     return before
 
@@ -238,7 +239,7 @@ def _apply_layer(
     named = {join_name(name, ending): tensor for ending, tensor in tensors.items()}
     patch = comfy.lora.load_lora(named, {name: key}, log_missing=False).get(key)
     if patch is None:
-        raise ValueError(f"{name} has {', '.join(tensors)}, of which ComfyUI makes no update. Use another copy.")
+        raise ValueError(f"{name} has {', '.join(tensors)}, from which ComfyUI makes no update. Use another copy.")
     with errors_logged() as errors:
         changed = comfy.lora.calculate_weight([(1.0, patch, 1.0, None, function)], weight, key)
     if errors:
@@ -273,7 +274,9 @@ class Target:
 
     def __init__(self, model: Any, clip: Any | None, mode: str = beside.AUTOMATIC):
         if mode not in beside.MODES:
-            raise ValueError(f"There is no way {mode!r} to change quantised weights. Choose {', '.join(beside.MODES)}.")
+            raise ValueError(
+                f"There is no mode {mode!r} for quantised weights. Choose one of: {', '.join(beside.MODES)}."
+            )
         self.mode = mode
         self.model, self.clip = model.clone(), None if clip is None else clip.clone()
         self.key_map = lora_key_map(model, clip)

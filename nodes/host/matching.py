@@ -76,8 +76,8 @@ class FeatureMatching:
             output = call.run()
         if not matched:
             raise RuntimeError(
-                f"Reference AdaIN matched nothing: at none of the {len(self.factors)} norms of "
-                f"{type(call.model.diffusion_model).__name__} was the picture found. Remove the node for this model."
+                f"Reference AdaIN matched nothing: the picture was not found at any of the {len(self.factors)} "
+                f"norms of {type(call.model.diffusion_model).__name__}. Remove the node for this model."
             )
         self._tell([name for name in self.factors if name not in matched])
         return output
@@ -86,7 +86,7 @@ class FeatureMatching:
         """Say once at which norms the picture was not found."""
         if missed and not self.is_told:
             some = f"{len(missed)} of {len(self.factors)} norms, such as {missed[0]}"
-            log.warning("Reference AdaIN did not find the picture at %s. Features stay as they are there.", some)
+            log.warning("Reference AdaIN did not find the picture at %s. Features there are not changed.", some)
         self.is_told = True
 
     def _amounts(self, call: ModelCall) -> list[float]:
@@ -136,7 +136,7 @@ def match_to_reference(model: Any, reference: Reference, settings: Settings, rul
         raise ValueError("start_percent is not below end_percent, so no step would be matched. Widen the range.")
     if settings.mask is not None and not (settings.mask > 0).any():
         raise ValueError(
-            "The mask is black everywhere, so no feature would be matched. Paint where the style is to go."
+            "The mask is black everywhere, so no feature would be matched. Paint the area that should get the style."
         )
     model = model.clone()
     if settings.amount:

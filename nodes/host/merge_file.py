@@ -152,8 +152,8 @@ def refuse_smoothed(stored: StoredTensors, name: str) -> None:
     """Raise ValueError for a weight whose columns are divided by a scale of its input (AWQ), to which no update can be added."""
     if SMOOTHING in stored.sides(name):
         raise ValueError(
-            f"{stored.place}: {name} is smoothed by a {SMOOTHING}, so that a LoRA cannot be merged into it. Apply it with Apply LoRA "
-            "Stack, or use another version of the file."
+            f"{stored.place}: {name} is smoothed by a {SMOOTHING}, so a LoRA cannot be merged into it. Apply it "
+            "with Apply LoRA Stack, or use another version of the file."
         )
 
 
@@ -208,7 +208,10 @@ def merge_into_file(
         metadata.pop(LAYERS, None)
     folder = run_folder(folders.unfinished_folder(), key)
     written = write_model(path, parts, metadata, step, same_reading(file), folder)
-    proof = f"read back bit for bit; ComfyUI takes it for {file.kind} as it does {file.name}, and finds all {len(file.weights)} weights"
+    proof = (
+        f"read back bit for bit; ComfyUI recognises it as {file.kind}, like {file.name}, and finds all "
+        f"{len(file.weights)} weights"
+    )
     notes = [format_report(patches.reports), *_uses(file)]
     return Saved(file_report(path, written, proof, notes), rounding_charts(written.roundings))
 

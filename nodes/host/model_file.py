@@ -36,13 +36,14 @@ class ModelFile:
         """Raises FileNotFoundError, and ValueError, with the remedy, for what this host takes for no diffusion model."""
         if Path(path).suffix.lower() == ".gguf":
             raise ValueError(
-                f"{Path(path).name} is a GGUF file, which is not written. Use the safetensors version of the model."
+                f"{Path(path).name} is a GGUF file, and GGUF cannot be written. Use the safetensors version of the "
+                "model."
             )
         self.file = TensorFile(path)
         self.name, names = self.file.name, list(self.file.tensors)
         kind = kind_of(names)
         if kind.is_addition or is_adapter(names):
-            raise ValueError(f"{self.name} is no model but {kind}. {CHOOSE}")
+            raise ValueError(f"{self.name} is not a model; it is {kind}. {CHOOSE}")
         metadata = self.file.metadata
         layers = json.loads(metadata[LAYERS]).get("layers", {}) if LAYERS in metadata else {}
         types = {name: (self.file.dtype(name), tensor.shape) for name, tensor in self.file.tensors.items()}
@@ -61,7 +62,7 @@ class ModelFile:
         # The host takes some tensors and metadata out of what it is given.
         self.config = comfy.model_detection.model_config_from_unet(dict(tensors), self.prefix, metadata=dict(metadata))
         if self.config is None:
-            raise ValueError(f"{self.name} is {kind}, which this ComfyUI builds no diffusion model of. {CHOOSE}")
+            raise ValueError(f"{self.name} is {kind}, from which this ComfyUI cannot build a diffusion model. {CHOOSE}")
         # Plain layers, because those of quantised formats have no weights until they are loaded.
         self.config.custom_operations = comfy.ops.disable_weight_init
         self.config.set_inference_dtype(torch.float32, None)
@@ -97,8 +98,8 @@ class ModelFile:
             is_packed = expression.of is not None and self.stored.sides(expression.of)
             if tuple(expression.shape) != self.shapes[name] and not is_packed:
                 raise ValueError(
-                    f"{self.name}: {name} is {tuple(expression.shape)}, but ComfyUI takes the file for {self.kind}, where it is "
-                    f"{self.shapes[name]}. {CHOOSE}"
+                    f"{self.name}: {name} is {tuple(expression.shape)}, but ComfyUI recognises the file as "
+                    f"{self.kind}, where it is {self.shapes[name]}. {CHOOSE}"
                 )
 
 
@@ -111,8 +112,8 @@ def traced_as_loaded(config: Any, leaves: Mapping[str, Any], prefix: str, with_t
             text = config.process_clip_state_dict(dict(leaves)) if with_text else {}
     except NotImplementedError as error:
         raise ValueError(
-            f"What ComfyUI makes of the names of a {type(config).__name__} cannot be traced ({error}). Load the model and use "
-            "Save Patched Model."
+            f"How ComfyUI maps the names of a {type(config).__name__} cannot be traced ({error}). Load the model "
+            "and use Save Patched Model."
         ) from error
     found = {DENOISER + name: value for name, value in denoiser.items()} | dict(text)
     # What the host makes of no tensor of the file, such as positions.

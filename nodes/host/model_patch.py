@@ -161,10 +161,7 @@ def _no_control_net(kind: str) -> str:
         what, node = OTHERS[kind]
         return f"This model patch is {what}. Apply it with ComfyUI's own {node}."
     names = [net.name for net in NETS.values()]
-    return (
-        f"This model patch is a {kind}, which is no ControlNet that this node knows. It takes a {', a '.join(names[:-1])} or a "
-        f"{names[-1]}."
-    )
+    return f"This model patch is a {kind}, which this node does not support. It supports: {', '.join(names)}."
 
 
 def _by_node(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -184,7 +181,7 @@ def _apply_qwen(model: Any, model_patch: Any, vae: Any, hint: Hint, strength: fl
     _refuse_inpainting(
         hint._replace(inpaint_mask=None),
         "Qwen-Image DiffSynth ControlNet",
-        "One that inpaints takes the picture at image: connect it there, and disconnect inpaint_image.",
+        "An inpainting net takes the picture at image: connect it there, and disconnect inpaint_image.",
     )
     return _by_node(APPLY, model, model_patch, vae, hint.image, strength=strength, mask=hint.inpaint_mask)
 
@@ -200,14 +197,14 @@ def _apply_z_image(model: Any, model_patch: Any, vae: Any, hint: Hint, strength:
         inpainting = {}
     elif hint.inpaint_mask is not None and hint.inpaint_image is None:
         raise ValueError(
-            "A Z-Image Fun ControlNet needs the picture to be repaired beside the mask. Connect it to inpaint_image, or disconnect "
-            "inpaint_mask."
+            "A Z-Image Fun ControlNet needs the picture to inpaint as well as the mask. Connect it to "
+            "inpaint_image, or disconnect inpaint_mask."
         )
     return _by_node(APPLY, model, model_patch, vae, hint.image, strength=strength, **inpainting)
 
 
 def _apply_uni3c(model: Any, model_patch: Any, vae: Any, hint: Hint, strength: float) -> Any:
-    _refuse_inpainting(hint, "Wan Uni3C ControlNet", "Disconnect them; the video goes to image.")
+    _refuse_inpainting(hint, "Wan Uni3C ControlNet", "Disconnect them and connect the video to image.")
     return _by_node("WanUni3CControlnetApply", model, model_patch, vae, hint.image, strength, 0.0, 1.0)
 
 
@@ -215,7 +212,7 @@ def _apply_lllite(model: Any, model_patch: Any, vae: Any, hint: Hint, strength: 
     remedy = "Disconnect it."
     if model_patch.model.cond_in_channels != 4:
         _refuse_inpainting(hint, "Anima LLLite that does not inpaint", remedy)
-    _refuse_inpainting(hint._replace(inpaint_mask=None), "Anima LLLite", f"{remedy} The picture goes to image.")
+    _refuse_inpainting(hint._replace(inpaint_mask=None), "Anima LLLite", f"{remedy} Connect the picture to image.")
     return _by_node("AnimaLLLiteApply", model, model_patch, hint.image, strength, 0.0, 1.0, mask=hint.inpaint_mask)
 
 
@@ -255,8 +252,8 @@ OTHERS = {
     "SUPIR": ("a SUPIR model, which restores a picture", "SUPIRApply"),
     "MultiTalkModelPatch": ("a Wan MultiTalk audio model, which moves lips to a sound", "WanInfiniteTalkToVideo"),
     "DurationHead": ("an LTX duration head, which predicts how long a video is to be", "LTXVDurationPredictor"),
-    "QwenImage21FunControl": ("a Qwen-Image 2.1 Fun ControlNet, which this node does not know yet", "node for it"),
-    "MiniMaxH3FunControl": ("a MiniMax-H3 Fun ControlNet, which this node does not know yet", "node for it"),
+    "QwenImage21FunControl": ("a Qwen-Image 2.1 Fun ControlNet, which this node does not support yet", "node for it"),
+    "MiniMaxH3FunControl": ("a MiniMax-H3 Fun ControlNet, which this node does not support yet", "node for it"),
 }
 
 

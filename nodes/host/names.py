@@ -142,9 +142,9 @@ def _prove_by_model(tensors: Mapping[str, torch.Tensor], names: _HostNames, with
     line = f"names proven: ComfyUI reads all {len(tensors) - len(text)} tensors with the connected model"
     line += _never_applied(sorted(names.skipped & targets.keys()))
     if len(text) == len(tensors):
-        line = f"names unproven: all {len(text)} tensors are of a text encoder, connect the CLIP to prove them"
+        line = f"names unproven: all {len(text)} tensors belong to a text encoder; connect the CLIP to prove them"
     elif text:
-        line += f"; {len(text)} of a text encoder are unproven, connect the CLIP to prove them"
+        line += f"; {len(text)} of a text encoder are unproven; connect the CLIP to prove them"
     return NameProof(line, [name for name in tensors if name in unread - text])
 
 

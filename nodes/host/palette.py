@@ -18,8 +18,10 @@ from server import PromptServer
 from ...delta.style_network import files as style_network_files
 from ...delta.style_network.network import StyleNetwork
 from ...delta.style_network.preview import (
+    FOREIGN_PAGE,
     MAX_NAME,
     MAX_THUMBNAILS,
+    NO_PICTURE,
     PreviewRequest,
     demo_photo,
     encode,
@@ -127,11 +129,11 @@ def register_routes() -> None:
 async def _answer(handler: Callable, request: web.Request) -> web.StreamResponse:
     """What the handler answers to the server's own pages, or why it does not."""
     if not is_same_origin(request.headers):
-        return web.Response(status=403, text="Only pages of this server may ask.")
+        return web.Response(status=403, text=FOREIGN_PAGE)
     try:
         return await handler(request)
     except _Superseded:
-        return web.Response(status=429, text="A newer request took the place of this one.")
+        return web.Response(status=429, text="A newer request replaced this one.")
     except _Busy:
         return web.Response(status=503, text=BUSY)
     except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
@@ -216,7 +218,7 @@ async def _file_picture(disk: asyncio.Lock, request: web.Request) -> web.Respons
     async with disk:
         picture = await asyncio.to_thread(_small_file_picture, request.query.get("name", ""))
     if picture is None:
-        return web.Response(status=404, text="There is no such picture.")
+        return web.Response(status=404, text=NO_PICTURE)
     return web.Response(body=picture, content_type="image/jpeg", headers={"Cache-Control": "private, max-age=300"})
 
 
@@ -261,7 +263,7 @@ def _network(name: str, shown: _Shown | None) -> StyleNetwork:
         path, stamp = folders.file_path(folders.STYLE_NETWORKS, name), folders.file_stamp(folders.STYLE_NETWORKS, name)
         load = partial(style_network_files.load_network, path)
     else:
-        raise ValueError("There is no style network of that name. Choose one in Load Style Network.")
+        raise ValueError("There is not a style network of that name. Choose one in Load Style Network.")
     if stamp not in _networks:
         _networks.keep(stamp, load())
     return _networks[stamp]

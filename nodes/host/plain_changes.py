@@ -39,10 +39,12 @@ def plain_changes(lora: dict[str, torch.Tensor], model: Any) -> PlainChanges:
         plain[weight] = plain[weight] + whole if weight in plain else whole
     notes = []
     if len(match.patches) > len(added):
-        notes.append(f"skipped, no plain changes: {len(match.patches) - len(added)} layers with factors or new weights")
+        notes.append(
+            f"skipped, not plain changes: {len(match.patches) - len(added)} layers with factors or new weights"
+        )
     text = [name for name in match.unmatched if adapter_names.is_text_encoder_name(name)]
     if text:
-        notes.append(f"skipped, of a text encoder: {len(text)} tensors")
+        notes.append(f"skipped, text encoder: {len(text)} tensors")
     notes += [f"matched nothing: {name}" for name in match.unmatched if name not in set(text)]
     return PlainChanges(given.name, plain, notes)
 
@@ -53,8 +55,8 @@ def _widened(name: str, key: PatchKey, change: torch.Tensor, shape: tuple[int, .
     part = whole.narrow(*parts(key)[1])
     if part.shape != change.shape:
         raise ValueError(
-            f"{name}: the change of a part of {key[0]} is {tuple(change.shape)}, the part {tuple(part.shape)} in the "
-            "connected model. Choose a LoRA that was made for this model."
+            f"{name}: the change to a part of {key[0]} is {tuple(change.shape)}, but the part is "
+            f"{tuple(part.shape)} in the connected model. Choose a LoRA that was made for this model."
         )
     part.copy_(change)
     return whole

@@ -151,7 +151,7 @@ def record_statistics(
         seed=NOISE_SEED,
     )
     if tables[0].keys() == {LATENT}:
-        raise RuntimeError(f"At none of the norms of {model_name(model)} was the picture found. Use another model.")
+        raise RuntimeError(f"The picture was not found at any norm of {model_name(model)}. Use another model.")
     sites = {name: torch.stack([level[name] for level in tables]) for name in tables[0]}
     return FeatureStatistics(model_name(model), levels.float(), sites)
 
@@ -200,6 +200,6 @@ def _check_size(call: ModelCall, latent: torch.Tensor) -> None:
             and value.shape[2:] == size
         ):
             raise ValueError(
-                f"This model is also given {name} of the latent's size {tuple(size)}, but the reference is {tuple(other)}. "
-                "Resize the reference to the size that is sampled."
+                f"This model also receives {name} in the latent's size {tuple(size)}, but the reference is "
+                f"{tuple(other)}. Resize the reference to the size that is sampled."
             )

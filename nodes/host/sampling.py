@@ -9,6 +9,7 @@ import comfy.samplers
 import torch
 
 from ...delta.control.schedule import progress_at
+from ...delta.pictures import check_numbers, check_single
 
 # Half way between noise and picture, where the composition stands and style is being decided.
 PERCENT = 0.5
@@ -39,7 +40,7 @@ def progresses(model: Any | None, sigmas: torch.Tensor) -> list[float]:
             "Sigmas are connected without a model. Connect model too: what a noise level means depends on it."
         )
     if len(sigmas) < 2:
-        raise ValueError("The sigmas hold no step. Use a scheduler with at least 1 step.")
+        raise ValueError("The sigmas contain no step. Use a scheduler with at least 1 step.")
     sampling = model.get_model_object("model_sampling")
     return [progress_at(float(sigma), sampling.percent_to_sigma) for sigma in sigmas[:-1]]
 
@@ -55,8 +56,7 @@ def samples_of(model: Any, latent: dict[str, Any], what: str = "latent") -> torc
     Raises ValueError for a latent of another kind of model, of several streams, or with NaN or infinite values.
     """
     samples, form = latent["samples"], model.get_model_object("latent_format")
-    if samples.is_nested:
-        raise ValueError(f"The {what} holds several streams, such as video with sound. Separate them and use one.")
+    check_single(samples, f"The {what}")
     if form.latent_dimensions == 3 and samples.dim() == 4:
         samples = samples[:, :, None]
     if samples.shape[1] != form.latent_channels or samples.dim() != form.latent_dimensions + 2:
@@ -64,8 +64,5 @@ def samples_of(model: Any, latent: dict[str, Any], what: str = "latent") -> torc
             f"The {what} is {list(samples.shape)}, but {model_name(model)} has latents of {form.latent_channels} channels and "
             f"{form.latent_dimensions + 2} dimensions. Encode it with this model's VAE."
         )
-    if not torch.isfinite(samples).all():
-        raise ValueError(
-            f"The {what} holds NaN or infinite values. The node before it failed; a VAE in half precision is the usual cause."
-        )
+    check_numbers(samples, f"The {what}")
     return samples

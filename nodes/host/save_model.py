@@ -107,7 +107,9 @@ def _refuse_carried(patcher: Any) -> None:
     own = {KEPT, *kept(patcher)}
     for attribute, remedy in CARRIED.items():
         if any(found for name, found in getattr(patcher, attribute, {}).items() if name not in own):
-            raise ValueError(f"The model carries what no file of weights can hold: {remedy}. Nothing was written.")
+            raise ValueError(
+                f"The model carries changes that a weights file cannot hold: {remedy}. Nothing was written."
+            )
 
 
 def save_model(
@@ -292,13 +294,9 @@ def _read_as_the_host(
             for own in leaves(value):
                 expected = written.meant.get(own) or written.digests[name]
                 if own not in read or _digest(read[own], file, written) != expected:
-                    raise ValueError(
-                        f"ComfyUI would read {own} of the new file otherwise than it was meant. Nothing was kept."
-                    )
+                    raise ValueError(f"ComfyUI would not read {own} in the new file as it was saved. Nothing was kept.")
         count = len({own for value in saved.values() for own in leaves(value)})
-        proofs.append(
-            f"read back as ComfyUI loads it: all {count} tensors of the model are what was meant, bit for bit"
-        )
+        proofs.append(f"read back as ComfyUI loads it: all {count} tensors of the model match, bit for bit")
         proofs[-1] += _recognised(file, config, prefix)
 
     return check
@@ -316,8 +314,8 @@ def _recognised(file: TensorFile, config: Any, prefix: str) -> str:
     found = comfy.model_detection.model_config_from_unet(tensors, prefix, metadata=dict(file.metadata))
     if type(found) is type(config):
         return f"; it recognises the file as {type(config).__name__}"
-    taken = "recognises no model in the file" if found is None else f"takes the file for {type(found).__name__}"
-    return f"; but ComfyUI {taken}, not for {type(config).__name__}: only nodes that are told the kind of model can load it"
+    taken = "recognises no model in the file" if found is None else f"recognises the file as {type(found).__name__}"
+    return f"; but ComfyUI {taken}, not {type(config).__name__}: only nodes with a setting for the kind of model can load it"
 
 
 def _notes(parts: Parts, loaded: _Loaded, outputs: Mapping[str, torch.Tensor]) -> list[str]:
@@ -338,5 +336,5 @@ def _notes(parts: Parts, loaded: _Loaded, outputs: Mapping[str, torch.Tensor]) -
         )
     other = [name for name, value in parts.model.object_patches.items() if not isinstance(value, torch.nn.Parameter)]
     if other:
-        lines.append(f"no weights, so not in the file: {', '.join(other)}")
+        lines.append(f"not weights, so not in the file: {', '.join(other)}")
     return lines

@@ -67,7 +67,7 @@ def _needed(loss: StyleLoss, training: StyleTraining, known: Memory, progress: P
     free = comfy.model_management.get_free_memory(loss.latents.device)
     log.info("Train Style: %s, %s free", memory.line, size(free))
     if features + memory.trained > free:
-        log.warning("Train Style: it needs more memory than is free, and may fail. Use smaller pictures.")
+        log.warning("Train Style: this needs more memory than is free and may fail. Use smaller pictures.")
     progress.tell(f"{memory.line}; {size(free)} free")
     return memory
 
@@ -80,8 +80,8 @@ def _too_little(memory: Memory, device: torch.device) -> str:
     counted = memory.line if memory.features else f"{memory.line}, which were not counted yet"
     free = size(comfy.model_management.get_free_memory(device))
     return (
-        f"Memory ran out in training. {counted[0].upper()}{counted[1:]}; {free} are free now. Use smaller pictures, load the "
-        "model in 16 bits, or close what else takes memory."
+        f"Training ran out of memory. {counted[0].upper()}{counted[1:]}; {free} are free now. Use smaller pictures, "
+        "load the model in 16 bits, or close other programs that use memory."
     )
 
 

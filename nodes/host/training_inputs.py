@@ -38,7 +38,7 @@ def check_latents(model: Any, latent: dict[str, Any]) -> torch.Tensor:
     """
     samples = samples_of(model, latent)
     if not samples.any():
-        raise ValueError("The latents are empty, all zero. Connect pictures by VAE Encode, not an empty latent.")
+        raise ValueError("The latents are all zero. Connect pictures through VAE Encode, not an empty latent.")
     return samples
 
 
@@ -51,11 +51,12 @@ def check_conditioning(conditioning: list, latents: int) -> list:
         foreign = [key for key in FOREIGN if key in options]
         if foreign:
             raise ValueError(
-                f"The conditioning has {foreign[0]}, with which a style cannot be trained. Connect a prompt alone."
+                f"The conditioning has {foreign[0]}, which training does not support. Connect a plain prompt."
             )
         if context is not None and len(context) > 1:
             raise ValueError(
-                f"A conditioning holds {len(context)} prompts as one batch, of which only the first would count. Combine them."
+                f"A conditioning holds {len(context)} prompts as one batch, of which only the first would be used. "
+                "Combine them instead."
             )
     if len(conditioning) not in (1, latents):
         raise ValueError(
@@ -73,11 +74,11 @@ def prompts_of(conditioning: list | None, clip: Any | None, captions: str, laten
     if not captions.strip():
         if conditioning is None:
             raise ValueError(
-                "What the pictures show is not told. Connect conditioning, or connect clip and write captions."
+                "Nothing says what the pictures show. Connect conditioning, or connect clip and write captions."
             )
         return check_conditioning(conditioning, latents)
     if conditioning is not None:
-        raise ValueError("There are captions and a conditioning. Disconnect conditioning, or clear captions.")
+        raise ValueError("Both captions and conditioning are given. Disconnect conditioning, or clear captions.")
     if clip is None:
         raise ValueError("There are captions, but no clip to read them with. Connect clip, or clear captions.")
     lines = captions_of(captions, latents)
@@ -101,7 +102,7 @@ def check_weights(model: Any) -> None:
     for name, weight in model.model.named_parameters():
         if is_of_gguf(weight):
             raise ValueError(
-                f"{name} is stored as GGUF, which cannot be trained through. Load the model from a safetensors file."
+                f"{name} is stored as GGUF, which training does not support. Load the model from a safetensors file."
             )
         if hasattr(weight, "_qdata") or weight.element_size() == 1:
-            raise ValueError(f"{name} is quantised, and cannot be trained through. Load the model in 16 or 32 bits.")
+            raise ValueError(f"{name} is quantised, which training does not support. Load the model in 16 or 32 bits.")

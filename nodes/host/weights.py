@@ -141,8 +141,8 @@ class LoadedWeights:
         patcher, key = self.places[name]
         if hasattr(patcher.model.get_submodule(key.rpartition(".")[0]), SMOOTHING):
             raise ValueError(
-                f"{self.name}: {key} is stored for an input that is scaled before it ({SMOOTHING}), so a LoRA of it would do "
-                "something else. Use a version of the model in another format."
+                f"{self.name}: {key} expects an input that is scaled first ({SMOOTHING}), so a LoRA made for it "
+                "would do something else. Use a version of the model in another format."
             )
         weight = base_weight(patcher, key)
         variance = 0.0 if name in self.exact else self._variance(name, weight)

@@ -66,7 +66,7 @@ def test_one_row_is_heard_alone_and_the_others_come_back(editor, node):
     choose(editor, "Only this row on", 2)
     assert [r["on"] for r in rows(editor, node)] == [False, False, True, False]
     expect(editor.element(".styledelta-count")).to_have_text("1 of 4 on")
-    choose(editor, "The other rows again", 2)
+    choose(editor, "Restore the other rows", 2)
     assert [r["on"] for r in rows(editor, node)] == [True, False, True, True]
     choose(editor, "Only this row on", 1)
     assert [r["on"] for r in rows(editor, node)] == [False, True, False, False]
@@ -98,7 +98,7 @@ def test_a_file_without_a_list_is_told_and_changes_nothing(editor, node, tmp_pat
     with editor.page.expect_file_chooser() as chooser:
         choose(editor, "Load a list")
     chooser.value.set_files(tmp_path / "other.json")
-    expect(editor.element(".styledelta-popup")).to_contain_text("has no list of LoRAs")
+    expect(editor.element(".styledelta-popup")).to_contain_text("does not contain a LoRA list")
     editor.page.keyboard.press("Escape")
     assert names(editor, node) == [KOHYA]
 

@@ -266,7 +266,7 @@ def test_json_is_pasted_and_other_forms_wait_for_the_run(editor, pose):
     assert pose.joint(5) == [150, 100, 1] and pose.frame()["canvas_height"] == 512
     field.fill("no pose")
     field.blur()
-    with pytest.raises(PromptError, match="this is no JSON"):
+    with pytest.raises(PromptError, match="this is not valid JSON"):
         editor.run()
     dialog = editor.element(".p-dialog")
     if dialog.count():

@@ -307,7 +307,7 @@ def test_what_cannot_be_read_stays(editor, palette):
     node["widgets_values"] = [1, broken]
     editor.load(saved)
     assert editor.value(palette.node, "palette") == broken
-    assert "no palette" in palette.root.locator(".sd-status").inner_text()
+    assert "not a palette" in palette.root.locator(".sd-status").inner_text()
     shown = editor.add("StyleDeltaSaveStyle", 800, 0)
     editor.link(palette.node, 0, shown, "style")
     with pytest.raises(PromptError, match="lacks the number of a style"):

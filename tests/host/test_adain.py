@@ -91,7 +91,7 @@ def test_latents_that_are_refused(host, node_id: str):
         (random(2, 4, 8, 8), "2 references for 3 latents"),
         (torch.full((1, 4, 8, 8), torch.nan), "reference latent holds NaN"),
         (random(1, 64, 100), "reference latent has the shape"),
-        (comfy.nested_tensor.NestedTensor([random(1, 4, 8, 8)]), "reference latent packs several tensors"),
+        (comfy.nested_tensor.NestedTensor([random(1, 4, 8, 8)]), "reference latent holds several streams"),
     ):
         with pytest.raises(ValueError, match=message):
             run(host, node_id, good, {"samples": samples})
@@ -99,7 +99,7 @@ def test_latents_that_are_refused(host, node_id: str):
 
 def test_an_even_window_is_refused(host):
     latent = {"samples": random(1, 4, 8, 8)}
-    with pytest.raises(ValueError, match="A window of 4 has no middle"):
+    with pytest.raises(ValueError, match="A window of 4 has no centre"):
         run(host, "StyleDeltaAdaIN", latent, latent, window=4)
 
 

@@ -122,7 +122,7 @@ def test_what_the_host_fails_to_bake_is_an_error(pack, flux):
     bake = loras.baker(flux, None, loras.lora_key_map(flux, None))
     with pytest.raises(ValueError, match=f"{QUERY} cannot be applied by ComfyUI: ERROR oft"):
         files.read_layers({f"{QUERY}.oft_blocks": torch.ones(3, 5, 5)}, bake)
-    with pytest.raises(ValueError, match=f"{QUERY} has dora_scale, of which ComfyUI makes no update"):
+    with pytest.raises(ValueError, match=f"{QUERY} has dora_scale, from which ComfyUI makes no update"):
         files.read_layers({f"{QUERY}.dora_scale": torch.ones(5, 1)}, bake)
 
 

@@ -125,7 +125,7 @@ def test_a_control_lora_and_a_pickle_load(host, control_folder):
 )
 def test_another_kind_of_file_is_named_with_the_node_that_wants_it(host, control_folder, names, what):
     save_file({name: torch.zeros(1) for name in names}, control_folder / "wrong.safetensors")
-    with pytest.raises(ValueError, match=f"wrong.safetensors is no ControlNet but .*{what}"):
+    with pytest.raises(ValueError, match=f"wrong.safetensors is not a ControlNet; it is .*{what}"):
         load(host, "wrong.safetensors")
 
 
@@ -151,7 +151,7 @@ def test_a_model_patch_that_this_host_cannot_read_says_which_can(host, control_f
 
 def test_damaged_and_missing_files_are_named(host, control_folder):
     (control_folder / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
-    with pytest.raises(ValueError, match="cut.safetensors is not a whole safetensors file"):
+    with pytest.raises(ValueError, match="cut.safetensors is not a complete safetensors file"):
         load(host, "cut.safetensors")
     (control_folder / "cut.pth").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="cut.pth cannot be read safely"):
@@ -176,7 +176,8 @@ def test_a_net_that_lacks_weights_is_refused(host, control_folder):
         del weights[next(key for key in weights if key.endswith(name))]
     save_file(weights, control_folder / "lacks.safetensors")
     with pytest.raises(
-        ValueError, match="lacks.safetensors looks like a ControlNet, but 2 weights .* zero_convs.1.0.weight"
+        ValueError,
+        match="lacks.safetensors looks like a ControlNet, but the file lacks 2 weights .* zero_convs.1.0.weight",
     ):
         load(host, "lacks.safetensors")
 
@@ -189,7 +190,7 @@ def test_a_union_file_in_the_lora_loader_is_named(host, tmp_path, monkeypatch):
     save_file(
         {"task_embedding": torch.zeros(1), "zero_convs.0.0.weight": torch.zeros(1)}, tmp_path / "union.safetensors"
     )
-    with pytest.raises(ValueError, match="not a LoRA but a union ControlNet .load it with Load ControlNet Model"):
+    with pytest.raises(ValueError, match="not a LoRA; it is a union ControlNet .load it with Load ControlNet Model"):
         host.node("StyleDeltaLoadLora").execute("union.safetensors")
 
 
@@ -342,7 +343,7 @@ def test_a_row_without_a_span_of_steps_is_off_and_says_so(host, span):
     off = [(net("sd15"), image, 1.0, *span), ("gone.safetensors", None, 1.0, *span)]
     positive, negative, report = apply_stack(host, off, given)
     assert positive is given[0] and negative is given[1]
-    told = f"left out: it would act from {span[0]:g} to {span[1]:g}, which is no part of the sampling"
+    told = f"left out: its range from {span[0]:g} to {span[1]:g} is empty"
     assert report.splitlines() == [f"1. {told}", f"2. {told}"]
     mixed = apply_stack(host, [*off, (net("sd15"), image, 0.5, 0.0, 1.0)])[:2]
     assert all(map(torch.equal, outputs("sd15", mixed), outputs("sd15", apply(host, "sd15", 0.5))))
@@ -401,7 +402,7 @@ def test_sigmas_tell_where_the_steps_truly_are(host):
     assert progresses != pytest.approx([i / 6 for i in range(6)], abs=0.01)
     with pytest.raises(ValueError, match="Connect model too"):
         schedule(host, "1@0", sigmas=sigmas)
-    with pytest.raises(ValueError, match="hold no step"):
+    with pytest.raises(ValueError, match="contain no step"):
         schedule(host, "1@0", sigmas=sigmas[:1], model=model("sd15"))
 
 
@@ -589,7 +590,7 @@ def test_an_inpainting_net_is_referred_to_its_own_node(host):
 
 
 def test_a_net_that_did_not_load_is_named(host):
-    with pytest.raises(ValueError, match="its file did not load. Load ControlNet tells"):
+    with pytest.raises(ValueError, match="its file did not load. Load ControlNet shows"):
         host.node("StyleDeltaControlNetApply").execute(*pair(), None, torch.zeros(1, 8, 8, 3), 1.0, 0.0, 1.0, "crop")
 
 
@@ -630,10 +631,10 @@ def test_weights_for_a_net_of_unknown_class_are_refused_but_masks_are_not(host):
             return copied
 
     node, image = host.node("StyleDeltaControlNetApply"), tiny_controls.hint("sd15")
-    with pytest.raises(ValueError, match="not known for a Unknown. They are for ControlNets of SD 1.x"):
+    with pytest.raises(ValueError, match="not supported for a Unknown. They work for ControlNets of SD 1.x"):
         host.node("StyleDeltaControlWeights").execute(Unknown(), "middle=0", 1.0, 1.0)
     weights = host.node("StyleDeltaControlWeights").execute(net("sd15"), "middle=0", 1.0, 1.0).args[0]
-    with pytest.raises(ValueError, match="not known for a Unknown"):
+    with pytest.raises(ValueError, match="not supported for a Unknown"):
         node.execute(*pair(), Unknown(), image, 1.0, 0.0, 1.0, "crop", weights=weights)
     mask = torch.zeros(1, 2, 2)
     mask[..., 0] = 1
@@ -713,7 +714,7 @@ def test_the_server_runs_it_and_goes_on_after_an_error(server):
 
     with pytest.raises(PromptError, match="StyleDeltaControlSchedule.*character 9: expected @ and a progress"):
         server.run(prompt(StyleDeltaControlSchedule={"keyframes": "1@0, 0.5"}))
-    with pytest.raises(PromptError, match="StyleDeltaControlNetApply.*Give start_percent below end_percent"):
+    with pytest.raises(PromptError, match="StyleDeltaControlNetApply.*Set start_percent below end_percent"):
         server.run(prompt(StyleDeltaControlNetApply={"start_percent": 0.9, "end_percent": 0.5}))
     shown = server.run(prompt())
     assert all(server.view(**image) for node in ("10", "11") for image in shown[node]["images"])

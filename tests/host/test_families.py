@@ -16,8 +16,8 @@ NAMES_UNKNOWN = (
 )
 # The refusals that there are, by column: the words, and the layouts, or None for any.
 REFUSALS = {
-    "save as diffusers": ("ComfyUI reads no names of diffusers of|the connected model is of no family", None),
-    "merge, no model": ("which of them are of one weight is not known for certain", NAMES_UNKNOWN),
+    "save as diffusers": ("ComfyUI does not read diffusers names for|the connected model belongs to no family", None),
+    "merge, no model": ("it is not certain which of them mean the same weight", NAMES_UNKNOWN),
     "norms": ("AuraFlow has no parameters in the tiers", ("auraflow",)),
     "layer swap": ("Stable Cascade has no feed-forward", ("cascade_c", "cascade_b")),
 }

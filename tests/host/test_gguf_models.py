@@ -91,7 +91,7 @@ def test_types_that_are_no_blocks(host):
 def test_a_type_that_cannot_be_read_is_told_with_the_weight(host):
     weights, model = module(host, "nodes.host.weights"), in_gguf(tiny_model("flux"), "Q8_0")
     model.model.get_parameter(LAYER).tensor_type = gguf.GGMLQuantizationType.NVFP4
-    with pytest.raises(ValueError, match=f"{LAYER}: Weights of GGUF's type NVFP4 cannot be read"):
+    with pytest.raises(ValueError, match=f"{LAYER}: Weights of GGUF type NVFP4 cannot be read"):
         weights.base_weight(model, LAYER)
 
 
@@ -170,7 +170,9 @@ def test_two_gguf_files_that_differ_by_less_than_their_rounding_are_refused(host
         for name, weight in base.items()
     }
     names = [f"diffusion_models/{written(name, model, 'Q4_K').name}" for name, model in (("a", other), ("b", base))]
-    with pytest.raises(ValueError, match="no direction of the difference can be told from noise.*ignore_noise"):
+    with pytest.raises(
+        ValueError, match="no direction of the difference can be distinguished from noise.*ignore_noise"
+    ):
         extract_files(host, names, rank=8, biases_and_norms=False)
 
 

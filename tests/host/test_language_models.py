@@ -114,7 +114,7 @@ def test_two_names_that_cannot_be_added_up_are_refused(host, model, clip, encode
     one, _ = factors(NAMES["kohya"], 2)
     name = NAMES["ComfyUI"].format(encoder=encoder)
     other = {f"{name}.set_weight": torch.zeros(WIDTH, INNER)}
-    with pytest.raises(ValueError, match=f"{NAMES['kohya']} and {name}, which are one weight of the model"):
+    with pytest.raises(ValueError, match=f"{NAMES['kohya']} and {name}, which are the same weight of the model"):
         applied(host, model, clip, [(file(one | other), 1.0, 1.0)])
 
 

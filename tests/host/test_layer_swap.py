@@ -76,7 +76,7 @@ def test_layers_of_another_shape_are_left_alone_and_amount_0_is_exact(host, monk
     found = loaded_values(swapped)
     left = {name for name in before if name.endswith((".proj_in.weight", ".proj_out.weight"))}
     assert left and changed(found, before) == set(before) - left
-    assert f"left alone, not in both or of other shapes: {len(left)} weights such as" in report
+    assert f"left unchanged, not in both models or of different shapes: {len(left)} weights such as" in report
     for parameter in base.model.parameters():
         parameter.data = parameter.data.to(torch.float8_e4m3fn).float().to(torch.float8_e4m3fn)
     before = values(base)
@@ -94,7 +94,7 @@ def test_bad_input_names_the_remedy(host):
         swap(host, base, tuned("sdxl"), block_weights="*=0")
     with pytest.raises(ValueError, match="There is no part arms"):
         swap(host, base, tuned("sdxl"), part="arms")
-    with pytest.raises(ValueError, match="Lumina 2 has no convolutions"):
+    with pytest.raises(ValueError, match="Lumina 2 has no known convolutions"):
         swap(host, tiny_model("lumina"), tuned("lumina"), part="convolutions")
     report = swap(host, base, tuned("sdxl"), block_weights="double=0.5")[1]
     assert "the rule double matches nothing" in report

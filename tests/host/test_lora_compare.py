@@ -31,7 +31,7 @@ def test_stacks_and_models_are_compared_with_and_without_a_model(host, checkpoin
     inputs = {"lora_stack": [(KOHYA, 1.0, 1.0), (DIFFUSERS, 1.0, 1.0)], "lora_1": load(host, LOCON)}
     without, within = compare(host, **inputs), compare(host, **inputs, model=model, clip=clip)
     for report in (without, within):
-        assert "A and B hardly touch each other: they can be stacked at full strength." in report
+        assert "A and B barely overlap: they can be stacked at full strength." in report
         assert "A and B: 64 layers in common" in report and "A and C: 48 layers in common" in report
         assert f"C: {LOCON}, model 1, clip 1" in report
     assert "| text.clip_l " in without and "| text.clip_l " in within
@@ -114,8 +114,8 @@ def test_the_preview_is_what_resizing_gives(host):
     size = float(size)
     for policy, error in ((None, uniform), (host.node("StyleDeltaRankPolicy").execute("size", size, 0.0)[0], spread)):
         resized = host.node("StyleDeltaResizeLora").execute(lora, 4, policy)[1]
-        assert f"{size:.2f} MB at 2 bytes a number" in resized
-        found = float(resized.split("relative error in all: ")[1].split()[0])
+        assert f"{size:.2f} MB at 2 bytes per number" in resized
+        found = float(resized.split("overall relative error: ")[1].split()[0])
         # The size in the table is rounded to two digits, which may cost a singular vector.
         assert found == pytest.approx(float(error), abs=2e-3)
 

@@ -83,7 +83,7 @@ def test_the_output_is_about_as_near_as_the_report_says(host, applied, layout):
     base, other = tiny_model(layout), tuned(layout, rank=0, scale=0.02)
     policy = host.node("StyleDeltaRankPolicy").execute("error", 0.3, 0.0)[0]
     lora, report, _ = extract(host, other, base, policy=policy)
-    predicted = float(report.split("relative error in all: ")[1].split()[0])
+    predicted = float(report.split("overall relative error: ")[1].split()[0])
     assert 0.05 < predicted <= 0.3
     patched = applied(base, lora)
     change = (sample(other, layout) - sample(base, layout)).double().norm()
@@ -135,7 +135,9 @@ def test_a_size_has_less_error_than_any_rank_of_that_size(host):
         policy = host.node("StyleDeltaRankPolicy").execute("size", megabytes, 0.0)[0]
         sized, sized_report, _ = extract(host, other, base, policy=policy, biases_and_norms=False)
         assert sum(tensor.numel() for name, tensor in sized.items() if "alpha" not in name) * 2 / 1e6 <= megabytes
-        fixed_error, sized_error = (float(r.split("error in all: ")[1].split()[0]) for r in (report, sized_report))
+        fixed_error, sized_error = (
+            float(r.split("overall relative error: ")[1].split()[0]) for r in (report, sized_report)
+        )
         assert sized_error < fixed_error
 
 
@@ -200,7 +202,7 @@ def test_the_difference_of_rounded_files_ends_at_their_noise(host, files, kind):
     base, other = tiny_model("flux"), tuned("flux", rank=1, scale=0.3)
     names = files("tuned", stored(bare(other), kind)), files("base", stored(bare(base), kind))
     lora, report, _ = extract_files(host, names, biases_and_norms=False)
-    assert "signal to rounding noise" in report and "cannot give more than rank" in report
+    assert "signal to rounding noise" in report and "support no more than rank" in report
     ranks = [tensor.shape[0] for name, tensor in lora.items() if "lora_down" in name]
     assert max(ranks) <= 3
     true = {name: weight - weights(base)[name] for name, weight in weights(other).items() if weight.dim() == 2}
@@ -213,7 +215,9 @@ def test_the_difference_of_rounded_files_ends_at_their_noise(host, files, kind):
 def test_a_difference_that_is_all_rounding_is_refused_unless_forced(host, files):
     base, other = tiny_model("flux"), tuned("flux", rank=0, scale=0.01)
     names = files("tuned", stored(bare(other), "fp8")), files("base", stored(bare(base), "fp8"))
-    with pytest.raises(ValueError, match="no direction of the difference can be told from noise.*ignore_noise"):
+    with pytest.raises(
+        ValueError, match="no direction of the difference can be distinguished from noise.*ignore_noise"
+    ):
         extract_files(host, names, rank=8, biases_and_norms=False)
     assert extract_files(host, names, rank=8, biases_and_norms=False, ignore_noise=True)[0]
 
@@ -237,7 +241,7 @@ def test_an_interrupted_run_goes_on(host, files, monkeypatch):
     finished = len(unfinished(host))
     assert finished > 5
     lora, report, _ = extract_files(host, names, rank=4)
-    assert f"went on with {finished} weights of an interrupted run" in report
+    assert f"resumed an interrupted run: {finished} weights were already done" in report
     whole = extract(host, other, base, rank=4)[0]
     assert whole.keys() == lora.keys() and all(torch.allclose(whole[name], lora[name], atol=1e-6) for name in whole)
     assert not unfinished(host)

@@ -50,7 +50,7 @@ def test_a_file_and_the_picture_beside_it_are_told_of(server, base_dir):
         assert sides == [(224, 224), (96, 96)]
         assert json.loads(ask(server, "/list")[1])["pictured"] == [KOHYA]
         path.write_bytes(b"no picture")
-        assert ask(server, "/picture", name=KOHYA) == (400, b"The file is no picture that can be read.")
+        assert ask(server, "/picture", name=KOHYA) == (400, b"The file is not a readable picture.")
     finally:
         path.unlink()
 
@@ -88,4 +88,4 @@ def test_a_model_that_tells_no_family_has_none(server):
 def test_pages_of_other_sites_are_refused(server, path):
     status, body = ask(server, path, {"Sec-Fetch-Site": "cross-site"}, name=KOHYA)
     # Newer hosts refuse pages of other sites themselves, without a word.
-    assert status == 403 and body in (b"Only pages of this server may ask.", b"")
+    assert status == 403 and body in (b"Only pages from this server may send this request.", b"")

@@ -273,14 +273,14 @@ def test_files_that_do_not_fit_are_refused(host, checkpoint, loras):
     with pytest.raises(ValueError, match=r"wide.safetensors does not fit.*is \(.*\) in the model"):
         apply(host, model, add(host, "from_tests/wide.safetensors"), clip)
     os.link(loras.parents[1] / "checkpoints" / CHECKPOINT, loras / "model.safetensors")
-    with pytest.raises(ValueError, match="model.safetensors is not a LoRA but a full checkpoint"):
+    with pytest.raises(ValueError, match="model.safetensors is not a LoRA; it is a full checkpoint"):
         apply(host, model, add(host, "from_tests/model.safetensors"), clip)
 
 
 def test_damaged_files_are_refused(host, checkpoint, loras):
     whole = (loras.parent / LORAS[0][0]).read_bytes()
     (loras / "cut.safetensors").write_bytes(whole[:-100])
-    with pytest.raises(ValueError, match="cut.safetensors is not a whole safetensors file"):
+    with pytest.raises(ValueError, match="cut.safetensors is not a complete safetensors file"):
         apply(host, checkpoint[0], add(host, "from_tests/cut.safetensors"))
     tensors = load_file(loras.parent / LORAS[0][0])
     name = next(key for key in tensors if key.endswith("lora_up.weight"))

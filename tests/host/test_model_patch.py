@@ -253,7 +253,9 @@ def test_patches_and_models_of_other_kinds_are_refused(host, layout):
 
     other = ModelPatcher(torch.nn.Linear(1, 1), load_device=CPU, offload_device=CPU)
     node = host.node("StyleDeltaApplyModelPatch")
-    with pytest.raises(ValueError, match="is a Linear, which is no ControlNet .* Qwen-Image DiffSynth ControlNet"):
+    with pytest.raises(
+        ValueError, match="is a Linear, which this node does not support.* Qwen-Image DiffSynth ControlNet"
+    ):
         node.execute(model(layout), other, vae(layout), hint(layout), 1.0, 0.0, 1.0)
     with pytest.raises(ValueError, match="tokens .* wide, but SD|tokens .* wide, but BaseModel"):
         node.execute(tiny_models.tiny_model("sd15"), patch(layout), vae(layout), hint(layout), 1.0, 0.0, 1.0)
@@ -262,7 +264,7 @@ def test_patches_and_models_of_other_kinds_are_refused(host, layout):
     if layout != "qwen":
         with pytest.raises(ValueError, match="does not read inpaint_mask"):
             ours(host, layout, inpaint_mask=torch.ones(1, 8, 8))
-    with pytest.raises(ValueError, match="Give start_percent below end_percent"):
+    with pytest.raises(ValueError, match="Set start_percent below end_percent"):
         ours(host, layout, start=0.7, end=0.2)
 
 
@@ -279,7 +281,7 @@ def test_inpainting_is_that_of_cores_node(host, layout):
     if given:
         other = sample(ours(host, layout, 0.7, inpaint_mask=mask, inpaint_image=hint(layout, 5)), layout)
         assert not torch.equal(other, expected)
-        with pytest.raises(ValueError, match="needs the picture to be repaired beside the mask"):
+        with pytest.raises(ValueError, match="needs the picture to inpaint as well as the mask"):
             ours(host, layout, inpaint_mask=mask)
 
 

@@ -113,7 +113,7 @@ def test_all_tensors_of_an_extracted_lora_are_read(subject, layout, naming):
     extracted, report = given.extracted
     check_told(applied(given, extracted), given.wanted, report, COMPRESSED)
     if naming == "diffusers":
-        assert "ComfyUI reads no names of diffusers of" in outcome(given, extracted, naming, True)
+        assert "ComfyUI does not read diffusers names for" in outcome(given, extracted, naming, True)
         return
     assert outcome(given, extracted, naming, True) == "read"
 
@@ -123,11 +123,11 @@ def test_all_tensors_of_an_extracted_lora_are_read(subject, layout, naming):
 @pytest.mark.parametrize(
     ("layout", "as_diffusers"),
     [
-        ("ltx", "reads no names of diffusers of LTX-Video"),
-        ("ltx2", "reads no names of diffusers of LTX-2"),
+        ("ltx", "does not read diffusers names for LTX-Video"),
+        ("ltx2", "does not read diffusers names for LTX-2"),
         ("krea2", "read"),
-        ("hunyuan_video15", "reads no names of diffusers of Hunyuan"),
-        ("wan_i2v", "reads no names of diffusers of Wan"),
+        ("hunyuan_video15", "does not read diffusers names for Hunyuan"),
+        ("wan_i2v", "does not read diffusers names for Wan"),
     ],
 )
 def test_a_lora_of_one_part_keeps_the_names_of_its_family(subject, layout, as_diffusers, pattern, connected):
@@ -346,7 +346,7 @@ def test_krea2_under_two_namings_meets_in_either_order(subject):
 def test_lumina_2_is_never_cut_into_equal_thirds(subject, connected):
     given = subject("lumina")
     file = lora(matrices(given, r"attention\.qkv"))
-    assert "ComfyUI reads no names of diffusers of Lumina 2" in outcome(given, file, "diffusers", connected)
+    assert "ComfyUI does not read diffusers names for Lumina 2" in outcome(given, file, "diffusers", connected)
     assert outcome(given, file, "kohya", connected) == "read"
 
 
@@ -356,7 +356,9 @@ def test_an_unknown_layer_keeps_its_name_and_is_no_proof(subject):
     extra = file | lora({f"{PREFIX}extra_layers.0.proj": (8, 8)})
     assert first_line(given, file).startswith("names proven")
     assert first_line(given, extra) == "names unproven: connect the model to prove that it reads them"
-    assert "cannot be renamed: the names of this LoRA fit no family" in refusal(given, extra, "kohya", connected=False)
+    assert "cannot be renamed: the names of this LoRA fit no known family" in refusal(
+        given, extra, "kohya", connected=False
+    )
     assert "extra_layers.0.proj" in refusal(given, extra)
 
 
@@ -451,10 +453,10 @@ def test_text_encoders_are_not_proven_by_a_model_alone(subject):
     given = subject("flux")
     text = lora({"lora_te1_text_model_encoder_layers_0_mlp_fc1": (8, 8)})
     assert first_line(given, text) == "names proven: ComfyUI reads all 3 tensors"
-    assert first_line(given, text, connected=True).startswith("names unproven: all 3 tensors are of a text encoder")
+    assert first_line(given, text, connected=True).startswith("names unproven: all 3 tensors belong to a text encoder")
     both = lora({f"{PREFIX}img_in": (64, 64)}) | text
     assert first_line(given, both, connected=True) == (
-        "names proven: ComfyUI reads all 2 tensors with the connected model; 3 of a text encoder are unproven, connect the CLIP "
+        "names proven: ComfyUI reads all 2 tensors with the connected model; 3 of a text encoder are unproven; connect the CLIP "
         "to prove them"
     )
 
@@ -478,8 +480,8 @@ def test_dora_beside_another_update_of_its_weight_is_refused(subject, naming, co
     with given.saved(dora | lora({f"{PREFIX}layers.0.adaLN_modulation.0": (1024, 256)}), naming, connected) as written:
         assert any(name.endswith("dora_scale") for name in written)
     found = refusal(given, dora | others, naming, connected)
-    refusals = ("would be changed by two layers", "meets another update of its weight", "would not be read")
-    refusals += ("which are one weight of the model",)
+    refusals = ("would be changed by two layers", "coincides with another update of its weight", "would not be read")
+    refusals += ("which are the same weight of the model",)
     assert any(words in found for words in refusals)
     found, report = merged(given, dora | others)
     assert report.startswith("names proven")

@@ -408,7 +408,7 @@ def test_a_kind_that_the_model_lacks_names_those_it_has(host):
 
 def test_other_bad_inputs_name_the_remedy(host, files):
     base, styled = tiny_model("sdxl"), tuned("sdxl")
-    with pytest.raises(ValueError, match="Connect style_model or lora_model, and not both"):
+    with pytest.raises(ValueError, match="Connect style_model or lora_model, not both"):
         swap(host, base)
     with pytest.raises(ValueError, match="same values in all .* norm parameters"):
         swap(host, base, style_model=tiny_model("sdxl"))
@@ -426,7 +426,7 @@ def test_other_bad_inputs_name_the_remedy(host, files):
     with pytest.raises(ValueError, match="change of .*in_layers.0.weight holds NaN"):
         broken = {key: torch.full_like(value, torch.nan) for key, value in lora.items() if "norm1.w_norm" in key}
         swap(host, base, lora_model=broken)
-    with pytest.raises(ValueError, match="weights add up to zero"):
+    with pytest.raises(ValueError, match="add up to zero"):
         host.node("StyleDeltaMixNorms").execute(
             base, True, **TIERS, lora_1=lora, weight_1=1.0, lora_2=lora, weight_2=-1.0
         )
@@ -460,7 +460,7 @@ def test_changes_of_parts_and_of_turned_weights_reach_the_weights_as_in_core(hos
     for name, change in changes.by_weight.items():
         expected = comfy.lora.calculate_weight(patched.patches[name], stored[name].detach().clone(), name)
         assert torch.equal(stored[name] + change, expected), name
-    with pytest.raises(ValueError, match="the change of a part of .*img_attn.qkv.weight is"):
+    with pytest.raises(ValueError, match="the change to a part of .*img_attn.qkv.weight is"):
         host_module(host, "nodes.host.plain_changes").plain_changes(
             {"transformer.transformer_blocks.0.attn.to_q.diff": torch.ones(3, columns)}, base
         )
@@ -478,9 +478,9 @@ def test_what_other_layers_a_file_has_is_reported(host):
         "lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_up.weight": torch.ones(4, 2),
     }
     report = swap(host, base, lora_model=lora, modulation=False)[1]
-    assert "skipped, no plain changes: 1 layers" in report and "skipped, of a text encoder: 1 tensors" in report
+    assert "skipped, not plain changes: 1 layers" in report and "skipped, text encoder: 1 tensors" in report
     assert "matched nothing: diffusion_model.nowhere.w_norm" in report
-    assert "skipped, not switched on or no norm parameters: 17 plain changes" in report
+    assert "skipped, switched off or not norm parameters: 17 plain changes" in report
 
 
 def test_a_replaced_table_that_does_not_arrive_stops_the_run(host):

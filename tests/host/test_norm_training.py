@@ -125,7 +125,7 @@ def test_cancel_leaves_the_model_as_before_and_gives_the_best(host):
     lora, report, plot = cancelled_training(host, model, EIGHT_STEPS + 5)
     assert all(torch.equal(weights[name], after) for name, after in model.model.state_dict().items())
     # The step that was reached is evaluated too: at this loss it is the best.
-    assert "stopped at step 10 of 40; what came out is of step 10" in report and plot.shape[0] == 1
+    assert "stopped at step 10 of 40; the result is from step 10" in report and plot.shape[0] == 1
     applied = host.node("LoraModelLoader").execute(model, dict(lora), 1.0)[0]
     replace_tables(host, applied, lora)
     assert evaluate(host, "wan", applied) == pytest.approx(losses(report)[1], rel=1e-4)
@@ -134,7 +134,7 @@ def test_cancel_leaves_the_model_as_before_and_gives_the_best(host):
 
 def test_a_second_cancel_gives_what_was_evaluated_before(host):
     _, report, _ = cancelled_training(host, model_of("wan"), EIGHT_STEPS + 5, again=True)
-    assert "stopped at step 10 of 40; what came out is of step 8" in report
+    assert "stopped at step 10 of 40; the result is from step 8" in report
 
 
 def test_cancel_before_anything_was_found_is_a_cancel(host):
@@ -241,7 +241,7 @@ BAD = {
         r"\[1, 4, 8, 8\], but Flux has latents of 16 channels",
     ),
     "video": ({"latents": {"samples": torch.ones(1, 16, 2, 8, 8)}}, "latents of 16 channels and 4 dimensions"),
-    "empty": ({"latents": {"samples": torch.zeros(1, 16, 8, 8)}}, "empty, all zero"),
+    "empty": ({"latents": {"samples": torch.zeros(1, 16, 8, 8)}}, "latents are all zero"),
     "conditioning": ({"conditioning": conditioning("flux", 3)}, "3 conditionings for 2 latents"),
     "batch of prompts": ({"conditioning": [[torch.ones(2, 8, 64), {}]]}, "2 prompts as one batch"),
     "ControlNet": ({"conditioning": [[torch.ones(1, 8, 64), {"control": None}]]}, "The conditioning has control, with"),

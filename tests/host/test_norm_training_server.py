@@ -71,7 +71,7 @@ def test_cancel_ends_the_node_with_the_best_and_the_prompt_goes_on(server, base_
 
     outputs = server.run(training_prompt(steps, seed=2), on_progress=interrupt)
     report = outputs["report"]["text"][0]
-    assert re.search(r"stopped at step \d+ of 200; what came out is of step \d+", report)
+    assert re.search(r"stopped at step \d+ of 200; the result is from step \d+", report)
     assert losses(report)[1] < losses(report)[0] and outputs["plot"]["images"]
     (path,) = files(base_dir, "trained_norms_server")
     lora = load_file(path)

@@ -111,10 +111,10 @@ def test_reports_say_what_was_read_and_left_out(host):
     data = {"people": [{"pose_keypoints_2d": unsure, "face_keypoints_2d": [300, 300, 1] * 56}]}
     pictures, report = run_node(host, "StyleDeltaDrawPose", data, **DRAW | {"width": 512, "height": 768})
     assert pictures.shape == (1, 768, 512, 3)
-    assert "bodies: 1, faces: 1" in report and "512 x 768 was taken" in report and "56 points instead of 68" in report
+    assert "bodies: 1, faces: 1" in report and "512 x 768 was used" in report and "56 points instead of 68" in report
     assert "2 of 74 points have a confidence below 0.3" in report
     _, report = run_node(host, "StyleDeltaPoseFromJson", json.dumps(data), image=torch.zeros(1, 768, 512, 3))
-    assert "512 x 768 was taken" in report
+    assert "512 x 768 was used" in report
     pose, _ = run_node(host, "StyleDeltaPoseFromJson", json.dumps(data), 512, 768)
     assert pose[0]["canvas_height"] == 768
     with pytest.raises(ValueError, match="set width and height"):
@@ -168,7 +168,7 @@ def test_cancel_stops_between_the_frames(host):
 def test_what_is_refused(host):
     with pytest.raises(ValueError, match="The pose holds no frames"):
         draw(host, [])
-    with pytest.raises(ValueError, match="Line 1, column 1: this is no JSON"):
+    with pytest.raises(ValueError, match="Line 1, column 1: this is not valid JSON"):
         from_json(host, "not a pose")
 
 

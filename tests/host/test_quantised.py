@@ -275,7 +275,7 @@ def test_the_report_says_what_baking_costs(apply, models, weights):
 
 
 def test_an_unknown_way_is_refused(apply, models, weights):
-    with pytest.raises(ValueError, match="no way 'later'.*Choose automatic, bypass, bake"):
+    with pytest.raises(ValueError, match="no mode 'later'.*Choose one of: automatic, bypass, bake"):
         apply(models("fp8 e4m3"), lora(weights), "later")
 
 

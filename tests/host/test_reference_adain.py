@@ -270,7 +270,7 @@ def test_a_model_that_is_given_pictures_asks_for_a_reference_of_that_size(host, 
     def without_picture(executor, x, t, c_concat, *arguments, **others):
         return executor(x, t, None, *arguments, **others)
 
-    for side, message in ((24, "c_concat of the latent's size .*Resize the reference"), (16, None)):
+    for side, message in ((24, "c_concat in the latent's size .*Resize the reference"), (16, None)):
         from comfy.patcher_extension import WrappersMP
 
         outer = models["sd15"].clone()
@@ -286,7 +286,7 @@ def test_a_model_that_is_given_pictures_asks_for_a_reference_of_that_size(host, 
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({}, "Connect a reference or statistics"),
+        ({}, "Connect either a reference or statistics"),
         ({"reference": latent("flux")}, "SD15 has latents of 4 channels.*this model's VAE"),
         ({"reference": latent("wan")}, "this model's VAE"),
         ({"reference": {"samples": torch.full((1, 4, 8, 8), torch.nan)}}, "holds NaN"),

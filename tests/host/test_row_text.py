@@ -42,7 +42,7 @@ def test_all_missing_rows_are_told_in_one_error(host, checkpoint):
     said = str(caught.value)
     for part in ("Row 1 of the LoRA stack: lost", "Row 3 of the LoRA stack: gone/b.pt", "called styledelta_demo_kohia"):
         assert part in said
-    assert f"Near: {KOHYA}" in said and "Put the files there and refresh" in said
+    assert f"Similar names: {KOHYA}" in said and "Put the files there and refresh" in said
     with pytest.raises(FileNotFoundError, match=r"Row 1 of the LoRA stack: a\.pt(?s:.)*Row 3 of the LoRA stack: b\.pt"):
         others = [("a.pt", 1, 1), (KOHYA, 1, 1), ("b.pt", 1, 1)]
         host.node("StyleDeltaApplyLoraStack").execute(checkpoint[0], others)
@@ -54,7 +54,7 @@ def test_a_name_from_the_graph_takes_the_place_of_the_chosen_one(host):
     assert node.execute(*chosen, name=short(LOCON).upper())[0] == [(LOCON, 1, 1)]
     assert node.execute(*chosen, name=" ")[0] == node.execute(*chosen)[0] == [(KOHYA, 1, 1)]
     with pytest.raises(
-        FileNotFoundError, match="No LoRA is called styledelta_demo_loconn. Near: .*locon.*Put the file into"
+        FileNotFoundError, match="No LoRA is called styledelta_demo_loconn. Similar names: .*locon.*Put the file into"
     ):
         node.execute(*chosen, name="styledelta_demo_loconn")
 

@@ -127,7 +127,7 @@ def test_a_merged_checkpoint_is_the_patched_model(host, demo_patched, stack, bas
     import comfy.sd
 
     path, report, plot = merge(host, f"checkpoints/{CHECKPOINT}", stack)
-    assert "read back bit for bit; ComfyUI takes it for SD15" in report and plot.dim() == 4
+    assert "read back bit for bit; ComfyUI recognises it as SD15" in report and plot.dim() == 4
     base, new = base_dir / "models/checkpoints" / CHECKPOINT, Path(path)
     model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(path)
     assert vae is not None
@@ -478,7 +478,7 @@ def test_an_interrupted_merge_goes_on(host, files, wan, outputs, monkeypatch):
     other = merge(host, base, lora=lora, strength=0.5)
     assert "interrupted" not in other[1]
     path, report, _ = merge(host, base, lora=lora)
-    assert "parts of an interrupted run" in report and not unfinished(host)
+    assert "resumed an interrupted run" in report and not unfinished(host)
     assert bytes_of(path) == bytes_of(merge(host, base, lora=lora)[0])
 
 
@@ -495,9 +495,9 @@ def test_layers_by_bypass_and_hooks_are_refused(host):
 
 
 def test_what_is_no_model_is_refused(host, files, base_dir):
-    with pytest.raises(ValueError, match="is no model but a LoRA"):
+    with pytest.raises(ValueError, match="is not a model; it is a LoRA"):
         merge(host, files(lora_on(LINEAR, (256, 256)), name="lora"), lora=lora_on(LINEAR, (256, 256)))
-    with pytest.raises(ValueError, match="builds no diffusion model"):
+    with pytest.raises(ValueError, match="cannot build a diffusion model"):
         merge(host, files({"some.weight": torch.zeros(3, 3)}, name="other"), lora=lora_on(LINEAR, (256, 256)))
     gguf = base_dir / "models/diffusion_models/test_merged.gguf"
     gguf.write_bytes(b"GGUF")

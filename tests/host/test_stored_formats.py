@@ -179,5 +179,5 @@ def test_smoothed_weights_are_refused_by_name(host):
     layer.pre_quant_scale = torch.nn.Parameter(torch.ones(layer.in_features), requires_grad=False)
     loaded = weights.LoadedWeights("base model", model, None)
     assert f"{LAYER}.pre_quant_scale" not in loaded.shapes
-    with pytest.raises(ValueError, match=f"base model: {LAYER}.weight is stored for an input that is scaled"):
+    with pytest.raises(ValueError, match=f"base model: {LAYER}.weight expects an input that is scaled"):
         loaded.read(f"{LAYER}.weight")

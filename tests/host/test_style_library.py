@@ -51,7 +51,7 @@ def test_a_name_goes_before_a_number(host, checkpoint, folder):
     for name in ("norms only", "Norms only.safetensors", style, " norms only "):
         model, clip, chosen, _, _ = choose(host, checkpoint, folder, 0, name)
         assert chosen == style and list(model.patches) == ["diffusion_model.input_blocks.1.0.in_layers.0.weight"]
-    with pytest.raises(ValueError, match="No style file is called norm onli. Near: .*norms only"):
+    with pytest.raises(ValueError, match="No style file is called norm onli. Similar names: .*norms only"):
         choose(host, checkpoint, folder, 0, "norm onli")
 
 

@@ -172,9 +172,9 @@ def test_wrong_and_damaged_network_files_are_refused(host, base_dir):
     try:
         save_file({"lora_unet_x.lora_up.weight": torch.ones(2, 2)}, wrong)
         cut.write_bytes(wrong.read_bytes()[:-3])
-        with pytest.raises(ValueError, match="wrong.safetensors is no style network"):
+        with pytest.raises(ValueError, match="wrong.safetensors is not a style network"):
             load.execute("wrong.safetensors")
-        with pytest.raises(ValueError, match="cut.safetensors is not a whole safetensors file"):
+        with pytest.raises(ValueError, match="cut.safetensors is not a complete safetensors file"):
             load.execute("cut.safetensors")
     finally:
         wrong.unlink()

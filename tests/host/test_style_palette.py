@@ -155,7 +155,7 @@ def test_a_large_body_is_refused(server):
 def test_pages_of_other_sites_are_refused(server, path, headers):
     status, _, body = ask(server, path, b"{}" if path == "/preview" else None, **headers)
     # Newer hosts refuse pages of other sites themselves, without a word.
-    assert status == 403 and body in (b"Only pages of this server may ask.", b"")
+    assert status == 403 and body in (b"Only pages from this server may send this request.", b"")
 
 
 def test_other_origins_are_refused(server):

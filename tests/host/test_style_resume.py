@@ -12,7 +12,7 @@ def test_training_goes_on_from_its_own_result(host, layout, changes):
     first, report, _ = train(host, layout, model, steps=4, **changes)
     again, second, _ = train(host, layout, model, steps=4, seed=1, resume_from=first, **changes)
     assert losses(second)[0] == pytest.approx(losses(report)[1], rel=1e-5)
-    assert "went on from the LoRA that is connected" in second and losses(second)[1] < losses(second)[0]
+    assert "resumed from the connected LoRA" in second and losses(second)[1] < losses(second)[0]
     assert again.keys() == first.keys() and '"name": "trained style"' in again.metadata["styledelta.recipe"]
 
 
@@ -41,7 +41,7 @@ QKV = "diffusion_model.double_blocks.0.img_attn.qkv"
 MISFITS = {
     "rank": (
         {f"{QKV}.lora_B.weight": torch.ones(192, 5), f"{QKV}.lora_A.weight": torch.ones(5, 64)},
-        "is of rank 5, and rank 4 is to be trained. Choose rank 5, or make it smaller with Resize LoRA",
+        "is of rank 5, but rank 4 is being trained. Choose rank 5, or make it smaller with Resize LoRA",
     ),
     "shape": (
         {f"{QKV}.lora_B.weight": torch.ones(96, 2), f"{QKV}.lora_A.weight": torch.ones(2, 64)},
@@ -55,16 +55,16 @@ MISFITS = {
     ),
     "other model": (
         {"lora_unet_mid_block.lora_up.weight": torch.ones(4, 1), "lora_unet_mid_block.lora_down.weight": torch.ones(1, 4)},
-        "lora_unet_mid_block of LoRA is no layer of the model. Connect a LoRA that was made for it",
+        "lora_unet_mid_block of LoRA is not a layer of the model. Connect a LoRA that was made for it",
     ),
-    "new weight": ({f"{QKV}.set_weight": torch.ones(192, 64)}, "replaces or pads its weight, which cannot be trained on"),
-    "foreign": ({f"{QKV}.diff_b": torch.ones(192), "step": torch.ones(1)}, "holds step, which are no tensors of a LoRA"),
+    "new weight": ({f"{QKV}.set_weight": torch.ones(192, 64)}, "replaces or pads its weight, from which training cannot resume"),
+    "foreign": ({f"{QKV}.diff_b": torch.ones(192), "step": torch.ones(1)}, "holds step, which are not tensors of a LoRA"),
     "DoRA": (
         {
             f"{QKV}.lora_B.weight": torch.ones(192, 1), f"{QKV}.lora_A.weight": torch.ones(1, 64),
             f"{QKV}.dora_scale": torch.ones(192, 1), "diffusion_model.img_in.diff_b": torch.ones(64),
         },
-        "Training cannot go on from LoRA: .*qkv is DoRA",
+        "Training cannot resume from LoRA: .*qkv is DoRA",
     ),
     "empty": ({}, "holds no LoRA tensors"),
 }  # fmt: skip

@@ -219,10 +219,10 @@ def test_captions_are_prompts(host, checkpoint):
 
 
 BAD = {
-    "neither": ({"conditioning": None}, "What the pictures show is not told. Connect conditioning, or connect clip"),
+    "neither": ({"conditioning": None}, "Nothing says what the pictures show. Connect conditioning, or connect clip"),
     "both": (
         {"captions": "a cat"},
-        "There are captions and a conditioning. Disconnect conditioning, or clear captions",
+        "Both captions and conditioning are given. Disconnect conditioning, or clear captions",
     ),
     "no clip": ({"captions": "a cat", "conditioning": None}, "There are captions, but no clip to read them with"),
     "lines": ({"captions": "a\nb\nc", "conditioning": None, "clip": object()}, "3 lines of captions for 2 pictures"),
@@ -230,7 +230,7 @@ BAD = {
     "rank": ({"train": "LoRA", "rank": 0}, "A LoRA of rank 0 cannot be trained. Choose a rank from 1 to 256"),
     "layers": ({"train": "LoRA", "lora_layers": "hats"}, "A LoRA of hats cannot be trained. Choose one of: attention"),
     "schedule": ({"schedule": "hats"}, "There is no schedule hats. Choose one of: automatic, constant, cosine"),
-    "warm up": ({"warm_up": 41}, "would rise for 41 steps, but there are 40. Choose fewer; -1 is automatic"),
+    "warm up": ({"warm_up": 41}, "warm-up takes 41 steps, but there are only 40. Choose fewer; -1 is automatic"),
 }
 
 
@@ -278,7 +278,7 @@ def test_cancel_in_a_preview_gives_the_best_so_far(host):
     hook = model.model.diffusion_model.register_forward_pre_hook(press)
     _, report, _ = train(host, "sd15", model, steps=4, preview_every=2, vae=vae)
     hook.remove()
-    assert "stopped at step 2 of 4; what came out is of step" in report
+    assert "stopped at step 2 of 4; the result is from step" in report
     assert not comfy.model_management.processing_interrupted()
 
 
@@ -289,9 +289,7 @@ def test_a_lora_alone_needs_no_norms(host):
 
 def test_the_automatic_rate_rises_and_falls(host):
     _, report, _ = train(host, "flux", model_of("flux"), steps=40, train="norms and LoRA", rank=2, learning_rate=0.0)
-    assert (
-        "40 steps of 1 at 0.01 for norms and 0.002 for the LoRA, rising for 2 steps, falling along a cosine" in report
-    )
+    assert "40 steps of 1 at 0.01 for norms and 0.002 for the LoRA, warming up for 2 steps, with cosine decay" in report
 
 
 def test_memory_is_told_and_close_to_what_autograd_keeps(host):
@@ -334,7 +332,7 @@ def test_too_little_memory_is_told_with_what_was_needed(host, error):
 
     hook = model.model.diffusion_model.register_forward_pre_hook(fail)
     with pytest.raises(
-        comfy.model_management.OOM_EXCEPTION, match="Memory ran out in training. Memory: about .*MB are free|GB"
+        comfy.model_management.OOM_EXCEPTION, match="Training ran out of memory. Memory: about .*MB are free|GB"
     ):
         train(host, "flux", model)
     hook.remove()

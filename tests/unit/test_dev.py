@@ -184,7 +184,7 @@ def test_own_models_that_are_not_there_are_an_error(models):
         own("--models", models, "--checkpoint", "dreamshapr_8.safetensors")
     with pytest.raises(dev.DevError, match=r"loras has no moss. Nearest: ink.safetensors"):
         own("--models", models, "--checkpoint", "juggernaut", "--loras", "moss")
-    with pytest.raises(dev.DevError, match="There is no folder .*nowhere: --models wants the models folder"):
+    with pytest.raises(dev.DevError, match="There is no folder .*nowhere: --models needs the models folder"):
         own("--models", models / "nowhere", "--checkpoint", "a")
     with pytest.raises(dev.DevError, match="has no folder checkpoints: is it the models folder"):
         own("--models", models / "loras", "--checkpoint", "a")

@@ -47,7 +47,7 @@ def test_highlights_and_rounding_are_no_bytes():
         (torch.zeros(1, 64, 8), r"shape \(1, 64, 8\). Connect a LATENT"),
         (torch.full((1, 4, 8, 8), torch.nan), "The latent holds NaN"),
         (torch.zeros(1, 4, 0, 8), "The latent is empty"),
-        ([torch.zeros(1, 4, 8, 8), torch.zeros(1, 8, 4)], "packs several tensors"),
+        ([torch.zeros(1, 4, 8, 8), torch.zeros(1, 8, 4)], "holds several streams"),
     ],
 )
 def test_latents_that_are_none_are_refused(latent, message):

@@ -50,7 +50,7 @@ def _read(data: Any, path: Path, reading: Reading) -> list[Frame]:
     for index, entry in enumerate(entries):
         where = (*place, index)
         if not isinstance(entry, Mapping):
-            raise PoseError(where, f"an annotation must hold keypoints, not {entry!r:.40}.")
+            raise PoseError(where, f"an annotation must contain keypoints, not {entry!r:.40}.")
         image = _key(entry.get("image_id"))
         people.setdefault(image, [])
         if _key(entry.get("category_id")) in animals:

@@ -50,7 +50,7 @@ def _read(data: Any, path: Path, reading: Reading) -> list[Frame]:
     if isinstance(data, Mapping):
         canvas = canvas_of(data, ("height", "width"), path) or canvas_of(data, ("canvas_height", "canvas_width"), path)
         for key in data.keys() & set(LEFT_OUT):
-            reading.note((*path, key), "it was left out: metres have no place in a picture.")
+            reading.note((*path, key), "it was left out: metres cannot be drawn in a picture.")
     else:
         data = {"landmarks": data}
     parts = {name: _lists(data, keys, path) for name, keys in KEYS.items()}
@@ -81,7 +81,7 @@ def _together(parts: dict[str, list], path: Path) -> list[dict[str, tuple[Any, P
     """The lists of each person. Hands and faces belong to somebody where there is one person only."""
     count = max(map(len, parts.values()), default=0)
     if count > 1 and any(lists and len(lists) != count for lists in parts.values()):
-        raise PoseError(path, "it is not known whose hands and faces these are: there are fewer of them than people.")
+        raise PoseError(path, "it is unclear whose hands and faces these are: there are fewer of them than people.")
     return [{name: lists[index] for name, lists in parts.items() if lists} for index in range(count)]
 
 
@@ -103,9 +103,9 @@ def _person(lists: dict[str, tuple[Any, Path]], reading: Reading) -> Parts:
 
 def _face(points: np.ndarray, path: Path, reading: Reading) -> np.ndarray | None:
     if len(points) not in MESH_COUNTS:
-        reading.note(path, f"a face of {len(points)} points is not known and was left out; {MESH_COUNTS} are.")
+        reading.note(path, f"a face of {len(points)} points was left out; only {MESH_COUNTS} are supported.")
         return None
-    reading.note(path, f"of the {len(points)} points of the face the 68 that OpenPose knows were taken.")
+    reading.note(path, f"of the face's {len(points)} points, the 68 that OpenPose knows were used.")
     return points[[*FACE_MESH, *(IRISES if len(points) > max(IRISES) else ())]]
 
 

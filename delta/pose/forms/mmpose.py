@@ -62,7 +62,7 @@ def _is_animal(meta: Any, path: Path) -> bool:
         return True
     raise PoseError(
         (*path, "meta_info"),
-        f"the points of {meta.get('dataset_name', 'this data set')} begin with {first}, and their order is not known. Use a "
+        f"the points of {meta.get('dataset_name', 'this data set')} begin with {first}, and their order is unknown. Use a "
         "model trained on COCO, COCO-WholeBody, Halpe or AP-10K.",
     )
 
@@ -80,7 +80,7 @@ def _frame(instances: Any, path: Path, is_animal: bool, reading: Reading) -> Fra
 
 def _points(instance: Any, path: Path) -> np.ndarray:
     if not isinstance(instance, Mapping) or "keypoints" not in instance:
-        raise PoseError(path, f"an instance must hold keypoints, not {instance!r:.40}.")
+        raise PoseError(path, f"an instance must contain keypoints, not {instance!r:.40}.")
     points = points_of(instance["keypoints"], (*path, "keypoints"), (*ORDERS, ANIMAL_COUNT))
     if points is None:
         raise PoseError((*path, "keypoints"), "there are no points.")
@@ -89,7 +89,7 @@ def _points(instance: Any, path: Path) -> np.ndarray:
         try:
             values = np.array(scores, dtype=np.float64).reshape(-1)
         except (ValueError, TypeError, OverflowError):
-            raise PoseError((*path, "keypoint_scores"), "there is something else than numbers.") from None
+            raise PoseError((*path, "keypoint_scores"), "it contains something other than numbers.") from None
         if len(values) != len(points):
             raise PoseError((*path, "keypoint_scores"), f"{len(values)} scores for {len(points)} points.")
         points[:, 2] = values

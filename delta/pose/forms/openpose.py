@@ -89,8 +89,8 @@ def _refuse_or_note_others(person: Mapping, parts: Parts, path: Path, reading: R
     if not any(only_seen(points).any() for points in parts.values()):
         raise PoseError(
             path,
-            f"there are no points that are known, only {names}. People are read from "
-            f"{', '.join(PARTS)}; 3-D points have no place in a picture without their camera.",
+            f"there are no known points, only {names}. People are read from "
+            f"{', '.join(PARTS)}; 3-D points cannot be drawn without their camera.",
         )
     reading.note(path, f"{names} was left out.")
 

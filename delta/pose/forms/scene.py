@@ -51,12 +51,12 @@ def _read(data: Mapping, path: Path, reading: Reading) -> list[Frame]:
     content = data.get("object")
     bodies = content.get("bodies") if isinstance(content, Mapping) else None
     if not isinstance(bodies, (list, tuple)):
-        raise PoseError(path, "this file of the 3-D editor holds no bodies, perhaps a gesture. Save the scene.")
+        raise PoseError(path, "this file of the 3-D editor contains no bodies; it may be a gesture. Save the scene.")
     camera = content.get("camera")
     if not isinstance(camera, Mapping):
-        raise PoseError((*path, "object"), "there is no camera. Save the scene anew.")
+        raise PoseError((*path, "object"), "there is no camera. Save the scene again.")
     if reading.size is None:
-        raise PoseError(path, "a scene of the 3-D editor does not say how large its picture is. Set width and height.")
+        raise PoseError(path, "a scene of the 3-D editor gives no picture size. Set width and height.")
     reading.note(path, "hands and feet of the 3-D editor's scenes were left out.")
     places = [(*path, "object", "bodies", index) for index in range(len(bodies))]
     people: list[Parts] = []

@@ -93,9 +93,11 @@ def test_rules_that_match_nothing_are_told():
 def test_rules_that_leave_nothing_name_the_blocks_there_are():
     paths = [weight_path(FLUX), weight_path("diffusion_model.single_blocks.0.linear1.weight"), weight_path(CLIP)]
     for preset, asked in (("encoder half", "input"), ("middle only", "middle"), ("decoder half", "output")):
-        with pytest.raises(ValueError, match=rf"everything but {asked}, and there is no.* There are: double, single\."):
+        with pytest.raises(
+            ValueError, match=rf"everything except {asked}, and no such block.* The blocks are: double, single\."
+        ):
             parse_block_weights(preset_rules(preset)).unused(paths)
-    with pytest.raises(ValueError, match="There are: input"):
+    with pytest.raises(ValueError, match="The blocks are: input"):
         parse_block_weights("*=0, double.0=1").unused([weight_path(UNET)])
     # A rule that matches, a block that is off, and a file for the text encoder alone are no such case.
     assert parse_block_weights("*=0, double=1, input=1").unused(paths) == ["input"]

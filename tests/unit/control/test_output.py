@@ -58,5 +58,5 @@ def test_an_output_for_all_pictures_grows_where_masks_differ():
 
 def test_a_net_with_other_outputs_than_known_is_refused():
     control = {"output": [torch.ones(1, 1, 1, 1)], "middle": [torch.ones(1, 1, 1, 1)]}
-    with pytest.raises(ValueError, match="made 1 outputs for the model's output blocks where 2 are known"):
+    with pytest.raises(ValueError, match="made 1 outputs for the model's output blocks instead of 2"):
         slot_factors(control, LAYOUT, WEIGHTS)

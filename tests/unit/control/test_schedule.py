@@ -56,16 +56,16 @@ def test_shapes_run_from_start_to_end_and_are_nothing_outside(shape, expected):
         ("1.0@0, 0.6", 11, "expected @ and a progress; the text ends"),
         ("1.0@0, 0.6@", 12, "expected a progress; the text ends"),
         ("1.0@0 0.6@0.3", 7, "expected a comma or the end; found `0`"),
-        ("1@0, 2@1.5", 8, "a progress is within 0 to 1, not 1.5 (for 1.5 % write `2@0.015`)"),
-        ("1@150", 3, "a progress is within 0 to 1, not 150; found `1`"),
+        ("1@0, 2@1.5", 8, "a progress must be between 0 and 1, not 1.5 (for 1.5 % write `2@0.015`)"),
+        ("1@150", 3, "a progress must be between 0 and 1, not 150; found `1`"),
         ("1@0.5, 2@0.5", 10, "the progress 0.5 is not after 0.5"),
         ("1@0.5, 2@30%", 10, "the progress 0.3 is not after 0.5"),
-        ("1000@0", 1, "a strength is within -100 to 100"),
-        ("1@50", 3, "a progress is within 0 to 1, not 50 (for 50 % write `1@0.5`)"),
+        ("1000@0", 1, "a strength must be between -100 and 100"),
+        ("1@50", 3, "a progress must be between 0 and 1, not 50 (for 50 % write `1@0.5`)"),
         ("1@0, 0.25@7.5", 11, "(for 7.5 % write `0.25@0.075`)"),
         ("1@0\n0.5@y", 9, "expected a progress; found `y`"),
         ("nan@0", 1, "expected a strength"),
-        ("1@-0.1", 3, "a progress is within 0 to 1"),
+        ("1@-0.1", 3, "a progress must be between 0 and 1"),
     ],
 )
 def test_errors_point_at_the_character(text, character, reason):
@@ -89,7 +89,7 @@ def test_unknown_names_and_empty_spans_are_refused():
     with pytest.raises(ValueError, match="no shape `bump`"):
         shaped_schedule("bump", 0, 1)
     for span in ((0.5, 0.5), (0.6, 0.4), (-0.1, 1), (0, 1.1)):
-        with pytest.raises(ValueError, match="a start below its end"):
+        with pytest.raises(ValueError, match="the start below the end"):
             shaped_schedule("constant", *span)
 
 

@@ -60,8 +60,8 @@ def test_rows_that_cannot_be_read_are_named(row, what):
     [
         ((1, 0, 1), ""),
         ((0, 0, 1), "strength 0"),
-        ((1, 0, 0), "it would act from 0 to 0, which is no part of the sampling"),
-        ((1, 0.8, 0.2), "it would act from 0.8 to 0.2, which is no part of the sampling"),
+        ((1, 0, 0), "its range from 0 to 0 is empty"),
+        ((1, 0.8, 0.2), "its range from 0.8 to 0.2 is empty"),
     ],
 )
 def test_rows_that_do_nothing_say_why_and_need_no_image(numbers, why):
@@ -75,7 +75,7 @@ def test_rows_that_do_nothing_say_why_and_need_no_image(numbers, why):
     [
         ((NET, IMAGE, 1, 0, 1), "a single row of 5 values"),
         (ControlEntry(NET, IMAGE, 1, 0, 1), "a single row of 5 values"),
-        ([(NET, IMAGE, 1, 0, 1), NET], "a list with a object in it"),
+        ([(NET, IMAGE, 1, 0, 1), NET], "a list that contains a value of type object"),
         (NET, "a object"),
     ],
 )

@@ -79,7 +79,7 @@ def test_biases_and_norms_are_kept_whole_or_left_out():
 def test_parameters_that_loaders_do_not_apply_are_named():
     changes = weights(torch.ones(1)) | {"diffusion_model.blocks.0.modulation": torch.ones(1, 6, 4)}
     assert extract(pair(changes), settings()).skipped == {
-        "diffusion_model.blocks.0.modulation": "LoRA loaders do not apply changes of such a parameter"
+        "diffusion_model.blocks.0.modulation": "LoRA loaders do not apply changes to such parameters"
     }
 
 
@@ -109,7 +109,7 @@ def test_what_is_given_no_rank_counts_as_lost():
     changes = weights(torch.tensor([3.0]), torch.tensor([1.0]), torch.tensor([1.0]))
     job = extract_job(pair(changes), settings("size", 70 * 2 / 1e6))
     assert "left out, given no rank: 2" in job.report
-    assert f"relative error in all: {math.sqrt(2 / 11):.3g}" in job.report
+    assert f"overall relative error: {math.sqrt(2 / 11):.3g}" in job.report
 
 
 def deep_pair() -> Pair:
@@ -149,7 +149,9 @@ def test_ranks_end_at_the_rounding():
 
 def test_what_is_all_rounding_is_refused_unless_forced():
     noise = {f"{NAMES[0]}.weight": 0.02 * torch.randn(200, 200, generator=torch.Generator().manual_seed(3))}
-    with pytest.raises(ValueError, match="tuned and base differ by 4, and the rounding .* makes 4: no direction"):
+    with pytest.raises(
+        ValueError, match="tuned and base differ by 4, and the rounding .* accounts for 4: no direction"
+    ):
         extract(pair(noise, 0.02**2 / 2), settings("fixed", 8, ignore_noise=False))
     assert extract(pair(noise, 0.02**2 / 2), settings("fixed", 8)).layers
 
@@ -182,7 +184,7 @@ def test_the_job_names_layers_as_kohya_and_writes_the_recipe():
     job = extract_job(pair(weights(torch.ones(3))), settings("fixed", 2))
     assert "lora_unet_double_blocks_0_img_attn_proj.lora_up.weight" in job.model
     assert '"mode": "fixed"' in job.model.metadata["styledelta.recipe"]
-    assert "1 weights by factors, 0 biases and norms whole, 0 unchanged" in job.report
+    assert "1 weights as factors, 0 biases and norms whole, 0 unchanged" in job.report
 
 
 def test_a_unet_of_unusual_depth_keeps_the_names_of_comfyui():
@@ -246,7 +248,7 @@ def test_rounding_of_uneven_rows_is_told_from_a_change(spread, kind):
     base = {f"{name}.weight": rows * torch.randn(256, 320, generator=generator) for name in NAMES}
     stored = {name: weight.to(kind).float() for name, weight in base.items()}
     variance = rounding_variance(stored[f"{NAMES[0]}.weight"], kind)
-    with pytest.raises(ValueError, match="no direction of the difference can be told from noise"):
+    with pytest.raises(ValueError, match="no direction of the difference can be distinguished from noise"):
         extract(compare(Tensors("tuned", base), Tensors("base", stored, variance)), settings(ignore_noise=False))
     change = spectrum_matrix(256, 320, torch.full((3,), 8 * math.sqrt(variance) * 320**0.5 * float(rows.max())), 5)
     tuned = {name: weight + change for name, weight in base.items()}

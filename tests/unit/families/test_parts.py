@@ -103,5 +103,5 @@ def test_classes_tell_what_names_do_not():
 def test_bad_parts_name_the_remedy():
     with pytest.raises(ValueError, match="There is no part legs. Choose one of: everything, norms"):
         weights_of("legs", SHAPES)
-    with pytest.raises(ValueError, match="a model of an unknown family has no convolutions"):
+    with pytest.raises(ValueError, match="a model of an unknown family has no known convolutions"):
         weights_of("convolutions", {f"{P}blocks.0.ffn.2.weight": (8, 8)})

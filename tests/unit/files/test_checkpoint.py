@@ -153,12 +153,12 @@ def test_a_model_of_an_unknown_family_keeps_its_names_and_a_note_says_so(opened,
     assert_read(checkpoint, {f"diffusion_model.{name}": numbers(name, 2) for name in names})
     assert checkpoint.architecture is None and not checkpoint.left_out
     assert checkpoint.notes == [
-        "model.safetensors is of no family that is known here: its weights keep the names that they have in the file"
+        "model.safetensors belongs to no known family: its weights keep the names they have in the file"
     ]
     assert UNKNOWN_NOTE in compare(checkpoint, checkpoint).notes[-1]
 
 
-UNKNOWN_NOTE = "is of no family that is known here"
+UNKNOWN_NOTE = "belongs to no known family"
 
 
 def test_fused_attention_of_a_released_stable_cascade_is_split(opened):
@@ -557,14 +557,14 @@ def test_a_shard_that_was_cut_short_is_named(tmp_path):
     write_shards(tmp_path)
     shard = tmp_path / "diffusion_pytorch_model-00003-of-00003.safetensors"
     shard.write_bytes(shard.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="^diffusion_pytorch_model-00003-of-00003.safetensors is not a whole"):
+    with pytest.raises(ValueError, match="^diffusion_pytorch_model-00003-of-00003.safetensors is not a complete"):
         Checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"weight_map": 3}'])
 def test_a_damaged_index_is_named(tmp_path, content):
     (tmp_path / "model.safetensors.index.json").write_text(content)
-    with pytest.raises(ValueError, match="model.safetensors.index.json is no index of shards"):
+    with pytest.raises(ValueError, match="model.safetensors.index.json is not a shard index"):
         Checkpoint(tmp_path)
 
 
@@ -594,7 +594,9 @@ def test_a_fused_weight_without_a_part_is_refused(opened):
 def test_files_that_are_no_safetensors_are_refused(tmp_path, content):
     path = tmp_path / "bad.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="bad.safetensors is not a whole safetensors file.*download or copy it again"):
+    with pytest.raises(
+        ValueError, match="bad.safetensors is not a complete safetensors file.*download or copy it again"
+    ):
         Checkpoint(path)
 
 
@@ -602,7 +604,7 @@ def test_files_that_are_no_safetensors_are_refused(tmp_path, content):
 def test_a_truncated_file_is_refused_when_it_is_opened(tmp_path, kept):
     path = write(tmp_path / "cut.safetensors", {"out.2.weight": torch.ones(1000)})
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
-    with pytest.raises(ValueError, match="cut.safetensors is not a whole safetensors file"):
+    with pytest.raises(ValueError, match="cut.safetensors is not a complete safetensors file"):
         Checkpoint(path)
 
 
@@ -612,7 +614,7 @@ def test_a_file_that_shrinks_later_is_refused_when_it_is_read(tmp_path):
     )
     checkpoint = Checkpoint(path)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="a.safetensors has changed"):
+    with pytest.raises(ValueError, match="a.safetensors changed"):
         checkpoint.read("diffusion_model.out.2.weight")
 
 
@@ -627,7 +629,7 @@ def test_what_does_not_exist_is_named(tmp_path, name):
     [
         ("a.ckpt", "a.ckpt is a pickle.*Convert it to safetensors"),
         ("a.PT", "a.PT is a pickle"),
-        ("a.gguf", "a.gguf is not a whole GGUF file.*download or copy it again"),
+        ("a.gguf", "a.gguf is not a complete GGUF file.*download or copy it again"),
     ],
 )
 def test_other_kinds_of_files_are_refused(tmp_path, name, message):
@@ -637,7 +639,7 @@ def test_other_kinds_of_files_are_refused(tmp_path, name, message):
 
 
 def test_folders_that_are_not_of_diffusers_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="is no folder of diffusers"):
+    with pytest.raises(ValueError, match="is not a diffusers folder"):
         Checkpoint(tmp_path)
     (tmp_path / "unet").mkdir()
     (tmp_path / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"anything")
@@ -648,19 +650,25 @@ def test_folders_that_are_not_of_diffusers_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["diffusion_model.double_blocks.0.img_attn.qkv.lora_A.weight"], "is no model but a LoRA with ComfyUI names"),
-        (["diffusion_model.double_blocks.0.img_attn.qkv.diff"], "is no model but a LoRA"),
-        (["transformer_blocks.0.attn.to_q.weight", "controlnet_blocks.0.weight"], "is no model but a ControlNet"),
-        (["input_blocks.0.0.weight", "input_hint_block.0.weight"], "is no model but a ControlNet"),
-        (["encoder.down.0.block.0.conv1.weight"], "holds no model that is known here but a VAE"),
-        (["mystery.weight"], "holds no model that is known here but a file of 1 tensors such as mystery.weight"),
+        (
+            ["diffusion_model.double_blocks.0.img_attn.qkv.lora_A.weight"],
+            "is not a model; it is a LoRA with ComfyUI names",
+        ),
+        (["diffusion_model.double_blocks.0.img_attn.qkv.diff"], "is not a model; it is a LoRA"),
+        (["transformer_blocks.0.attn.to_q.weight", "controlnet_blocks.0.weight"], "is not a model; it is a ControlNet"),
+        (["input_blocks.0.0.weight", "input_hint_block.0.weight"], "is not a model; it is a ControlNet"),
+        (["encoder.down.0.block.0.conv1.weight"], "is not a known kind of model; it is a VAE"),
+        (["mystery.weight"], "is not a known kind of model; it is a file of 1 tensors such as mystery.weight"),
         (["model_ema.diffusion_modelout0weight"], "holds only the EMA copy of a diffusion model.*pruned version"),
         (
             ["model.layers.0.self_attn.q_proj.weight", "model.embed_tokens.weight"],
-            "holds no model .* but a text encoder",
+            "is not a known kind of model; it is a text encoder",
         ),
-        (["control_blocks.0.img_mlp.out.weight", "img_in.weight"], "is no model but a Qwen-Image 2.1 Fun ControlNet"),
-        (["blocks.0.self_attn.q.oft_R.weight"], "is no model but a LoRA"),
+        (
+            ["control_blocks.0.img_mlp.out.weight", "img_in.weight"],
+            "is not a model; it is a Qwen-Image 2.1 Fun ControlNet",
+        ),
+        (["blocks.0.self_attn.q.oft_R.weight"], "is not a model; it is a LoRA"),
     ],
 )
 def test_what_is_no_model_is_called_by_its_name(opened, names, message):
@@ -712,14 +720,14 @@ def test_different_architectures_are_named_though_they_share_a_text_encoder(open
         opened({f"diffusion_model.{name}": value for name, value in whole(BY_NAME[kind]).items()} | encoder, f"{n}.sft")
         for n, kind in enumerate((one, other))
     ]
-    with pytest.raises(ValueError, match=f"different architectures or sizes: {one} against {other}. They share"):
+    with pytest.raises(ValueError, match=f"different architectures or sizes: {one} against {other}. They have"):
         common(*paths)
 
 
 def test_models_of_one_architecture_and_other_sizes_are_refused(opened):
     small = whole(BY_NAME["Wan"])
     large = {name: torch.cat([value, value]) for name, value in small.items()}
-    with pytest.raises(ValueError, match="different architectures or sizes: Wan against Wan. They share 0 of"):
+    with pytest.raises(ValueError, match="different architectures or sizes: Wan against Wan. They have 0 of"):
         common(opened(small, "a.sft"), opened(large, "b.sft"))
 
 

@@ -116,7 +116,7 @@ def test_files_are_described(names, expected):
     ],
 )
 def test_what_is_no_controlnet_is_refused_with_the_node_that_wants_it(names, what, remedy):
-    with pytest.raises(ValueError, match="wrong.safetensors is no ControlNet but") as refusal:
+    with pytest.raises(ValueError, match="wrong.safetensors is not a ControlNet; it is") as refusal:
         check_control_file("wrong.safetensors", names)
     assert what in str(refusal.value) and remedy in str(refusal.value)
 

@@ -65,14 +65,14 @@ def test_endings_in_capitals_are_read(tmp_path, ending):
 def test_files_that_are_no_safetensors_are_refused(tmp_path, content):
     path = tmp_path / "bad.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="bad.safetensors is not a whole safetensors file"):
+    with pytest.raises(ValueError, match="bad.safetensors is not a complete safetensors file"):
         read_tensors(path)
 
 
 def test_a_header_that_promises_more_than_the_file_has(tmp_path):
     save_file({"a": torch.ones(100)}, tmp_path / "whole.safetensors")
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "whole.safetensors").read_bytes()[:-40])
-    with pytest.raises(ValueError, match="cut.safetensors is not a whole safetensors file"):
+    with pytest.raises(ValueError, match="cut.safetensors is not a complete safetensors file"):
         read_tensors(tmp_path / "cut.safetensors")
 
 
@@ -100,5 +100,5 @@ def test_a_folder_that_cannot_be_written_to_is_named():
     folder = Path("/proc")
     if not folder.is_dir():
         pytest.skip("this system has no /proc, a folder that nobody can write to")
-    with pytest.raises(OSError, match="choose a folder that can be written to; nothing was kept"):
+    with pytest.raises(OSError, match="choose a writable folder; nothing was kept"):
         write_tensors(folder / "lora.safetensors", {"a": torch.zeros(1)}, {})

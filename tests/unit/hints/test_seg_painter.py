@@ -100,13 +100,13 @@ def test_a_map_with_transparency_or_of_one_channel():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((left_half(), "dragon"), "no class 'dragon'. There are: wall, building"),
+        ((left_half(), "dragon"), "no class 'dragon'. Choose one of: wall, building"),
         ((left_half(), "sky", None, 0, 0, "dragon"), "no class 'dragon'"),
         ((left_half() / 0, "sky"), "The mask holds NaN"),
         ((torch.zeros(0, 6, 8), "sky"), "The mask is empty"),
         ((left_half(), "sky", torch.full((1, 6, 8, 3), torch.nan)), "The previous map holds NaN"),
         ((left_half(), "sky", torch.zeros(6, 8, 3)), "The previous map has the shape"),
-        ((torch.ones(2, 6, 8), "sky", torch.zeros(3, 6, 8, 3)), "2 masks for 3 segmentation maps"),
+        ((torch.ones(2, 6, 8), "sky", torch.zeros(3, 6, 8, 3)), "2 masks for a batch of 3"),
     ],
 )
 def test_what_is_refused(arguments: tuple, message: str):

@@ -24,13 +24,13 @@ def test_two_peft_adapters_in_one_file_are_refused_by_name():
         for layer, adapter in (("a", "style"), ("b", "subject"))
         for half in "AB"
     }
-    with pytest.raises(ValueError, match="brush holds 2 adapters: style, subject. Use a file with one"):
+    with pytest.raises(ValueError, match="brush holds 2 adapters: style, subject. Use a file with only one"):
         read_layers(LoraModel(tensors, name="brush"))
 
 
 @pytest.mark.parametrize("others", [("a.lora_A.weight", "a.lora_A.style.weight"), ("a.bias.diff", "a.diff_b")])
 def test_two_tensors_of_one_meaning_are_refused(others):
-    with pytest.raises(ValueError, match=f"{others[0]} beside {others[1]}; only one of them can count"):
+    with pytest.raises(ValueError, match=f"both {others[0]} and {others[1]}; only one can be used"):
         read_layers(dict.fromkeys(others, torch.ones(2, 2)))
 
 
@@ -92,5 +92,5 @@ def test_a_bias_beside_a_baked_adapter_is_kept_and_a_second_update_refused():
     dora = lora("a") | {"a.dora_scale": torch.ones(4)}
     layer = read_layers(dora | {"a.diff_b": torch.full((4,), 2.0)}, bake).layers["a"]
     assert torch.equal(layer.full, torch.ones(4, 6)) and torch.equal(layer.bias, torch.full((4,), 2.0))
-    with pytest.raises(ValueError, match="a has diff beside"):
+    with pytest.raises(ValueError, match="a has both diff and"):
         read_layers(dora | {"a.diff": torch.ones(4, 6)}, lambda name, tensors: torch.ones(4, 6))

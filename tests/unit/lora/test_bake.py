@@ -89,7 +89,7 @@ def test_a_lora_without_low_rank_layers_is_baked_too():
     ("model", "rules", "message"),
     [
         (MODEL, "*=0", "switch off all 3 layers of brush. Its blocks are text.clip_l 1, middle 1, output.1 1"),
-        (MODEL, "*=0, double=1", "switch off everything but double.*There are: middle, output"),
+        (MODEL, "*=0, double=1", "switch off everything except double.*The blocks are: middle, output"),
         (MODEL, "middle", "`middle` cannot be read"),
         (LoraModel({}), "", "holds no LoRA tensors"),
         (

@@ -171,15 +171,15 @@ def pair(**blocks: tuple[float, float, float]) -> Pair:
 @pytest.mark.parametrize(
     ("figures", "sentence"),
     [
-        ((0.03, 0.02, 0.01), "A and B hardly touch each other: they can be stacked at full strength."),
+        ((0.03, 0.02, 0.01), "A and B barely overlap: they can be stacked at full strength."),
         (
             (0.62, 0.58, 0.5),
             "A and B pull the same way in x: .* they share 62% \\(chance 2.0%\\) of their output .*svc",
         ),
         ((0.62, 0.58, -0.5), "A and B pull against each other in x: .*the cosine is -0.50. .*`x=0`.*ties"),
         ((0.62, 0.58, 0.0), "A and B share directions in x, but neither add up nor cancel"),
-        ((0.03, 0.58, 0.0), "A and B react to the same inputs in x, but write into other outputs"),
-        ((0.62, 0.03, 0.0), "A and B write into the same outputs in x, but react to other inputs"),
+        ((0.03, 0.58, 0.0), "A and B react to the same inputs in x, but write to different outputs"),
+        ((0.62, 0.03, 0.0), "A and B write to the same outputs in x, but react to different inputs"),
     ],
 )
 def test_verdicts(figures, sentence):
@@ -202,9 +202,9 @@ def test_chance_alone_is_not_notable():
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ([], "takes 2 to 26 LoRAs, not 0"),
-        ([(A, 1.0, 1.0)], "takes 2 to 26 LoRAs, not 1"),
-        ([(A, 1.0, 1.0)] * 27, "takes 2 to 26 LoRAs, not 27"),
+        ([], "needs 2 to 26 LoRAs, not 0"),
+        ([(A, 1.0, 1.0)], "needs 2 to 26 LoRAs, not 1"),
+        ([(A, 1.0, 1.0)] * 27, "needs 2 to 26 LoRAs, not 27"),
         ([(A, 1.0, 1.0), (LoraModel({}, name="empty"), 1.0, 1.0)], "empty holds no LoRA tensors"),
         ([(A, 1.0, 1.0), (B, 0.0, 0.0)], "B has no low-rank layer at a strength other than 0"),
         ([(A, 1.0, 1.0), (lora("C", {f"{OUTPUT_1}.diff": torch.ones(4, 4)}), 1.0, 1.0)], "C has no low-rank layer"),

@@ -180,7 +180,7 @@ def test_the_styles_of_the_records_are_of_known_conventions():
 def test_twins_are_added_up():
     given = {"lora_unet_blocks_0_self_attn_q": layer(6, 1), "diffusion_model.blocks.0.self_attn.q": layer(6, 2)}
     converted = convert_lora(LoraModel(write_layers(given, torch.float32)), COMFYUI)
-    assert "1 added to others of the same place" in converted.report
+    assert "1 added to others for the same weight" in converted.report
     (total,) = dense(converted.model).values()
     assert torch.allclose(total, sum(update.dense() for update in given.values()), atol=1e-6)
 
@@ -205,22 +205,20 @@ def test_what_depends_on_its_weight_moves_as_it_is():
     new = "transformer.transformer_blocks.0.ff.net.0.proj"
     for ending in ("dora_scale", "lora_A.weight", "lora_B.weight"):
         assert torch.equal(converted.model[f"{new}.{ending}"], tensors[f"{name}.{ending}"])
-    assert "8 layers under the names of diffusers: 4 renamed, 3 split into 10, 1 moved as they are" in converted.report
-    assert f"moved as it is, depends on the weight it is applied to: {new}" in converted.report
+    assert "8 layers under the names of diffusers: 4 renamed, 3 split into 10, 1 kept unchanged" in converted.report
+    assert f"kept unchanged, because it depends on the weight it is applied to: {new}" in converted.report
 
 
 def test_what_depends_on_a_weight_that_is_divided_is_refused():
     tensors = dict(lora("Flux.1")) | dora("diffusion_model.double_blocks.3.img_attn.qkv", rows=18)
-    with pytest.raises(
-        ValueError, match="img_attn.qkv depends on the weight .* is cut or put together under .* diffusers"
-    ):
+    with pytest.raises(ValueError, match="img_attn.qkv depends on the weight .* is split or fused under .* diffusers"):
         convert_lora(LoraModel(tensors), DIFFUSERS)
     assert convert_lora(LoraModel(tensors), KOHYA).model
 
 
 def test_what_depends_on_its_weight_cannot_meet_another_update():
     tensors = dict(lora("Wan")) | dora("lora_unet_blocks_39_self_attn_q")
-    with pytest.raises(ValueError, match="meets another update of its weight"):
+    with pytest.raises(ValueError, match="coincides with another update of its weight"):
         convert_lora(LoraModel(tensors), COMFYUI)
 
 
@@ -230,7 +228,7 @@ def test_a_lora_that_is_dora_throughout_is_renamed():
     )
     converted = convert_lora(LoraModel(tensors), KOHYA)
     assert "lora_unet_blocks_0_self_attn_q.dora_scale" in converted.model
-    assert "family: Wan" in converted.report and "3 moved as they are" in converted.report
+    assert "family: Wan" in converted.report and "3 kept unchanged" in converted.report
 
 
 @pytest.mark.parametrize("naming", [DIFFUSERS, "musubi-tuner"])
@@ -261,7 +259,7 @@ def test_other_names_that_are_not_read_are_still_refused(tmp_path):
         save_lora(LoraModel(converted), path, "float32", apply, prove=UNREAD)
     with pytest.raises(ValueError, match=r"(\d+) of \1 tensors would not be read"):
         save_lora(converted, path, "float32", apply, KOHYA, prove=UNREAD)
-    with pytest.raises(ValueError, match="reads no names of diffusers of Wan.*Convert LoRA Names"):
+    with pytest.raises(ValueError, match="does not read diffusers names for Wan.*Convert LoRA Names"):
         save_lora(lora("Wan"), path, "float32", apply, DIFFUSERS)
     with pytest.raises(ValueError, match=r"(\d+) of \1 tensors would not be read"):
         save_lora(LoraModel(converted, {NAMES_FOR: "anything"}), path, "float32", apply, prove=UNREAD)

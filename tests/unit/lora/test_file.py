@@ -136,7 +136,7 @@ def test_foreign_tensors_are_named():
     [
         ({"a.lora_down.weight": None}, "a has lora_up.weight but not its other half"),
         ({"a.lora_down.weight": torch.ones(3, 6)}, "shapes of a disagree"),
-        ({"a.lora_A.weight": torch.ones(2, 6), "a.lora_B.weight": torch.ones(4, 2)}, "a has lora_A.weight, lora_B.weight beside"),
+        ({"a.lora_A.weight": torch.ones(2, 6), "a.lora_B.weight": torch.ones(4, 2)}, "a has both lora_A.weight, lora_B.weight and"),
         ({"a.lokr_w1": torch.ones(2, 2), "a.lokr_w2": torch.ones(2, 3)}, "several kinds of adapter"),
         ({"a.lokr_w1_a": torch.ones(2, 2)}, "a lacks lokr_w1_b"),
         ({"a.hada_w1_a": torch.ones(2, 2)}, "a lacks hada_w1_b"),
@@ -182,7 +182,7 @@ def test_what_cannot_be_baked_for_want_of_its_weight_is_named_too():
     ("tensors", "message"),
     [
         ({}, "brush holds no LoRA tensors: it is empty"),
-        ({name: torch.ones(1) for name in "abcd"}, "brush holds no LoRA tensors but 4 others, such as a, b, c."),
+        ({name: torch.ones(1) for name in "abcd"}, "brush holds no LoRA tensors, only 4 others, such as a, b, c."),
     ],
 )
 def test_a_file_of_which_nothing_is_read_is_an_error_that_names_what_it_holds(tensors, message):

@@ -44,7 +44,7 @@ def test_the_case_tells_files_apart_where_only_that_does():
 
 def test_a_name_of_several_files_is_told_with_all_of_them():
     with pytest.raises(
-        ValueError, match=r"Several LoRAs are called A: Ink/a.safetensors, ink/old/a.safetensors. Write the folder too"
+        ValueError, match=r"Several LoRAs are called A: Ink/a.safetensors, ink/old/a.safetensors. Include the folder"
     ):
         FileNames(FILES).find("A")
     with pytest.raises(ValueError, match="and 4 more"):
@@ -53,7 +53,7 @@ def test_a_name_of_several_files_is_told_with_all_of_them():
 
 def test_an_unknown_name_is_told_with_the_nearest():
     names = FileNames(["styles/ink_wash.safetensors", "grain.safetensors"])
-    with pytest.raises(UnknownName, match=r"No LoRA is called inkwash. Near: styles/ink_wash.safetensors.$"):
+    with pytest.raises(UnknownName, match=r"No LoRA is called inkwash. Similar names: styles/ink_wash.safetensors.$"):
         names.find("inkwash")
     with pytest.raises(UnknownName, match=r"No LoRA is called qqq\.$"):
         names.find("qqq")

@@ -19,11 +19,11 @@ def test_all_missing_rows_are_told_at_once_with_the_nearest_names():
     with pytest.raises(FileNotFoundError) as caught:
         faults.raise_any()
     assert str(caught.value).splitlines() == [
-        "Row 2 of the LoRA stack: inkwash.safetensors is not in models/loras. Near: ink_wash.safetensors.",
+        "Row 2 of the LoRA stack: inkwash.safetensors is not in models/loras. Similar names: ink_wash.safetensors.",
         "Row 3 of the LoRA stack: qqq.pt is not in models/loras.",
-        "Row 1 of the connected text: no LoRA in models/loras is called grian. Near: grain.safetensors. "
+        "Row 1 of the connected text: no LoRA in models/loras is called grian. Similar names: grain.safetensors. "
         "Put the files there and refresh, or choose others.",
-        "Row 2 of the connected text: Several LoRAs are called SOFT: a/soft.pt, b/soft.pt. Write the folder too.",
+        "Row 2 of the connected text: Several LoRAs are called SOFT: a/soft.pt, b/soft.pt. Include the folder.",
     ]
 
 

@@ -49,13 +49,13 @@ def test_what_comes_after_a_replacement_is_added_and_what_came_before_is_gone(ro
 
 
 def test_only_linear_merges_a_replaced_weight_with_a_change():
-    with pytest.raises(ValueError, match=f"{NORM} is replaced by one LoRA instead of changed.*Choose linear"):
+    with pytest.raises(ValueError, match=f"{NORM} is replaced by one LoRA, and only the method linear.*Choose linear"):
         merged((SET, 1.0), (CHANGE, 1.0), method="ties")
     assert merged((SET, 0.5), method="ties").keys() == {f"{NORM}.set_weight"}
 
 
 def test_a_replacement_beside_an_update_in_one_file_is_refused():
-    with pytest.raises(ValueError, match="a has set_weight beside diff; only one of them can count"):
+    with pytest.raises(ValueError, match="a has both set_weight and diff; only one can be used"):
         read_layers({"a.set_weight": rand(3), "a.diff": rand(3)})
 
 

@@ -199,12 +199,12 @@ def test_t5_is_the_third_encoder_whatever_its_number():
         (
             ["lora_unet_mystery_0"],
             "ComfyUI",
-            "lora_unet_mystery_0 cannot be renamed: the names of this LoRA fit no family",
+            "lora_unet_mystery_0 cannot be renamed: the names of this LoRA fit no known family",
         ),
         (["lora_unet_double_blocks_0_img_mlp_0"], "diffusers", "fit .*Flux.1 and .*HunyuanVideo"),
         (["transformer.transformer_blocks.0.attn.to_q"], "kohya", "fit .*Qwen-Image and .*Connect the model"),
         (["lora_te3_encoder_block_0_layer_0_SelfAttention_q"], "diffusers", "has no known diffusers name"),
-        (["lora_unet_blocks_0_self_attn_q"], "diffusers", "ComfyUI reads no names of diffusers of Wan"),
+        (["lora_unet_blocks_0_self_attn_q"], "diffusers", "ComfyUI does not read diffusers names for Wan"),
         (["lora_unet_mid_block_attentions_0_proj_in"], "A1111", "There is no naming A1111"),
     ],
 )
@@ -225,7 +225,7 @@ def test_a_model_tells_what_names_alone_do_not():
         "diffusion_model.new_blocks.7.to_q"
     ]
     assert list(rename(layers("diffusion_model.new_blocks.7.to_q"), "kohya", model)) == ["lora_unet_new_blocks_7_to_q"]
-    with pytest.raises(ValueError, match="lora_unet_mystery is no layer of the connected model"):
+    with pytest.raises(ValueError, match="lora_unet_mystery is not a layer of the connected model"):
         rename(layers("lora_unet_mystery"), "ComfyUI", model)
 
 

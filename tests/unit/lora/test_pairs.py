@@ -54,7 +54,7 @@ def test_strengths_multiply_and_without_its_own_low_noise_has_that_of_the_row():
 def test_a_name_of_no_side_goes_to_both(name):
     split = split_pairs([StackEntry(name, 0.7, 0.3, "", 0.2)], [name, *NAMES])
     assert split.high == [(name, 0.7, 0.3)] and split.low == [(name, 0.2, 0.3)]
-    assert split.lines[0].endswith("its name tells no side, so that both have it")
+    assert split.lines[0].endswith("its name names no side, so both use it")
 
 
 def test_a_name_of_both_sides_goes_to_both():
@@ -74,7 +74,7 @@ def test_a_file_without_its_partner_goes_to_its_own_side_and_says_what_is_missin
     split = split_pairs([("ink_low_noise.safetensors", 1, 1), ("plain.safetensors", 0.5, 1)], NAMES)
     assert split.high == [("plain.safetensors", 0.5, 1)]
     assert split.low == [("ink_low_noise.safetensors", 1, 1), ("plain.safetensors", 0.5, 1)]
-    assert split.lines[0].endswith("; for its side only, there is no ink_high_noise.safetensors")
+    assert split.lines[0].endswith("; used for its side only, as there is no ink_high_noise.safetensors")
 
 
 def test_a_side_may_have_no_rows():
@@ -84,7 +84,7 @@ def test_a_side_may_have_no_rows():
 
 def test_a_partner_that_two_files_may_be_is_refused():
     with pytest.raises(
-        ValueError, match="partner of ink_high.safetensors may be Ink_LOW.safetensors or ink-low.safetensors"
+        ValueError, match="partner of ink_high.safetensors could be Ink_LOW.safetensors or ink-low.safetensors"
     ):
         split_pairs([("ink_high.safetensors", 1, 1)], ["Ink_LOW.safetensors", "ink-low.safetensors"])
     names = ["Ink_LOW.safetensors", "ink_low.safetensors"]

@@ -26,7 +26,7 @@ def test_the_report_compares_with_the_base_model():
     assert "\nparameters: 26\n" in lora_report(LoraModel(UNET))[0]
     assert "\nparameters: 26, 0.26 % of the base model's 10,000\n" in lora_report(LoraModel(UNET), 10_000)[0]
     assert (
-        "\nparameters: 32, of these 26 for the diffusion model, 0.26 % of the base model's 10,000\n"
+        "\nparameters: 32, of which 26 for the diffusion model, 0.26 % of the base model's 10,000\n"
         in lora_report(LoraModel(UNET | TEXT), 10_000)[0]
     )
 

@@ -51,7 +51,7 @@ def test_errors_by_hand():
 def test_it_says_what_resizing_then_does():
     row = size_preview(MODEL).rows[0]
     for choice, error in ((RankChoice("fixed", 1), row.uniform), (RankChoice("size", row.bytes / 1e6), row.spread)):
-        assert f"relative error in all: {error:.3g}\n" in resize_job(MODEL, choice).report
+        assert f"overall relative error: {error:.3g}\n" in resize_job(MODEL, choice).report
 
 
 def test_the_report_is_a_table_of_sizes():

@@ -39,9 +39,9 @@ def test_a_file_without_twins_stays_as_it_is():
 
 def test_what_cannot_be_added_up_is_refused_with_both_names():
     with pytest.raises(
-        ValueError, match="^x has te.a and lora_te_a, which are one weight of the model .a.weight.*replaced"
+        ValueError, match="^x has te.a and lora_te_a, which are the same weight of the model .a.weight.*replaced"
     ):
         join_twins("x", layer("te.a", 1.0) | {"lora_te_a.set_weight": torch.zeros(2, 3)}, TARGETS)
     dora = {"lora_b.dora_scale": torch.ones(2)}
-    with pytest.raises(ValueError, match="te.b and lora_b, which are one weight of the model .qkv.weight"):
+    with pytest.raises(ValueError, match="te.b and lora_b, which are the same weight of the model .qkv.weight"):
         join_twins("x", layer("te.b", 1.0) | layer("lora_b", 1.0) | dora, TARGETS)

@@ -92,7 +92,7 @@ def test_changes_of_a_lora_are_chosen_by_kind():
     }
     found = choose_norms(changes, "lora", Model("base"), [NORMS], BlockWeights(), ["a note"])
     assert list(found.deltas) == [f"{P}{IN}.weight"]
-    assert found.notes == ["skipped, not switched on or no norm parameters: 2 plain changes", "a note"]
+    assert found.notes == ["skipped, switched off or not norm parameters: 2 plain changes", "a note"]
     del changes[f"{P}{IN}.weight"]
     with pytest.raises(
         ValueError, match="lora changes no norm parameter that is switched on. It has: modulation. Switch"

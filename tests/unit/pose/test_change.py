@@ -96,7 +96,7 @@ def test_one_person_of_several():
     assert len(alone.people) == 1 and alone.animals == []
     (all_of_them,) = transform([two], mirror=True)
     np.testing.assert_allclose(pixels(all_of_them.animals[0])[0], [512 - 101, 100])
-    with pytest.raises(PoseError, match="There is no person 3; the most in one frame are 2"):
+    with pytest.raises(PoseError, match="There is no person 3; no frame has more than 2"):
         transform([two], person=3)
 
 
@@ -174,7 +174,7 @@ def test_hands_faces_and_feet_go_with_their_joints():
         atol=1e-9,
     )
     assert not after.feet[:3].any()
-    assert "person 1: hands: not seen of the person of the proportions; they keep their own." in lines
+    assert "person 1: hands: not visible in the pose connected to proportions, so left as they are." in lines
 
 
 def test_a_video_keeps_its_foreshortening():
@@ -222,12 +222,12 @@ def test_the_lower_foot_stays_on_the_ground():
 
 def test_what_cannot_be_compared():
     frame = standing()
-    with pytest.raises(PoseError, match="The pose of the proportions holds no body"):
+    with pytest.raises(PoseError, match="The pose connected to proportions contains no body"):
         with_proportions([frame], [Frame([Person()], (9, 9))])
     nose = np.zeros((18, 3))
     nose[:2] = 0.5, 0.5, 1
     nose[0, 1] = 0.4
-    with pytest.raises(PoseError, match="nothing of this person can be compared"):
+    with pytest.raises(PoseError, match="this person shares no visible parts"):
         with_proportions([Frame([Person(nose)], (9, 9))], [frame])
     with pytest.raises(PoseError, match="size of the picture is unknown"):
         with_proportions([Frame(frame.people)], [frame])

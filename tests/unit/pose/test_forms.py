@@ -125,7 +125,7 @@ def test_openposes_own_json_takes_the_size_it_is_told():
     with pytest.raises(PoseError, match="picture of unknown size. Add canvas_width .* or set width and height"):
         understand(data)
     read = understand(data, SIZE)
-    assert read.frames[0].canvas == SIZE and "800 x 600 was taken" in read.report()
+    assert read.frames[0].canvas == SIZE and "800 x 600 was used" in read.report()
     assert_points(read.frames[0].people[0].body, OPENPOSE_18)
     # A size of its own counts more.
     assert understand({**data, **CANVAS}, (10, 10)).frames[0].canvas == SIZE
@@ -148,7 +148,7 @@ def test_people_without_parts_that_are_known_are_refused():
     for parts in ({"pose_keypoints_3d": [1, 2, 3, 1] * 25}, {"joints": [[1, 2]]}):
         (name,) = parts
         for more in ({}, {"pose_keypoints_2d": [], "hand_left_keypoints_2d": [0] * 63}):
-            with pytest.raises(PoseError, match=f"person 1: there are no points that are known, only {name}"):
+            with pytest.raises(PoseError, match=f"person 1: there are no known points, only {name}"):
                 understand({"people": [parts | more], **CANVAS})
     both = {"pose_keypoints_2d": flat(points(OPENPOSE_18, 1.0)), "pose_keypoints_3d": [1, 2, 3, 1]}
     assert "person 1: pose_keypoints_3d was left out." in understand({"people": [both], **CANVAS}).report()
@@ -218,19 +218,19 @@ def test_parts_of_unknown_counts_do_not_cost_the_pose():
     assert_points(read.frames[0].people[0].body, OPENPOSE_18)
     assert read.frames[0].people[1].face is read.frames[0].people[1].left_hand is None
     assert read.notes == [
-        "person 1, face_keypoints_2d (2 times): a face of 106 points is not known and was left out; 68 and 70 are.",
-        "person 1, hand_left_keypoints_2d (2 times): a hand of 20 points is not known and was left out; one of 21 is.",
-        "person 1, foot_keypoints_2d (2 times): feet of 4 points are not known and were left out; 6 are.",
+        "person 1, face_keypoints_2d (2 times): a face of 106 points was left out; only 68 and 70 are supported.",
+        "person 1, hand_left_keypoints_2d (2 times): a hand of 20 points was left out; only 21 are supported.",
+        "person 1, foot_keypoints_2d (2 times): feet of 4 points were left out; only 6 are supported.",
     ]
 
 
 def test_a_confidence_of_zero_everywhere_is_said():
     unsure = {"people": [{"pose_keypoints_2d": flat(points(OPENPOSE_18, 0.0))}], **CANVAS}
-    with pytest.raises(PoseError, match="confidence 0.*Set the confidences of what is to be drawn to 1"):
+    with pytest.raises(PoseError, match="confidence 0.*Set the confidence of the points to draw to 1"):
         understand(unsure)
     sure = {"people": [{"pose_keypoints_2d": flat(points(OPENPOSE_18, 1.0))}], **CANVAS}
     read = understand([sure, unsure])
-    assert len(read.frames) == 2 and "frame 2: all points have the confidence 0" in read.report()
+    assert len(read.frames) == 2 and "frame 2: all points have confidence 0" in read.report()
     # Nobody found is no fault.
     assert understand({"people": [{"pose_keypoints_2d": [0.0] * 54}], **CANVAS}).notes == []
     assert understand({"people": [{"pose_keypoints_2d": [-1, -1, -0.1] * 18}], **CANVAS}).notes == []
@@ -320,7 +320,7 @@ def test_mmpose():
     assert [len(frame.people) for frame in understand(video, SIZE).frames] == [0, 1, 2]
     assert person_of([mmpose_instance(COCO_17, 0.25)], SIZE).body[1, 2] == 0.25
     h36m = {"dataset_name": "h36m", "keypoint_id2name": {"0": "root"}}
-    with pytest.raises(PoseError, match="the points of h36m begin with root, and their order is not known"):
+    with pytest.raises(PoseError, match="the points of h36m begin with root, and their order is unknown"):
         understand({"meta_info": h36m, "instance_info": [mmpose_instance(COCO_17)]}, SIZE)
     with pytest.raises(PoseError, match="2 scores for 17 points"):
         understand([{**mmpose_instance(COCO_17), "keypoint_scores": [1, 1]}], SIZE)
@@ -357,7 +357,7 @@ def test_mediapipe():
     assert person.right_hand is None and person.face.shape == (70, 3)
     # The chin, the tip of the nose, the corners of the mouth, the right and the left iris.
     assert (person.face[[8, 30, 48, 54, 68, 69], 0] * 1000).round().tolist() == [152, 4, 61, 291, 468, 473]
-    with pytest.raises(PoseError, match="not known whose hands"):
+    with pytest.raises(PoseError, match="unclear whose hands"):
         understand({"pose_landmarks": [pose, pose], "left_hand_landmarks": [landmarks(HANDS["left"])]}, SIZE)
 
 
@@ -430,7 +430,7 @@ def scene(width: float = 34, turned: float = 0.0) -> dict:
 
 
 def test_scenes_of_the_3d_editor():
-    with pytest.raises(PoseError, match="does not say how large its picture is. Set width and height"):
+    with pytest.raises(PoseError, match="gives no picture size. Set width and height"):
         understand(scene())
     read = understand(scene(), SIZE)
     body = read.frames[0].people[0].body * (WIDTH, HEIGHT, 1)
@@ -450,7 +450,7 @@ def test_scenes_of_the_3d_editor():
     behind["object"]["camera"]["position"] = [0, 115, -300]
     assert understand(behind, SIZE).frames[0].people[0].body is None
     gesture = {"header": "Openpose Editor by Yu Zhu", "object": {"hand": {}}}
-    with pytest.raises(PoseError, match="holds no bodies"):
+    with pytest.raises(PoseError, match="contains no bodies"):
         understand(gesture, SIZE)
 
 
@@ -492,7 +492,7 @@ def test_feet_are_drawn_when_asked_for():
 def test_text_is_read_where_a_pose_is_expected():
     assert understand_any(STANDING_PERSON).frames[0].canvas == (768, 512)
     assert pose_json(STANDING_PERSON) == STANDING_PERSON
-    with pytest.raises(ValueError, match="Line 1, column 1: this is no JSON"):
+    with pytest.raises(ValueError, match="Line 1, column 1: this is not valid JSON"):
         understand_any("a man")
     with pytest.raises(ValueError, match="Line 2, column 12: .*instance 1"):
         understand_any('{"instance_info": [\n 5]}'.replace(" 5", "          " + " 5"), SIZE)
@@ -511,22 +511,22 @@ def test_frames_of_several_forms_in_one_list():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"sequence": 3}, "There is no list of people, nor another form"),
+        ({"sequence": 3}, "There is no list of people or any other known form"),
         ([[1, 2], [3, 4]], "frame 1: there is no list of people"),
         ([1.0] * 57, "57 numbers; expected 17, 18"),
-        ({"annotations": [4]}, "annotation 1: an annotation must hold keypoints"),
+        ({"annotations": [4]}, "annotation 1: an annotation must contain keypoints"),
         ({"instance_info": 4}, "instance_info: it must be a list of instances"),
         ({"pose_landmarks": 4}, "pose_landmarks: it must be a list of landmarks"),
         ({"keypoints": [[10, 20]] * 18}, "picture of unknown size"),
         ({"keypoints_body": [[0.1, 0.1]] * 19}, "keypoints_body: 57 numbers; expected"),
-        ({"keypoints": [[1, 2]] * 18, "width": 9, "height": "tall"}, "height: 'tall' is no size"),
+        ({"keypoints": [[1, 2]] * 18, "width": 9, "height": "tall"}, "height: 'tall' is not a valid size"),
         ({"pose_metas": [5]}, "there is no keypoints_body in 5"),
         ({"pose_metas": 5}, "pose_metas: it must be a list"),
         (
             [{"keypoints": [[1, 2]] * 17, "keypoint_scores": ["a"] * 17}],
-            "keypoint_scores: there is something else than",
+            "keypoint_scores: it contains something other than",
         ),
-        ({"people": [{"pose_keypoints_2d": [5, [1, 2, 3]]}]}, "there is something else than numbers"),
+        ({"people": [{"pose_keypoints_2d": [5, [1, 2, 3]]}]}, "it contains something other than numbers"),
         ({"people": [{"pose_keypoints_2d": "1, 2"}]}, "pose_keypoints_2d: it must be a list of numbers"),
     ],
 )

@@ -39,7 +39,7 @@ def test_dwposes_points_are_there_or_not():
     (frame,) = json.loads(text)
     (person,) = frame["people"]
     assert person["pose_keypoints_2d"] == BODY and person["hand_right_keypoints_2d"] == part(21)
-    assert notes == ["Confidences became 1: comfyui_controlnet_aux draws nothing below."]
+    assert notes == ["Confidences were set to 1, because comfyui_controlnet_aux draws nothing below that."]
     (bare,) = json.loads(written_pose(pose(), "DWPose")[0])
     assert bare["people"][0]["face_keypoints_2d"] is None and (bare["canvas_height"], bare["canvas_width"]) == (
         768,
@@ -73,10 +73,10 @@ def test_wan_animates_metadata():
     assert not np.any(nobody[0]["keypoints_body"])
     two = pose()
     two["people"] *= 2
-    with pytest.raises(PoseError, match="WanAnimate knows one person in each frame, and there are 2"):
+    with pytest.raises(PoseError, match="WanAnimate supports one person in each frame, and there are 2"):
         written_pose(two, "WanAnimate")
     _, notes = written_pose(pose(face_keypoints_2d=part(56)), "WanAnimate")
-    assert "56 points in no known order" in notes[0]
+    assert "56 points in an unknown order" in notes[0]
 
 
 @pytest.mark.parametrize("form", ["OpenPose", "DWPose", "WanAnimate"])

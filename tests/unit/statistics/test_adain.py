@@ -163,10 +163,10 @@ def test_constant_latents_give_no_nan(window: int):
 @pytest.mark.parametrize(
     ("window", "message"),
     [
-        (8, "A window of 8 has no middle"),
-        (1, "A window of 1 has no middle"),
-        (17, "too wide for the reference latent of 12x8 positions. Take at most 15"),
-        (41, "too wide for the latent of 30x20 positions. Take at most 39"),
+        (8, "A window of 8 has no centre"),
+        (1, "A window of 1 has no centre"),
+        (17, "too wide for the reference latent of 12x8 positions. Use at most 15"),
+        (41, "too wide for the latent of 30x20 positions. Use at most 39"),
     ],
 )
 def test_windows_that_cannot_be(window: int, message: str):

@@ -135,7 +135,7 @@ class Packed:
         (random(3, 4, 8, 8), random(2, 4, 8, 8), None, "2 references for 3 latents. Give one"),
         (random(1, 64, 8), random(1, 64, 8), None, r"latent has the shape \(1, 64, 8\)"),
         (random(1, 4, 8, 8), random(4, 8, 8), None, r"reference latent has the shape \(4, 8, 8\)"),
-        (Packed(), random(1, 4, 8, 8), None, "latent packs several tensors. Separate them"),
+        (Packed(), random(1, 4, 8, 8), None, "latent holds several streams, such as video and sound. Separate them"),
         (random(1, 4, 0, 8), random(1, 4, 8, 8), None, "latent is empty"),
         (random(1, 4, 8, 8) / 0, random(1, 4, 8, 8), None, "The latent holds NaN or infinite values"),
         (random(1, 4, 8, 8), torch.full((1, 4, 8, 8), torch.nan), None, "The reference latent holds NaN"),

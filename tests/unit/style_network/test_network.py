@@ -216,7 +216,7 @@ def test_bad_requests_are_refused(table, any_picture, small_photo):
         stylize(any_picture, small_photo, pick(table, 0))
     with pytest.raises(ValueError, match="needs a mask"):
         stylize(table, small_photo, pick(table, 0), second=pick(table, 1))
-    with pytest.raises(ValueError, match="3 masks for 1 pictures"):
+    with pytest.raises(ValueError, match="3 masks for a batch of 1"):
         stylize(table, small_photo, pick(table, 0), mask=torch.ones(3, 8, 8))
     with pytest.raises(ValueError, match="mask holds NaN"):
         stylize(table, small_photo, pick(table, 0), mask=torch.full((1, 8, 8), float("nan")))
@@ -345,17 +345,17 @@ def test_files_that_are_no_style_network_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="missing.safetensors does not exist"):
         load_network(tmp_path / "missing.safetensors")
     save_file({"lora_unet_x.lora_up.weight": torch.ones(2, 2)}, tmp_path / "lora.safetensors")
-    with pytest.raises(ValueError, match="lora.safetensors is no style network.*lora_unet_x"):
+    with pytest.raises(ValueError, match="lora.safetensors is not a style network.*lora_unet_x"):
         load_network(tmp_path / "lora.safetensors")
     whole = (tmp_path / "lora.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[:-4])
-    with pytest.raises(ValueError, match="cut.safetensors is not a whole safetensors file"):
+    with pytest.raises(ValueError, match="cut.safetensors is not a complete safetensors file"):
         load_network(tmp_path / "cut.safetensors")
     (tmp_path / "text.pth").write_text("not a pickle")
     with pytest.raises(ValueError, match="text.pth cannot be read safely"):
         load_network(tmp_path / "text.pth")
     torch.save({"epoch": 3}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match="other.pth holds no plain state dict"):
+    with pytest.raises(ValueError, match="other.pth contains no plain state dict"):
         load_network(tmp_path / "other.pth")
     state = fast_neural_style_state()
     state["in1.weight"][2] = float("nan")
@@ -402,7 +402,7 @@ def test_layouts_that_do_not_fit_together_are_refused(tmp_path, table, change, m
         else:
             tensors[name] = value
     save_file(tensors, tmp_path / "bad.safetensors", metadata)
-    with pytest.raises(ValueError, match=f"bad is no valid style network: .*({message})"):
+    with pytest.raises(ValueError, match=f"bad is not a valid style network: .*({message})"):
         load_network(tmp_path / "bad.safetensors")
 
 

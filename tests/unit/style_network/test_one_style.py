@@ -149,7 +149,7 @@ def test_a_network_that_does_not_fit_is_refused_at_the_door(tmp_path, change, me
 def test_another_state_dict_is_told_what_was_expected(tmp_path):
     torch.save({"features.0.weight": torch.ones(2, 2)}, tmp_path / "vgg.pth")
     with pytest.raises(
-        ValueError, match="vgg.pth is no style network: none of its 1 tensors, such as features.0.weight"
+        ValueError, match="vgg.pth is not a style network: none of its 1 tensors, such as features.0.weight"
     ):
         load_network(tmp_path / "vgg.pth")
 

@@ -101,7 +101,10 @@ def test_a_graph_as_the_model_zoo_has_it(tmp_path, photo):
     [
         (lambda graph: graph.node[1].input.__setitem__(1, "gone"), "the weights gone are not in the file"),
         (lambda graph: setattr(graph.node[0].attribute[0], "s", b"constant"), "not an equal reflection"),
-        (lambda graph: setattr(graph.node[3], "op_type", "Tanh"), "its operation Tanh is none of a style network"),
+        (
+            lambda graph: setattr(graph.node[3], "op_type", "Tanh"),
+            "its operation Tanh does not belong in a style network",
+        ),
         (lambda graph: setattr(graph.node[2].attribute[0], "f", 1e-3), "adds 0.001 to the variance"),
         (lambda graph: graph.output.add(name="two"), "1 inputs and 2 outputs"),
         (lambda graph: setattr(graph.output[0], "name", "3"), "does not shrink the picture"),
@@ -122,15 +125,13 @@ def test_other_graphs_are_refused_with_the_reason(tmp_path, change, message):
     model = zoo_graph(example().state_dict())
     change(model.graph)
     onnx.save(model, tmp_path / "other.onnx")
-    with pytest.raises(
-        ValueError, match=f"other.onnx is no style network that can be read: .*({message})(?s:.*)state dict"
-    ):
+    with pytest.raises(ValueError, match=f"other.onnx is not a readable style network: .*({message})(?s:.*)state dict"):
         load_network(tmp_path / "other.onnx")
 
 
 def test_transposed_convolutions_are_named(tmp_path):
     export(transposed(), tmp_path / "wave.onnx", 11)
-    with pytest.raises(ValueError, match="wave.onnx .* its operation ConvTranspose is none"):
+    with pytest.raises(ValueError, match="wave.onnx .* its operation ConvTranspose does not belong"):
         load_network(tmp_path / "wave.onnx")
 
 
@@ -139,5 +140,5 @@ def test_damaged_and_missing_files(tmp_path):
         load_network(tmp_path / "gone.onnx")
     whole = zoo_graph(example().state_dict()).SerializeToString()
     (tmp_path / "cut.onnx").write_bytes(whole[:-40])
-    with pytest.raises(ValueError, match="cut.onnx is not a whole ONNX file"):
+    with pytest.raises(ValueError, match="cut.onnx is not a complete ONNX file"):
         load_network(tmp_path / "cut.onnx")

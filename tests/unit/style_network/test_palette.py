@@ -30,8 +30,8 @@ def test_a_style_without_a_weight_counts_once():
 @pytest.mark.parametrize(
     ("palette", "message"),
     [
-        ("", "no JSON text"),
-        ("[" * 100_000, "no JSON text"),
+        ("", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
         ("[]", "no list of styles"),
         ('{"styles": {"19": 1}}', "no list of styles"),
         (text(), "holds no style"),
@@ -78,7 +78,7 @@ def test_strength_is_that_of_stylize(network, strength):
 def test_what_the_network_cannot_do_is_said(network):
     with pytest.raises(ValueError, match="has styles 0 to 25; there is no style 26"):
         mix_styles(network, [PaletteStyle(26, 1.0)])
-    with pytest.raises(ValueError, match="sum to zero"):
+    with pytest.raises(ValueError, match="add up to zero"):
         mix_styles(network, [PaletteStyle(1, 1.0), PaletteStyle(2, -1.0)])
     single = StyleNetwork("one", network.layers, network.gamma[:1], network.beta[:1], ("one",))
     assert isinstance(mix_styles(single, [PaletteStyle(0, 1.0)]), StyleParams)

@@ -32,7 +32,7 @@ def test_extending_leaves_the_earlier_mix_alone():
 
 
 def test_weights_that_cancel_are_refused():
-    with pytest.raises(ValueError, match="sum to zero"):
+    with pytest.raises(ValueError, match="add up to zero"):
         extend(extend(None, component(1, 1.0), "net"), component(2, -1.0), "net").vectors()
 
 

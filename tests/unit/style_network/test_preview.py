@@ -34,18 +34,18 @@ def test_a_request_is_read():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (b"\xff", "no JSON text"),
-        (b"[1]", "no JSON object"),
-        (body(node=5), "node is no text"),
-        (body(node="5" * 65), "node is no text of up to 64"),
-        (body(network="n" * 501), "network is no text of up to 500"),
-        (body(palette=None), "palette is no text"),
+        (b"\xff", "not valid JSON"),
+        (b"[1]", "not a JSON object"),
+        (body(node=5), "node is not text"),
+        (body(node="5" * 65), "node is not text of at most 64"),
+        (body(network="n" * 501), "network is not text of at most 500"),
+        (body(palette=None), "palette is not text"),
         (body(palette="{}"), "no list of styles"),
         (body(demo=1), "demo is neither"),
-        (body(strength="1"), "strength is no number"),
-        (body(strength=True), "strength is no number"),
-        (body(strength=2), "strength is no number from -0.5 to 1.5"),
-        (body(strength=float("nan")), "strength is no number"),
+        (body(strength="1"), "strength is not a number"),
+        (body(strength=True), "strength is not a number"),
+        (body(strength=2), "strength is not a number from -0.5 to 1.5"),
+        (body(strength=float("nan")), "strength is not a number"),
     ],
 )
 def test_a_bad_request_is_named(given, message):
@@ -108,7 +108,7 @@ def test_a_file_s_picture_is_made_square(tmp_path):
     path.write_bytes(encode(torch.rand(40, 300, 3), "PNG"))
     assert Image.open(BytesIO(picture_of_file(str(path)))).size == (96, 96)
     path.write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="no picture that can be read"):
+    with pytest.raises(ValueError, match="not a readable picture"):
         picture_of_file(str(path))
     Image.new("1", (8001, 8000)).save(path)
     with pytest.raises(ValueError, match="more than 64 million pixels"):

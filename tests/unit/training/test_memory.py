@@ -60,7 +60,7 @@ def test_nothing_is_kept_without_gradients():
 def test_there_is_no_way_back():
     results = []
     kept_features(lambda: results.append(features().square().sum()), [])
-    with pytest.raises(RuntimeError, match="no way back"):
+    with pytest.raises(RuntimeError, match="no backward pass"):
         results[0].backward()
 
 
@@ -68,6 +68,6 @@ def test_the_line_tells_all_parts():
     memory = Memory(1_700_000_000, 300_000_000, 12_000_000)
     assert memory.total == 2_012_000_000
     assert memory.line == (
-        "memory: about 2.01 GB: model 1.70 GB, features for the way back 0.30 GB, trained numbers with their optimiser 12.0 MB"
+        "memory: about 2.01 GB: model 1.70 GB, features for the backward pass 0.30 GB, trained numbers and optimiser 12.0 MB"
     )
     assert size(99_000_000) == "99.0 MB"

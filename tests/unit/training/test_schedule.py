@@ -41,7 +41,7 @@ def test_the_schedule_and_the_warm_up_can_be_chosen():
     [
         ({"schedule": "hats"}, "There is no schedule hats. Choose one of: automatic, constant, cosine"),
         ({"learning_rate": -1.0}, "The learning rate -1 is negative. Choose 0 or more; 0 is automatic"),
-        ({"warm_up": 101}, "would rise for 101 steps, but there are 100. Choose fewer; -1 is automatic"),
+        ({"warm_up": 101}, "warm-up takes 101 steps, but there are only 100. Choose fewer; -1 is automatic"),
     ],
 )
 def test_bad_settings_are_errors(changes, message):

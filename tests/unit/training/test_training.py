@@ -113,7 +113,7 @@ def test_stopping_evaluates_the_step_that_was_reached():
         job.run(bowl, cancel)
     assert job.stop(bowl, lambda done, total: seen.append(done)) and len(seen) == 8
     assert job.best_step == 35 and [step for step, _ in job.evaluations] == [0, 10, 20, 30, 35]
-    assert "stopped at step 35 of 100; what came out is of step 35" in describe(job)
+    assert "stopped at step 35 of 100; the result is from step 35" in describe(job)
     # Once more there is nothing new.
     assert job.stop(bowl) and len(job.evaluations) == 5
 
@@ -155,7 +155,7 @@ def test_what_has_no_influence_is_left_out_and_told():
     job.run(lambda style, draw: (style.plain["diffusion_model.a.weight"] - 0.5).square().mean())
     assert job.idle == ["diffusion_model.a.bias", "diffusion_model.b.table"]
     assert list(job.best.plain) == ["diffusion_model.a.weight"]
-    assert "without influence on the result, left out: 2, a.bias, b.table" in describe(job)
+    assert "no effect on the result, left out: 2, a.bias, b.table" in describe(job)
 
 
 def test_no_influence_at_all_is_an_error():
@@ -166,7 +166,7 @@ def test_no_influence_at_all_is_an_error():
 
 
 def test_a_loss_that_does_not_fall_is_an_error():
-    with pytest.raises(ValueError, match="2 steps did not lower the loss: it was 1 and the least after it is 1.*0.05"):
+    with pytest.raises(ValueError, match="2 steps did not lower the loss: it was 1 and at best 1.*0.05"):
         training(steps=2).run(lambda style, draw: 1 + 0 * bowl(style, draw))
 
 
@@ -178,12 +178,12 @@ def test_a_loss_that_is_not_finite_ends_it_with_the_best():
 
     job.run(bursting)
     assert job.best_step == 20 and len(job.losses) == 26
-    assert "ended at step 26: the loss was no longer finite" in describe(job)
+    assert "stopped at step 26: the loss became NaN or infinite" in describe(job)
     assert draw(loss_charts(job)).isfinite().all()
 
 
 def test_a_model_whose_loss_is_not_finite_is_an_error():
-    with pytest.raises(ValueError, match="The loss of the model as it is is not finite"):
+    with pytest.raises(ValueError, match="The loss of the unchanged model is NaN or infinite"):
         training().run(lambda style, draw: bowl(style, draw) * math.inf)
 
 
@@ -236,7 +236,7 @@ def test_factors_find_an_update_of_their_rank():
     job.run(lambda style, draw: (style.factors[MATRIX].to_dense() - target).square().mean())
     assert job.best_loss < 1e-4 and torch.allclose(job.best.factors[MATRIX].to_dense(), target, atol=0.05)
     assert describe(job).splitlines()[0] == "U-Net: LoRA of rank 1 on 1 layers, 7 numbers, 0 kB"
-    assert "at 0.02, rising for 20 steps, falling along a cosine" in describe(job)
+    assert "at 0.02, warming up for 20 steps, with cosine decay" in describe(job)
 
 
 def test_norms_and_factors_have_rates_of_their_own():

@@ -65,14 +65,17 @@ function show(node, output) {
   if (isFirst) panel.view.setOpen(hasRoom(node, panel))
 }
 
-/** Whether the node can show its report without covering a node that it does not cover now. */
+/** Whether the node can show its report without covering a node that it does not cover now, and without leaving its group. */
 function hasRoom(node, { view, shown }) {
   const [width, height] = drawnSize(node)
   const wide = shown.styledelta_charts?.length ? Math.max(width, CHART_WIDTH) : width
   const now = box(node, width, height)
   const then = box(node, wide, height + view.heightOpen() - view.height())
   const others = node.graph.nodes.filter((other) => other !== node).map((other) => box(other, ...drawnSize(other)))
-  return !others.some((other) => meet(then, other) && !meet(now, other))
+  const groups = node.graph.groups.map(({ pos: [x, y], size: [across, down] }) => ({ left: x, top: y, right: x + across, bottom: y + down }))
+  return (
+    !others.some((other) => meet(then, other) && !meet(now, other)) && !groups.some((group) => holds(group, now) && !holds(group, then))
+  )
 }
 
 /** Width and height of a node without its title. Nodes 2.0 may draw it higher than the graph says. */
@@ -88,6 +91,10 @@ function box({ pos: [x, y] }, width, height) {
 
 function meet(a, b) {
   return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom
+}
+
+function holds(a, b) {
+  return a.left <= b.left && b.right <= a.right && a.top <= b.top && b.bottom <= a.bottom
 }
 
 /** The panel of a node, made where it has none. */

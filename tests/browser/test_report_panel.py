@@ -103,6 +103,22 @@ def test_a_report_does_not_cover_other_nodes_unasked(editor):
         assert editor.page.evaluate(height, node) == closed
 
 
+@pytest.mark.parametrize("height, is_open", [(330, False), (900, True)])
+def test_a_report_stays_within_its_group_unasked(editor, height, is_open):
+    add_report(editor)
+    script = """(height) => {
+        const group = new LiteGraph.LGraphGroup('Report')
+        group.pos = [-30, -80]
+        group.size = [1000, height]
+        app.graph.add(group)
+    }"""
+    editor.page.evaluate(script, height)
+    panel = panel_of(editor)
+    editor.run()
+    panel.locator(".sd-chart:not([hidden])" if is_open else ".sd-opener").wait_for()
+    assert panel.locator(".sd-chart").count() == (5 if is_open else 0)
+
+
 def test_a_report_does_not_widen_over_what_is_drawn(editor):
     """Nodes 2.0 draws a node higher than the graph's own size of it."""
     report = add_report(editor)

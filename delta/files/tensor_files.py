@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,15 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .pickles import load_pickle
+
 SAFETENSORS = (".safetensors", ".sft")
 # The names under which training scripts put a state dict beside other things.
 STATE_DICTS = ("state_dict", "model_state_dict", "model")
-# What PyTorch says of a class that it will not make, or of a compiled program.
-FOREIGN_CLASS = re.compile(r"(?:GLOBAL|class) ([\w.]+) was not an allowed|TorchScript archives")
-
-
-class WholePickle(ValueError):
-    """A pickle that holds more than tensors, so that reading it would run what is in it."""
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -36,7 +31,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise FileNotFoundError(f"{path} does not exist. Check the name, or download the file again.")
     tensors, metadata = _read_safetensors(path) if path.suffix.lower() in SAFETENSORS else (_read_pickle(path), {})
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not _all_finite(tensor):
+        if (tensor.is_floating_point() or tensor.is_complex()) and not _all_finite(tensor):
             raise ValueError(
                 f"{path.name}: the tensor {name} holds NaN or infinite values. Use another copy of the file."
             )
@@ -52,11 +47,11 @@ def tensor_names(path: str | Path) -> list[str]:
     if path.suffix.lower() in SAFETENSORS:
         with _opened(path) as file:
             return list(file.keys())
-    content = _load_pickle(path)
+    content = load_pickle(path)
     for name in ("state_dict", "adapter", "controlnet"):
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
-    return [str(name) for name in content] if isinstance(content, dict) else []
+    return [name for name in content if isinstance(name, str)] if isinstance(content, dict) else []
 
 
 def write_tensors(
@@ -131,30 +126,15 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
-    content = _load_pickle(path)
-    for name in STATE_DICTS:
-        if isinstance(content, dict) and isinstance(content.get(name), dict):
-            content = content[name]
-            break
-    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+    content = load_pickle(path)
+    named = [content[name] for name in STATE_DICTS if name in content] if isinstance(content, dict) else []
+    state = next((value for value in named if isinstance(value, dict)), named[0] if named else content)
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(
             f"{path.name} holds no plain state dict of tensors. Export the model's state_dict and try again."
         )
-    return content
-
-
-def _load_pickle(path: Path) -> Any:
-    import pickle
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        if found := FOREIGN_CLASS.search(str(error)):
-            raise WholePickle(
-                f"{path.name} cannot be read safely: it holds more than weights ({found[1] or 'a TorchScript archive'}), "
-                "and reading that would run a program from the file. Use a safetensors version of it."
-            ) from error
+    if not all(isinstance(name, str) for name in state):
         raise ValueError(
-            f"{path.name} cannot be read safely as a file of tensors. It is damaged, was cut short, or holds more than "
-            "weights; use a safetensors version of it."
-        ) from error
+            f"{path.name} has tensors whose names are no text. Export the model's state_dict and try again."
+        )
+    return {name: tensor.detach() for name, tensor in state.items()}

@@ -23,7 +23,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files.tensor_files import WholePickle, read_tensors, write_tensors
+from ..files.pickles import WholePickle
+from ..files.tensor_files import read_tensors, write_tensors
 from .assembly import Convs, build_layers, check_network, side_by_side, stage_of
 from .network import StyleNetwork
 from .one_style import export_lines, read_one_style

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .pickles import load_pickle
+from .safe_text import writable
 
 SAFETENSORS = (".safetensors", ".sft")
 # The names under which training scripts put a state dict beside other things.
@@ -69,6 +70,7 @@ def write_tensors(
     from safetensors.torch import save_file
 
     path = Path(path)
+    metadata = {key: writable(value) for key, value in metadata.items()}
     if path.exists():
         raise FileExistsError(f"{path} exists already. Choose another name; nothing was written.")
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
@@ -133,7 +135,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path.name} holds no plain state dict of tensors. Export the model's state_dict and try again."
         )
-    if not all(isinstance(name, str) for name in state):
+    if not all(isinstance(name, str) and writable(name) == name for name in state):
         raise ValueError(
             f"{path.name} has tensors whose names are no text. Export the model's state_dict and try again."
         )

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..files.headers import CHUNK
+from ..files.safe_text import writable
 from ..files.tensor_files import rename_to_new
 from ..progress import Step
 from .formats import Rounding
@@ -134,7 +135,9 @@ def _header(entries: Sequence[Entry], metadata: Mapping[str, str]) -> tuple[byte
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"The file would have {twice} twice. Report this.")
-    content: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    content: dict[str, Any] = (
+        {"__metadata__": {key: writable(value) for key, value in metadata.items()}} if metadata else {}
+    )
     end, offsets = 0, {}
     for entry in sorted(entries, key=lambda entry: -entry.dtype.itemsize):
         offsets[entry.name] = end

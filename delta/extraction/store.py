@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..files.json_text import json_object
 from ..files.tensor_files import read_tensors, write_tensors
 from ..linear_algebra.factors import LowRank
 from .extract import Difference, MemoryStore, Store
@@ -86,12 +87,13 @@ class FolderStore:
             tensors, metadata = read_tensors(self._path(name))
         except (FileNotFoundError, ValueError):
             return None
-        numbers = json.loads(metadata["difference"])
-        if "noise" not in numbers:
-            # Of a version that took the rounding of all rows for the same.
+        numbers = json_object(metadata.get("difference")) or {}
+        try:
+            low_rank = LowRank(tensors["up"], tensors["down"], tuple(numbers["shape"]))
+            return Difference(low_rank, None, tensors["values"], *(numbers[key] for key in NUMBERS))
+        except (KeyError, TypeError):
+            # Of another version, such as one that took the rounding of all rows for the same.
             return None
-        low_rank = LowRank(tensors["up"], tensors["down"], tuple(numbers["shape"]))
-        return Difference(low_rank, None, tensors["values"], *(numbers[key] for key in NUMBERS))
 
     def put(self, name: str, difference: Difference) -> Difference:
         """Write a difference with factors; answers it mapped from its file. Raises OSError for a full disk."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..progress import Step
 from .gguf_header import read_gguf_header
+from .json_text import read_json
 from .stored_tensor import StoredTensor
 
 COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
@@ -88,7 +89,7 @@ def shards(path: Path) -> list[Path]:
 def _shard_names(index: Path) -> list[str]:
     try:
         # No more than the name, so that an index cannot lead to other folders.
-        return sorted({Path(name).name for name in json.loads(index.read_text("utf-8"))["weight_map"].values()})
+        return sorted({Path(name).name for name in read_json(index.read_text("utf-8"))["weight_map"].values()})
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{index.name} is no index of shards, or it is damaged. Download it again.") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 from ..linear_algebra.noise import rounding_variance
 from ..progress import Step
 from .headers import AS_MODEL, GGUF, StoredTensor, read_header, sha256, shards
+from .json_text import json_object
 from .packed import PACKED, packed_size, packed_variance, unpacked
 from .stored_tensor import mapped_bytes
 
@@ -178,7 +178,7 @@ def _is_plain(settings: StoredTensor | None) -> bool:
     """Whether ComfyUI's settings of a quantised weight, where it has any, ask for no more than a scale."""
     if settings is None:
         return True
-    content = json.loads(bytes(_load(settings).tolist()))
+    content = json_object(bytes(_load(settings).tolist())) or {}
     inner = content.get("params")
     rotated = content.get("convrot", inner.get("convrot") if isinstance(inner, dict) else False)
     return content.get("format") in SCALED_FORMATS and not rotated

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from ..progress import Step
 from .gguf_header import read_gguf_header
 from .json_text import read_json
+from .safetensors_header import read_safetensors_header
 from .stored_tensor import StoredTensor
 
 COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
@@ -96,27 +96,11 @@ def _shard_names(index: Path) -> list[str]:
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
     """The tensors of a file, which is checked to be whole."""
-    from safetensors import SafetensorError, safe_open
-
     if path.suffix.lower() in PICKLES:
         raise ValueError(f"{path.name} {CONVERT}")
     if path.suffix.lower() == GGUF:
         return read_gguf_header(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path.name} is not a whole safetensors file ({error}). It is damaged, was cut short, or has the wrong "
-            "extension; download or copy it again."
-        ) from error
-    if "convrot" in metadata.get("_quantization_metadata", ""):
+    header = read_safetensors_header(path)
+    if "convrot" in header.metadata.get("_quantization_metadata", ""):
         raise ValueError(f"{path.name} holds weights that are rotated before they are quantised. {AS_MODEL}")
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    return {
-        name: StoredTensor(path, name, entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
-        for name, entry in header.items()
-    }
+    return header.tensors

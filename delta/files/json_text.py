@@ -24,7 +24,7 @@ def read_json(text: Any) -> Any:
     if len(text) > LONGEST:
         raise ValueError(f"it is longer than {LONGEST // 10**6} million characters")
     try:
-        value = json.loads(text, parse_int=_whole_number)
+        value = json.loads(text if isinstance(text, str) else text.decode(), parse_int=_whole_number)
     except RecursionError:
         raise ValueError("its brackets are nested too deep") from None
     _refuse_deep(value)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from .file_reader import FileReader
 from .pickles import load_pickle
 from .safe_text import writable
+from .safetensors_header import DTYPES, header_of, read_safetensors_header
+from .stored_tensor import StoredTensor
 
 SAFETENSORS = (".safetensors", ".sft")
 # The names under which training scripts put a state dict beside other things.
@@ -30,13 +32,19 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist. Check the name, or download the file again.")
-    tensors, metadata = _read_safetensors(path) if path.suffix.lower() in SAFETENSORS else (_read_pickle(path), {})
-    for name, tensor in tensors.items():
-        if (tensor.is_floating_point() or tensor.is_complex()) and not _all_finite(tensor):
+
+    def check(name: str, tensor: Tensor) -> None:
+        if not all_finite(tensor):
             raise ValueError(
                 f"{path.name}: the tensor {name} holds NaN or infinite values. Use another copy of the file."
             )
-    return tensors, metadata
+
+    if path.suffix.lower() in SAFETENSORS:
+        return _read_safetensors(path, check)
+    tensors = _read_pickle(path)
+    for name, tensor in tensors.items():
+        check(name, tensor)
+    return tensors, {}
 
 
 def tensor_names(path: str | Path) -> list[str]:
@@ -46,13 +54,22 @@ def tensor_names(path: str | Path) -> list[str]:
     """
     path = Path(path)
     if path.suffix.lower() in SAFETENSORS:
-        with _opened(path) as file:
-            return list(file.keys())
+        return list(read_safetensors_header(path).tensors)
     content = load_pickle(path)
     for name in ("state_dict", "adapter", "controlnet"):
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
     return [name for name in content if isinstance(name, str)] if isinstance(content, dict) else []
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether a tensor of any type on the CPU has neither NaN nor infinite values, in one pass over it."""
+    if not tensor.numel() or not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    tensor = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+    # Not all operations exist for numbers of one byte.
+    lowest, highest = torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor)
+    return bool(lowest.isfinite() and highest.isfinite())
 
 
 def write_tensors(
@@ -103,28 +120,30 @@ def rename_to_new(source: Path, target: Path) -> None:
         source.unlink()
 
 
-def _all_finite(tensor: Tensor) -> bool:
-    # Not all operations exist for numbers of one byte.
-    return bool(torch.isfinite(tensor.float() if tensor.element_size() == 1 else tensor).all())
+def _read_safetensors(
+    path: Path, check: Callable[[str, Tensor], None] = lambda name, tensor: None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors in memory of their own, and the metadata. Raises ValueError where the file changes meanwhile.
+
+    check(name, tensor) may raise. It is called while the numbers of a tensor are still close to the processor.
+    """
+    tensors = {}
+    with FileReader(path) as file:
+        header = header_of(path, file)
+        for name, stored in header.tensors.items():
+            tensors[name] = _read(file, stored)
+            check(name, tensors[name])
+        file.check()
+    return tensors, header.metadata
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except SafetensorError as error:
+def _read(file: FileReader, tensor: StoredTensor) -> Tensor:
+    dtype = DTYPES.get(tensor.dtype)
+    if dtype is None:
         raise ValueError(
-            f"{path.name} is not a whole safetensors file ({error}). It is damaged, was cut short, or has the wrong "
-            "extension; download or copy it again."
-        ) from error
+            f"{file.name}: {tensor.name} is of a type that is not known here, {tensor.dtype}. Use another version of the file."
+        )
+    return file.read(tensor.start, math.prod(tensor.shape) * dtype.itemsize).view(dtype).view(tensor.shape)
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:

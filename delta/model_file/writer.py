@@ -19,28 +19,12 @@ from torch import Tensor
 
 from ..files.headers import CHUNK
 from ..files.safe_text import writable
+from ..files.safetensors_header import DTYPES
 from ..files.tensor_files import rename_to_new
 from ..progress import Step
 from .formats import Rounding
 
-TYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-# Newer versions of torch have the exponents of MXFP8 as a type.
-if hasattr(torch, "float8_e8m0fnu"):
-    TYPES[torch.float8_e8m0fnu] = "F8_E8M0"
-DTYPES = {name: dtype for dtype, name in TYPES.items()}
+TYPES = {dtype: name for name, dtype in DTYPES.items()}
 # Room that is to be left on the disk.
 SPARE_BYTES = 100_000_000
 

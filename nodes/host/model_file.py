@@ -60,7 +60,7 @@ class ModelFile:
         return type(self.config).__name__
 
     def _build(self, names: list[str], metadata: Mapping[str, str], kind: str) -> None:
-        tensors = {name: self.file.read(name) for name in names}
+        tensors = self.file.sketch()
         prefix = comfy.model_detection.unet_prefix_from_state_dict(tensors)
         self.prefix = prefix if any(name.startswith(prefix) for name in names) else ""
         # The host takes some tensors and metadata out of what it is given.

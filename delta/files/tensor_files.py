@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .file_reader import FileReader
+from .leftovers import remove_leftovers, unfinished_name
 from .pickles import load_pickle
 from .safe_text import writable
 from .safetensors_header import DTYPES, header_of, read_safetensors_header
@@ -90,7 +90,8 @@ def write_tensors(
     metadata = {key: writable(value) for key, value in metadata.items()}
     if path.exists():
         raise FileExistsError(f"{path} exists already. Choose another name; nothing was written.")
-    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
+    remove_leftovers(path.parent)
+    temporary = unfinished_name(path)
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
         check(_read_safetensors(temporary)[0])

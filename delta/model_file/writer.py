@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..files.headers import CHUNK
+from ..files.leftovers import remove_leftovers, unfinished_name
 from ..files.safe_text import writable
 from ..files.safetensors_header import DTYPES
 from ..files.tensor_files import rename_to_new
@@ -95,6 +95,7 @@ def write_model(
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already. Choose another name; nothing was written.")
+    remove_leftovers(path.parent)
     header, starts, size = _header([entry for part in parts for entry in part.entries], metadata)
     with _unfinished(path, folder) as file:
         _refuse_full_disk(path, file, size)
@@ -240,7 +241,7 @@ def _read_back(
 @contextmanager
 def _unfinished(path: Path, folder: Path | None) -> Iterator[Path]:
     """Where the file is until it has its name. It stays there when the run is interrupted, if there is a folder for it."""
-    file = (path.parent / f".{path.stem}-{uuid.uuid4().hex}.tmp") if folder is None else folder / "model.tmp"
+    file = unfinished_name(path) if folder is None else folder / "model.tmp"
     keep = False
     try:
         yield file
@@ -282,7 +283,7 @@ def _move(file: Path, path: Path) -> None:
     if file.parent.stat().st_dev == path.parent.stat().st_dev:
         rename_to_new(file, path)
         return
-    near = path.parent / f".{path.stem}-{uuid.uuid4().hex}.tmp"
+    near = unfinished_name(path)
     try:
         shutil.copyfile(file, near)
         rename_to_new(near, path)

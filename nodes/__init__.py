@@ -30,6 +30,7 @@ from . import (
     stylize,
 )
 from .aliases import with_aliases
+from .errors import with_safe_errors
 from .host import folders, lora_routes, palette
 
 STYLE_NETWORKS = (style_network, stylize, style_palette, style_fit)
@@ -46,4 +47,4 @@ class StyleDeltaExtension(ComfyExtension):
         palette.register_routes()
         lora_routes.register_routes()
         families = (*STYLE_NETWORKS, *LORAS, *NORMS, *STATISTICS, *CONTROLS, *HINTS)
-        return [with_aliases(node) for family in families for node in family.NODES]
+        return [with_aliases(with_safe_errors(node)) for family in families for node in family.NODES]

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..families.registry import DENOISER
 from ..files.checkpoint import Checkpoint
-from ..files.tensor_files import read_back_differently, write_tensors
+from ..files.file_errors import read_back_differently
+from ..files.tensor_files import write_tensors
 from ..lora.file import RECIPE
 from ..progress import Step
 from .format import ENCODER, FIRST, ControlLora, context_width, family, is_own

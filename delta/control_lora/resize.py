@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
 from ..blocks.paths import block_of, block_order, weight_path
 from ..charts.charts import Bars, Charts, Report
 from ..families.registry import DENOISER
+from ..files.json_text import json_object
 from ..linear_algebra.factors import LowRank, RankPolicy
 from ..linear_algebra.rank import RankChoice, Spectrum
 from ..lora.costs import BYTES_PER_NUMBER, LayerCost, cost_report
@@ -51,7 +53,7 @@ def resize_control_lora(
             found.factors[name] = kept
         on_step(done, steps)
     recipe = {"method": "resize Control-LoRA", "rank": asdict(choice), "sources": [{"name": lora.name}]}
-    summary = json.loads(lora.metadata.get(SUMMARY, "{}")) | {"layers_by_rank": rank_summary(found.factors)}
+    summary = _summary(lora) | {"layers_by_rank": rank_summary(found.factors)}
     # What is lost twice is not known from the file alone.
     summary.pop("relative_residual", None)
     found.metadata |= {RECIPE: json.dumps(recipe), SUMMARY: json.dumps(summary)}
@@ -64,6 +66,7 @@ def resize_control_lora(
         *([f"left out, given no rank: {cut_off} layers"] if cut_off else []),
         *([f"stored whole, which cannot be reduced without the base: {listed(wholes)}"] if wholes else []),
         *lora.notes,
+        *_unread(lora),
         cost_report(costs),
     ]
     return ControlLoraJob(found, "\n".join(lines), ranks_charts(found))
@@ -71,7 +74,7 @@ def resize_control_lora(
 
 def control_lora_report(lora: ControlLora, file_bytes: int) -> Report:
     """What a file holds, and how many layers have which rank."""
-    metadata = json.loads(lora.metadata.get(SUMMARY, "{}"))
+    metadata = _summary(lora)
     ranks = rank_summary(lora.factors)
     own = [name for name in lora.whole if name.startswith(OWN_LAYERS)]
     vectors = [name for name, tensor in lora.whole.items() if tensor.dim() == 1 and name not in set(own)]
@@ -82,7 +85,7 @@ def control_lora_report(lora: ControlLora, file_bytes: int) -> Report:
         + (f" of rank {_span(ranks)}" if ranks else "")
         + f", {len(_wholes(lora))} weights of the base whole, {len(vectors)} biases and norms, {len(own)} tensors of its own",
         *(_provenance(metadata)),
-        *(f"note: {note}" for note in lora.notes),
+        *(f"note: {note}" for note in [*lora.notes, *_unread(lora)]),
     ]
     if not lora.notes:
         lines.append("nothing is missing")
@@ -155,11 +158,21 @@ def _by_block(lora: ControlLora) -> dict[str, list[LowRank]]:
     return {block: blocks[block] for block in sorted(blocks, key=block_order)}
 
 
-def _provenance(metadata: dict) -> list[str]:
+def _summary(lora: ControlLora) -> dict[str, Any]:
+    """What a file of this pack says of itself; nothing where it cannot be read."""
+    return json_object(lora.metadata.get(SUMMARY)) or {}
+
+
+def _unread(lora: ControlLora) -> list[str]:
+    unread = SUMMARY in lora.metadata and json_object(lora.metadata[SUMMARY]) is None
+    return [f"metadata that cannot be read, left out: {SUMMARY}"] if unread else []
+
+
+def _provenance(metadata: Mapping[str, Any]) -> list[str]:
     """What a file of this pack says of its base."""
-    lines = []
-    if base := metadata.get("base"):
+    lines, base, residual = [], metadata.get("base"), metadata.get("relative_residual")
+    if isinstance(base, dict):
         lines.append(f"made from the base {base.get('name', 'unknown')}, SHA-256 {base.get('sha256', 'unknown')}")
-    if "relative_residual" in metadata:
-        lines.append(f"relative error of the weight change at extraction: {metadata['relative_residual']:.3g}")
+    if isinstance(residual, int | float):
+        lines.append(f"relative error of the weight change at extraction: {residual:.3g}")
     return lines

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files.tensor_files import read_back_differently, write_tensors
+from ..files.file_errors import read_back_differently
+from ..files.tensor_files import write_tensors
 from ..linear_algebra.factors import LowRank
 from ..lora.file import CAST_LOSS
 from ..lora.save import PRODUCT_LOSS

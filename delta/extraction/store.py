@@ -11,7 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..files.tensor_files import read_tensors, write_tensors
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..files.json_text import json_object
+from ..files.tensor_files import all_finite, write_tensors
 from ..linear_algebra.factors import LowRank
 from .extract import Difference, MemoryStore, Store
 
@@ -83,15 +87,18 @@ class FolderStore:
     def get(self, name: str) -> Difference | None:
         """The difference of a weight, None where it is not there or its file is damaged."""
         try:
-            tensors, metadata = read_tensors(self._path(name))
-        except (FileNotFoundError, ValueError):
+            tensors, metadata = _mapped(self._path(name))
+        except (OSError, SafetensorError):
             return None
-        numbers = json.loads(metadata["difference"])
-        if "noise" not in numbers:
-            # Of a version that took the rounding of all rows for the same.
+        numbers = json_object(metadata.get("difference")) or {}
+        if not all(map(all_finite, tensors.values())):
             return None
-        low_rank = LowRank(tensors["up"], tensors["down"], tuple(numbers["shape"]))
-        return Difference(low_rank, None, tensors["values"], *(numbers[key] for key in NUMBERS))
+        try:
+            low_rank = LowRank(tensors["up"], tensors["down"], tuple(numbers["shape"]))
+            return Difference(low_rank, None, tensors["values"], *(numbers[key] for key in NUMBERS))
+        except (KeyError, TypeError):
+            # Of another version, such as one that took the rounding of all rows for the same.
+            return None
 
     def put(self, name: str, difference: Difference) -> Difference:
         """Write a difference with factors; answers it mapped from its file. Raises OSError for a full disk."""
@@ -112,6 +119,12 @@ class FolderStore:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
+
+
+def _mapped(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a file that nobody else writes, mapped into memory, and its metadata."""
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
 
 
 def _remove_old(parent: Path, but: Path) -> None:

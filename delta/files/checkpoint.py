@@ -1,7 +1,7 @@
 """Model files in any layout, read one weight at a time under ComfyUI's names.
 
 Single-file checkpoints, bare diffusion models and text encoders, and diffusers files and folders are told apart by the
-names of their tensors. Only headers are read at first; a weight is mapped into memory when it is asked for, and copied.
+names of their tensors. Only headers are read at first; a weight is read when it is asked for.
 """
 
 from __future__ import annotations

@@ -11,9 +11,10 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
+from .file_errors import incomplete
+from .file_reader import stamp_of
 from .packed import library
 from .stored_tensor import StoredTensor
-from .tensor_files import incomplete
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -37,7 +38,9 @@ class _Reader:
     """Numbers and names from a file, of which none leads beyond its end."""
 
     def __init__(self, path: Path, file: BinaryIO):
-        self.name, self.size, self._file = path.name, path.stat().st_size, file
+        self.name, self._file = path.name, file
+        self.stamp = stamp_of(file)
+        self.size = self.stamp.size
 
     @property
     def place(self) -> int:
@@ -99,7 +102,7 @@ def read_gguf_header(path: Path) -> dict[str, StoredTensor]:
         shape = shapes.get(name, dimensions[::-1])
         if math.prod(shape) != math.prod(dimensions):
             raise reader.damaged(f"the tensor {name} is {dimensions[::-1]}, and should be {shape}")
-        found[name] = StoredTensor(path, name, dtype, shape, begin + offset)
+        found[name] = StoredTensor(path, name, dtype, shape, begin + offset, reader.stamp)
     return found
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..progress import Step
+from .file_errors import missing
 from .gguf_header import read_gguf_header
+from .json_text import read_json
+from .safetensors_header import read_safetensors_header
 from .stored_tensor import StoredTensor
-from .tensor_files import incomplete, missing
 
 COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 COMPONENT_STEMS = ("diffusion_pytorch_model", "model")
@@ -87,31 +88,18 @@ def shards(path: Path) -> list[Path]:
 def _shard_names(index: Path) -> list[str]:
     try:
         # No more than the name, so that an index cannot lead to other folders.
-        return sorted({Path(name).name for name in json.loads(index.read_text("utf-8"))["weight_map"].values()})
+        return sorted({Path(name).name for name in read_json(index.read_text("utf-8"))["weight_map"].values()})
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{index.name} is not a shard index, or it is damaged. Download it again.") from error
 
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
     """The tensors of a file, which is checked to be whole."""
-    from safetensors import SafetensorError, safe_open
-
     if path.suffix.lower() in PICKLES:
         raise ValueError(f"{path.name} {CONVERT}")
     if path.suffix.lower() == GGUF:
         return read_gguf_header(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise incomplete(path.name, "safetensors", error) from error
-    if "convrot" in metadata.get("_quantization_metadata", ""):
+    header = read_safetensors_header(path)
+    if "convrot" in header.metadata.get("_quantization_metadata", ""):
         raise ValueError(f"{path.name} holds weights that are rotated before they are quantised. {AS_MODEL}")
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    return {
-        name: StoredTensor(path, name, entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
-        for name, entry in header.items()
-    }
+    return header.tensors

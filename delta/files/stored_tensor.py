@@ -5,32 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import torch
 from torch import Tensor
+
+from .file_reader import FileReader, Stamp
 
 
 class StoredTensor(NamedTuple):
-    """dtype: by the name that safetensors or GGUF has for it; start: of its bytes in the file."""
+    """dtype: by the name that safetensors or GGUF has for it; start: of its bytes in the file; stamp: of the file when its
+    header was read."""
 
     file: Path
     name: str
     dtype: str
     shape: tuple[int, ...]
     start: int
+    stamp: Stamp
 
 
-def mapped_bytes(tensor: StoredTensor, size: int) -> Tensor:
-    """The bytes of a tensor mapped into memory, uint8: safe_open would parse the whole header again for each.
+def stored_bytes(tensor: StoredTensor, size: int, skip: int = 0) -> Tensor:
+    """`size` bytes of a tensor, after the first `skip`: uint8 [size] in memory of their own.
 
-    What is written into them does not reach the file. Raises ValueError where the file has changed.
+    Raises ValueError where the file has changed since its header was read, or does so meanwhile.
     """
-    if not size:
-        return torch.empty(0, dtype=torch.uint8)
     try:
-        found = np.memmap(tensor.file, np.uint8, mode="c", offset=tensor.start, shape=(size,))
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{tensor.file.name} changed while it was being read ({error}). Run the node again."
-        ) from error
-    return torch.from_numpy(found)
+        with FileReader(tensor.file, tensor.stamp) as file:
+            found = file.read(tensor.start + skip, size)
+            file.check()
+    except OSError as error:
+        raise ValueError(f"{tensor.file.name} can no longer be read ({error}). Run the node again.") from error
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +13,9 @@ from torch import Tensor
 from ..linear_algebra.noise import rounding_variance
 from ..progress import Step
 from .headers import AS_MODEL, GGUF, StoredTensor, read_header, sha256, shards
+from .json_text import json_object
 from .packed import PACKED, packed_size, packed_variance, unpacked
-from .stored_tensor import mapped_bytes
+from .stored_tensor import stored_bytes
 
 DTYPES = {
     "F64": torch.float64,
@@ -126,9 +126,12 @@ def is_weight(tensor: StoredTensor, tensors: Mapping[str, StoredTensor]) -> bool
     return True
 
 
-def _load(tensor: StoredTensor) -> Tensor:
-    dtype = DTYPES[tensor.dtype]
-    return mapped_bytes(tensor, math.prod(tensor.shape) * dtype.itemsize).view(dtype).view(tensor.shape)
+def _load(tensor: StoredTensor, third: int | None = None) -> Tensor:
+    """The numbers of a tensor, or of a third of its rows, as they are stored."""
+    dtype, shape = DTYPES[tensor.dtype], tensor.shape
+    shape = shape if third is None else (shape[0] // 3, *shape[1:])
+    size = math.prod(shape) * dtype.itemsize
+    return stored_bytes(tensor, size, (third or 0) * size).view(dtype).view(shape)
 
 
 def read_piece(piece: Piece) -> StoredWeight:
@@ -144,17 +147,15 @@ def read_piece(piece: Piece) -> StoredWeight:
 
 def _read_packed(piece: Piece) -> StoredWeight:
     tensor = piece.tensor
-    raw = mapped_bytes(tensor, packed_size(tensor.dtype, tensor.shape))
+    raw = stored_bytes(tensor, packed_size(tensor.dtype, tensor.shape))
     value = unpacked(raw, tensor.dtype, tensor.shape)
     value = value if piece.third is None else value.chunk(3)[piece.third].clone()
     return StoredWeight(value, packed_variance(raw, tensor.dtype))
 
 
 def _read_plain(piece: Piece) -> StoredWeight:
-    raw = _load(piece.tensor)
-    if piece.third is not None:
-        raw = raw.chunk(3)[piece.third]
-    value = raw.to(torch.float32, copy=True)
+    raw = _load(piece.tensor, piece.third)
+    value = raw.to(torch.float32)
     kind = torch.float32 if raw.dtype == torch.float64 else raw.dtype
     if piece.scale is None:
         return StoredWeight(value, rounding_variance(raw, kind))
@@ -178,7 +179,7 @@ def _is_plain(settings: StoredTensor | None) -> bool:
     """Whether ComfyUI's settings of a quantised weight, where it has any, ask for no more than a scale."""
     if settings is None:
         return True
-    content = json.loads(bytes(_load(settings).tolist()))
+    content = json_object(bytes(_load(settings).tolist())) or {}
     inner = content.get("params")
     rotated = content.get("convrot", inner.get("convrot") if isinstance(inner, dict) else False)
     return content.get("format") in SCALED_FORMATS and not rotated

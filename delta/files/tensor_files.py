@@ -3,48 +3,25 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
-import re
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from .file_errors import already_there, missing
+from .file_reader import FileReader
+from .leftovers import remove_leftovers, unfinished_name
+from .pickles import load_pickle
+from .safe_text import writable
+from .safetensors_header import DTYPES, header_of, read_safetensors_header
+from .stored_tensor import StoredTensor
+
 SAFETENSORS = (".safetensors", ".sft")
 # The names under which training scripts put a state dict beside other things.
 STATE_DICTS = ("state_dict", "model_state_dict", "model")
-# What PyTorch says of a class that it will not make, or of a compiled program.
-FOREIGN_CLASS = re.compile(r"(?:GLOBAL|class) ([\w.]+) was not an allowed|TorchScript archives")
-
-
-def missing(path: object) -> FileNotFoundError:
-    return FileNotFoundError(f"{path} does not exist. Check the name, or download the file again.")
-
-
-def already_there(path: Path) -> FileExistsError:
-    return FileExistsError(f"{path} already exists. Choose another name; nothing was written.")
-
-
-def incomplete(name: str, kind: str, reason: object) -> ValueError:
-    """The error of a file that is cut short, or no file of that kind."""
-    return ValueError(
-        f"{name} is not a complete {kind} file ({reason}). It is damaged, truncated, or has the wrong extension; download or "
-        "copy it again."
-    )
-
-
-def read_back_differently(name: str) -> ValueError:
-    return ValueError(
-        f"{name} was read back with different values than were written. Check the disk; nothing was kept."
-    )
-
-
-class WholePickle(ValueError):
-    """A pickle that holds more than tensors, so that reading it would run what is in it."""
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -56,13 +33,19 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     path = Path(path)
     if not path.is_file():
         raise missing(path)
-    tensors, metadata = _read_safetensors(path) if path.suffix.lower() in SAFETENSORS else (_read_pickle(path), {})
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not _all_finite(tensor):
+
+    def check(name: str, tensor: Tensor) -> None:
+        if not all_finite(tensor):
             raise ValueError(
                 f"{path.name}: the tensor {name} holds NaN or infinite values. Use another copy of the file."
             )
-    return tensors, metadata
+
+    if path.suffix.lower() in SAFETENSORS:
+        return _read_safetensors(path, check)
+    tensors = _read_pickle(path)
+    for name, tensor in tensors.items():
+        check(name, tensor)
+    return tensors, {}
 
 
 def tensor_names(path: str | Path) -> list[str]:
@@ -72,13 +55,22 @@ def tensor_names(path: str | Path) -> list[str]:
     """
     path = Path(path)
     if path.suffix.lower() in SAFETENSORS:
-        with _opened(path) as file:
-            return list(file.keys())
-    content = _load_pickle(path)
+        return list(read_safetensors_header(path).tensors)
+    content = load_pickle(path)
     for name in ("state_dict", "adapter", "controlnet"):
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
-    return [str(name) for name in content] if isinstance(content, dict) else []
+    return [name for name in content if isinstance(name, str)] if isinstance(content, dict) else []
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether a tensor of any type on the CPU has neither NaN nor infinite values, in one pass over it."""
+    if not tensor.numel() or not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    tensor = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+    # Not all operations exist for numbers of one byte.
+    lowest, highest = torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor)
+    return bool(lowest.isfinite() and highest.isfinite())
 
 
 def write_tensors(
@@ -96,9 +88,11 @@ def write_tensors(
     from safetensors.torch import save_file
 
     path = Path(path)
+    metadata = {key: writable(value) for key, value in metadata.items()}
     if path.exists():
         raise already_there(path)
-    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
+    remove_leftovers(path.parent)
+    temporary = unfinished_name(path)
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
         check(_read_safetensors(temporary)[0])
@@ -128,52 +122,42 @@ def rename_to_new(source: Path, target: Path) -> None:
         source.unlink()
 
 
-def _all_finite(tensor: Tensor) -> bool:
-    # Not all operations exist for numbers of one byte.
-    return bool(torch.isfinite(tensor.float() if tensor.element_size() == 1 else tensor).all())
+def _read_safetensors(
+    path: Path, check: Callable[[str, Tensor], None] = lambda name, tensor: None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors in memory of their own, and the metadata. Raises ValueError where the file changes meanwhile.
+
+    check(name, tensor) may raise. It is called while the numbers of a tensor are still close to the processor.
+    """
+    tensors = {}
+    with FileReader(path) as file:
+        header = header_of(path, file)
+        for name, stored in header.tensors.items():
+            tensors[name] = _read(file, stored)
+            check(name, tensors[name])
+        file.check()
+    return tensors, header.metadata
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except SafetensorError as error:
-        raise incomplete(path.name, "safetensors", error) from error
+def _read(file: FileReader, tensor: StoredTensor) -> Tensor:
+    dtype = DTYPES.get(tensor.dtype)
+    if dtype is None:
+        raise ValueError(
+            f"{file.name}: {tensor.name} is of a type that is not known here, {tensor.dtype}. Use another version of the file."
+        )
+    return file.read(tensor.start, math.prod(tensor.shape) * dtype.itemsize).view(dtype).view(tensor.shape)
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
-    content = _load_pickle(path)
-    for name in STATE_DICTS:
-        if isinstance(content, dict) and isinstance(content.get(name), dict):
-            content = content[name]
-            break
-    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+    content = load_pickle(path)
+    named = [content[name] for name in STATE_DICTS if name in content] if isinstance(content, dict) else []
+    state = next((value for value in named if isinstance(value, dict)), named[0] if named else content)
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(
             f"{path.name} contains no plain state dict of tensors. Export the model's state_dict and try again."
         )
-    return content
-
-
-def _load_pickle(path: Path) -> Any:
-    import pickle
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        if found := FOREIGN_CLASS.search(str(error)):
-            raise WholePickle(
-                f"{path.name} cannot be read safely: it contains more than weights ({found[1] or 'a TorchScript archive'}), "
-                "and reading it would run code from the file. Use a safetensors version of it."
-            ) from error
+    if not all(isinstance(name, str) and writable(name) == name for name in state):
         raise ValueError(
-            f"{path.name} cannot be read safely as a file of tensors. It is damaged, truncated, or contains more than "
-            "weights; use a safetensors version of it."
-        ) from error
+            f"{path.name} has tensors whose names are not text. Export the model's state_dict and try again."
+        )
+    return {name: tensor.detach() for name, tensor in state.items()}

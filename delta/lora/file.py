@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -14,11 +13,11 @@ from torch import Tensor
 from ..linear_algebra.factors import LowRank
 from . import adapters
 from .adapters import Layer, NeedsBaseError, NotServedError
+from .metadata import RECIPE, TAGS, added_tags
 
 # bake(layer name, its tensors by ending) -> what the adapter adds to its weight at strength 1, float32.
 Bake = Callable[[str, Mapping[str, Tensor]], Tensor]
 
-RECIPE = "styledelta.recipe"
 # The program that a LoRA was renamed for, where that may be another one than ComfyUI.
 NAMES_FOR = "styledelta.names_for"
 # What other programs say of the tensors of a file, wrong as soon as they are written anew.
@@ -234,7 +233,7 @@ def _cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
 def merged_metadata(sources: Iterable[LoraModel], recipe: Mapping[str, object]) -> dict[str, str]:
     """Metadata of a file made from others: what the first says of itself, all tags added up, and the recipe.
 
-    Later sources fill in entries that the first lacks. The recipe is stored as JSON under `styledelta.recipe`.
+    Later sources fill in entries that the first lacks. What `metadata.unread_entries` tells is left out. The recipe is stored as JSON under `styledelta.recipe`.
     """
     sources = list(sources)
     metadata: dict[str, str] = {}
@@ -243,18 +242,7 @@ def merged_metadata(sources: Iterable[LoraModel], recipe: Mapping[str, object]) 
     # They describe the factors of one source and would be wrong for the result.
     for key in ("ss_network_dim", "ss_network_alpha", NAMES_FOR, *STALE_METADATA):
         metadata.pop(key, None)
-    tags = [
-        json.loads(source.metadata["ss_tag_frequency"]) for source in sources if "ss_tag_frequency" in source.metadata
-    ]
-    if tags:
-        metadata["ss_tag_frequency"] = json.dumps(_add_tags(tags))
+    if TAGS in metadata:
+        metadata[TAGS] = json.dumps(added_tags(source.metadata for source in sources))
     metadata[RECIPE] = json.dumps(recipe)
     return metadata
-
-
-def _add_tags(frequencies: list[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
-    total: dict[str, Counter] = {}
-    for frequency in frequencies:
-        for folder, tags in frequency.items():
-            total.setdefault(folder, Counter()).update(tags)
-    return {folder: dict(tags) for folder, tags in total.items()}

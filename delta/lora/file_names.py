@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from functools import cached_property
 
+from ..files.safe_text import writable
+
 NEAREST = 3
 # Comparing letter by letter is slow: it is done with so many names only, those that share most pairs of letters.
 COMPARED = 40
@@ -89,7 +91,7 @@ class FileNames:
 def shown(name: str) -> str:
     """A name as an error shows it: not without end, and without letters that no file can be written with."""
     text = name if len(name) <= LONGEST else f"{name[:LONGEST]}..."
-    return text.encode("utf-8", "backslashreplace").decode()
+    return writable(text)
 
 
 def _slashed(name: str) -> str:

@@ -6,7 +6,6 @@ read is left out, and nothing here raises.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..files.adapter_names import families_of_adapter
+from ..files.json_text import json_object
 from ..files.prefixes import family_in_file
 
 # Bytes that are read of a header and of a file beside it.
@@ -88,10 +88,9 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if length <= MOST_HEADER else {}
-    except (OSError, ValueError, RecursionError):
+            header = _json_object(file.read(length)) if length <= MOST_HEADER else {}
+    except OSError:
         header = {}
-    header = _object(header)
     return Header(_object(header.pop("__metadata__", {})), dict(_tensors(header)))
 
 
@@ -175,10 +174,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _json_object(text: Any) -> dict[str, Any]:
-    try:
-        return _object(json.loads(text)) if isinstance(text, str) else {}
-    except (ValueError, RecursionError):
-        return {}
+    return json_object(text) or {}
 
 
 def _object(value: Any) -> dict[str, Any]:

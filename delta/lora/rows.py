@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ..blocks.rules import combined_rules
+from ..files.json_text import read_json
 from .file_names import shown
 from .stack import StackEntry
 
@@ -60,9 +61,7 @@ def json_list(text: str, where: str) -> list:
     if not text.strip():
         return []
     try:
-        rows = json.loads(text)
-    except RecursionError as error:
-        raise ValueError(f"The rows of {where} are nested too deeply. Write a list, such as {EXAMPLE}.") from error
+        rows = read_json(text)
     except ValueError as error:
         raise ValueError(f"The rows of {where} are not JSON: {error}. Write a list, such as {EXAMPLE}.") from error
     if not isinstance(rows, list):
@@ -113,7 +112,4 @@ def _shown(value: Any) -> str:
     """A value of other people's JSON as an error shows it."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    try:
-        return shown(json.dumps(value))
-    except (ValueError, RecursionError):
-        return "a number that is too long" if isinstance(value, int) else "nested too deeply"
+    return shown(json.dumps(value))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,9 +24,10 @@ from .addresses import (
     locate,
     overlapping,
 )
-from .file import RECIPE, Bake, LoraModel, read_layers
+from .file import Bake, LoraModel, read_layers
 from .fused import add
 from .layer_names import layer_id
+from .metadata import recipe_of, unread_entries
 from .naming import COMFYUI, KOHYA, naming_of, whole_name
 
 
@@ -68,8 +68,7 @@ def source_recipe(row: MergeInput) -> dict[str, Any]:
 
 def provenance(model: LoraModel) -> dict[str, Any]:
     """Name and hash of a source, and the recipe that it was made by; None for one that was trained."""
-    recipe = json.loads(model.metadata[RECIPE]) if RECIPE in model.metadata else None
-    return {"name": model.name, "sha256": content_hash(model), "recipe": recipe}
+    return {"name": model.name, "sha256": content_hash(model), "recipe": recipe_of(model.metadata)}
 
 
 def read_sources(
@@ -91,6 +90,7 @@ def read_sources(
     for row, read in zip(inputs, reads):
         notes = [f"not a LoRA tensor, left out: {name}" for name in read.foreign]
         notes += [f"left out: {sentence}" for sentence in read.needs_base.values()]
+        notes += unread_entries(row.model.metadata)
         layers = read.layers
         if model is not None:
             layers, unread = _of_model(row.model.name, layers, located)

@@ -1,4 +1,4 @@
-"""The tensors of a safetensors file, or of its shards, mapped into memory one at a time under their own names."""
+"""The tensors of a safetensors file, or of its shards, read one at a time under their own names."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files.headers import StoredTensor, read_header, sha256, shards
-from ..files.stored_tensor import mapped_bytes
+from ..files.headers import read_header, sha256, shards
+from ..files.safetensors_header import DTYPES, read_safetensors_header
+from ..files.stored_tensor import stored_bytes
 from ..progress import Step
-from .writer import DTYPES
+
+# Numbers of a tensor in a sketch: what programs tell models apart by are single vectors.
+MOST_SKETCHED = 1 << 14
 
 
 class TensorFile:
@@ -19,13 +22,10 @@ class TensorFile:
 
     def __init__(self, path: str | Path):
         """Raises FileNotFoundError, and ValueError for a file that is damaged, packed or holds tensors of unknown types."""
-        from safetensors import safe_open
-
         path = Path(path)
         self.name, self._files = path.name, shards(path)
         self.tensors = {name: tensor for file in self._files for name, tensor in read_header(file).items()}
-        with safe_open(self._files[0], framework="pt") as file:
-            self.metadata: dict[str, str] = file.metadata() or {}
+        self.metadata: dict[str, str] = read_safetensors_header(self._files[0]).metadata
         for tensor in self.tensors.values():
             if tensor.dtype not in DTYPES:
                 raise ValueError(f"{self.name}: {tensor.name} has an unknown type, {tensor.dtype}.")
@@ -34,14 +34,19 @@ class TensorFile:
         return DTYPES[self.tensors[name].dtype]
 
     def read(self, name: str) -> Tensor:
-        """A tensor mapped into memory, which takes none until its numbers are asked for."""
-        return mapped(self.tensors[name])
+        """A tensor in memory of its own. Raises ValueError where the file has changed."""
+        tensor, dtype = self.tensors[name], self.dtype(name)
+        return stored_bytes(tensor, math.prod(tensor.shape) * dtype.itemsize).view(dtype).view(tensor.shape)
+
+    def sketch(self) -> dict[str, Tensor]:
+        """Every tensor by its type and shape, of which only small ones have numbers; the others take no memory (meta)."""
+        return {
+            name: self.read(name)
+            if math.prod(tensor.shape) <= MOST_SKETCHED
+            else torch.empty(tensor.shape, dtype=self.dtype(name), device="meta")
+            for name, tensor in self.tensors.items()
+        }
 
     def fingerprint(self, on_step: Step = lambda done, total: None) -> str:
         """The SHA-256 of the file; see `headers.sha256`."""
         return sha256(self._files, on_step)
-
-
-def mapped(tensor: StoredTensor) -> Tensor:
-    dtype = DTYPES[tensor.dtype]
-    return mapped_bytes(tensor, math.prod(tensor.shape) * dtype.itemsize).view(dtype).view(tensor.shape)

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,29 +16,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..files.file_errors import already_there, read_back_differently
 from ..files.headers import CHUNK
-from ..files.tensor_files import already_there, read_back_differently, rename_to_new
+from ..files.leftovers import remove_leftovers, unfinished_name
+from ..files.safe_text import writable
+from ..files.safetensors_header import DTYPES
+from ..files.tensor_files import rename_to_new
 from ..progress import Step
 from .formats import Rounding
 
-TYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-# Newer versions of torch have the exponents of MXFP8 as a type.
-if hasattr(torch, "float8_e8m0fnu"):
-    TYPES[torch.float8_e8m0fnu] = "F8_E8M0"
-DTYPES = {name: dtype for dtype, name in TYPES.items()}
+TYPES = {dtype: name for name, dtype in DTYPES.items()}
 # Room that is to be left on the disk.
 SPARE_BYTES = 100_000_000
 
@@ -110,6 +96,7 @@ def write_model(
     path = Path(path)
     if path.exists():
         raise already_there(path)
+    remove_leftovers(path.parent)
     header, starts, size = _header([entry for part in parts for entry in part.entries], metadata)
     with _unfinished(path, folder) as file:
         _refuse_full_disk(path, file, size)
@@ -134,7 +121,9 @@ def _header(entries: Sequence[Entry], metadata: Mapping[str, str]) -> tuple[byte
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"The file would have {twice} twice. Report this.")
-    content: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    content: dict[str, Any] = (
+        {"__metadata__": {key: writable(value) for key, value in metadata.items()}} if metadata else {}
+    )
     end, offsets = 0, {}
     for entry in sorted(entries, key=lambda entry: -entry.dtype.itemsize):
         offsets[entry.name] = end
@@ -249,7 +238,7 @@ def _read_back(
 @contextmanager
 def _unfinished(path: Path, folder: Path | None) -> Iterator[Path]:
     """Where the file is until it has its name. It stays there when the run is interrupted, if there is a folder for it."""
-    file = (path.parent / f".{path.stem}-{uuid.uuid4().hex}.tmp") if folder is None else folder / "model.tmp"
+    file = unfinished_name(path) if folder is None else folder / "model.tmp"
     keep = False
     try:
         yield file
@@ -289,7 +278,7 @@ def _move(file: Path, path: Path) -> None:
     if file.parent.stat().st_dev == path.parent.stat().st_dev:
         rename_to_new(file, path)
         return
-    near = path.parent / f".{path.stem}-{uuid.uuid4().hex}.tmp"
+    near = unfinished_name(path)
     try:
         shutil.copyfile(file, near)
         rename_to_new(near, path)

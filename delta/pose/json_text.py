@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ..files.json_text import read_json
 from .people import PoseError
 from .poses import Understood, to_keypoints, understand
 
@@ -55,11 +56,11 @@ def understand_text(text: str, size: tuple[int, int] | None = None) -> Understoo
     if not text.strip():
         raise ValueError("The text is empty. Paste the JSON of a pose, of OpenPose or of a pose editor.")
     try:
-        data = json.loads(text)
+        data = read_json(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{_position(text, error.pos)}: {_explained(error)}") from None
-    except RecursionError:
-        raise ValueError("The text has too many nested brackets to be a pose.") from None
+    except ValueError as error:
+        raise ValueError(f"The text is not a pose: {error}.") from None
     try:
         return understand(data, size)
     except PoseError as error:

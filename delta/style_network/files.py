@@ -23,7 +23,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files.tensor_files import WholePickle, read_tensors, write_tensors
+from ..files.json_text import read_json
+from ..files.pickles import WholePickle
+from ..files.tensor_files import read_tensors, write_tensors
 from .assembly import Convs, build_layers, check_network, side_by_side, stage_of
 from .network import StyleNetwork
 from .one_style import export_lines, read_one_style
@@ -118,7 +120,7 @@ def _from_layout(name: str, tensors: dict[str, Tensor], metadata: dict[str, str]
             network = _picture_network(name, layers, projection, bias, predictor, **options)
         else:
             gamma, beta = (side_by_side({n: left.pop(f"{n}.{part}") for n in norm_names}) for part in ("gamma", "beta"))
-            network = StyleNetwork(name, layers, gamma, beta, tuple(json.loads(metadata["style_names"])), **options)
+            network = StyleNetwork(name, layers, gamma, beta, _names(metadata["style_names"]), **options)
         if left:
             raise ValueError(f"nothing uses {', '.join(sorted(left))}")
         if metadata["output"] not in ("sigmoid", "clamp"):
@@ -130,6 +132,13 @@ def _from_layout(name: str, tensors: dict[str, Tensor], metadata: dict[str, str]
         raise ValueError(
             f"{name} is not a valid style network: {what}. Convert it again with Save Style Network."
         ) from error
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = read_json(text)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("its style_names are no list of names")
+    return tuple(names)
 
 
 def _picture_network(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..files.tensor_files import incomplete, missing
+from ..files.file_errors import incomplete, missing
 from .assembly import build_layers, check_network
 from .network import StyleNetwork
 from .strips import EPS

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ..files.json_text import read_json
 from ..linear_algebra.shares import normalised
 from .network import StyleNetwork
 from .params import StyleParams, interpolate
@@ -31,8 +32,8 @@ def read_palette(text: str, by_name: bool = False) -> list[PaletteStyle]:
     """
     example = NAME_EXAMPLE if by_name else NUMBER_EXAMPLE
     try:
-        value = json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:
+        value = read_json(text)
+    except ValueError as error:
         raise ValueError(f"The palette is not valid JSON ({error}). Write it like {example}.") from None
     rows = value.get("styles") if isinstance(value, dict) else None
     if not isinstance(rows, list):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections.abc import Mapping
 from functools import cache
@@ -13,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..files.json_text import read_json
 from .network import MAX_STRENGTH, MIN_STRENGTH, StyleNetwork, stylize
 from .palette import PaletteStyle, mix_styles, read_palette
 from .params import StyleParams
@@ -40,8 +40,8 @@ class PreviewRequest(NamedTuple):
 def read_request(body: bytes) -> PreviewRequest:
     """The request in a JSON body. Raises ValueError that says what is wrong with it."""
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
+        value = read_json(body)
+    except ValueError:
         raise ValueError("The request is not valid JSON.") from None
     if not isinstance(value, dict):
         raise ValueError("The request is not a JSON object.")

@@ -58,13 +58,18 @@ def places(kind: str) -> str:
     return ", ".join(folder_paths.get_folder_paths(kind))
 
 
+def stamp_of(path: str) -> str:
+    """Changes when a file or folder does, also where its size and the time of its last writing are kept. Raises OSError."""
+    status = os.stat(path)
+    return ":".join(map(str, (status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size)))
+
+
 def file_stamp(kind: str, name: str) -> str:
     """Changes when the file does, so that the host runs a node again. Empty for a file that is not there."""
     path = folder_paths.get_full_path(kind, name.replace("\\", "/"))
     if path is None:
         return ""
-    status = os.stat(path)
-    return f"{path}:{status.st_mtime_ns}:{status.st_size}"
+    return f"{path}:{stamp_of(path)}"
 
 
 def output_path(prefix: str) -> str:
@@ -110,10 +115,9 @@ def model_path(name: str) -> str:
 def model_stamp(name: str) -> str:
     """Changes when the model's file or folder does. Empty for one that is not there."""
     try:
-        status = os.stat(model_path(name))
+        return f"{name}:{stamp_of(model_path(name))}"
     except OSError:
         return ""
-    return f"{name}:{status.st_mtime_ns}:{status.st_size}"
 
 
 def unfinished_folder() -> str:

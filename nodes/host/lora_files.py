@@ -64,7 +64,7 @@ def check_stack(entries: Sequence[StackEntry]) -> None:
 def stamp(name: str) -> str:
     """Changes when a LoRA's file does, or those beside it that tell of it. Empty for a file that is not there."""
     own = folders.file_stamp(KIND, name)
-    return own and " ".join([own, *(str(os.stat(path).st_mtime_ns) for path in _beside(name, (WORDS, *NOTES)))])
+    return own and " ".join([own, *(folders.stamp_of(path) for path in _beside(name, (WORDS, *NOTES)))])
 
 
 def info(name: str) -> LoraInfo:

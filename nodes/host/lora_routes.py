@@ -9,6 +9,7 @@ from functools import partial
 from aiohttp import web
 from server import PromptServer
 
+from ...delta.files.safe_text import writable
 from ...delta.style_network.preview import FOREIGN_PAGE, NO_PICTURE, is_same_origin, picture_of_file
 from . import lora_files
 
@@ -47,7 +48,7 @@ async def _answer(disk: asyncio.Lock, handler: Callable, request: web.Request) -
         try:
             return await asyncio.to_thread(handler, request.query)
         except (ValueError, OSError) as error:
-            return web.Response(status=400, text=str(error))
+            return web.Response(status=400, text=writable(str(error)))
 
 
 def _listed(query: Mapping[str, str]) -> str:

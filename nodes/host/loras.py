@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from ...delta.lora.stack import EntryReport, Rounding, StackEntry, read_stack
 from . import beside
 from . import names as host_names
 from .adapters import by_endings
-from .folders import file_path
+from .folders import file_path, stamp_of
 from .lora_files import check_stack
 from .names import LoraMatch, lora_key_map, match_lora
 from .patches import Applied, add_weighted_patches
@@ -36,21 +35,24 @@ CACHED_BYTES = 2_000_000_000
 
 
 class _FileCache:
-    """The adapter files used last, by path, as long as their time of change and size stay the same."""
+    """The adapter files used last, by path, as long as their stamps stay the same."""
 
     def __init__(self, capacity: int):
         self.capacity = capacity
-        self.files: OrderedDict[str, tuple[tuple[int, int], LoraModel]] = OrderedDict()
+        self.files: OrderedDict[str, tuple[str, LoraModel]] = OrderedDict()
 
     def read(self, path: str, name: str) -> LoraModel:
-        status = os.stat(path)
-        stamp = (status.st_mtime_ns, status.st_size)
+        stamp = stamp_of(path)
         if self.files.get(path, (None,))[0] != stamp:
             self.files[path] = stamp, LoraModel(*tensor_files.read_tensors(path), name)
         self.files.move_to_end(path)
-        while len(self.files) > 1 and sum(size for (_, size), _ in self.files.values()) > self.capacity:
+        while len(self.files) > 1 and sum(map(_bytes, self.files.values())) > self.capacity:
             self.files.popitem(last=False)
         return self.files[path][1]
+
+
+def _bytes(kept: tuple[str, LoraModel]) -> int:
+    return sum(tensor.nbytes for tensor in kept[1].values())
 
 
 _adapter_files = _FileCache(CACHED_BYTES)

@@ -76,8 +76,8 @@ def copied_part(stored: StoredTensors, names: Sequence[str], new_names: Mapping[
     def make() -> Made:
         tensors = {}
         for name in names:
-            tensors[called.get(name, name)] = stored.read(name)
-            refuse_not_finite(f"{stored.place}: {name}", stored.read(name))
+            tensors[called.get(name, name)] = tensor = stored.read(name)
+            refuse_not_finite(f"{stored.place}: {name}", tensor)
         return Made(tensors)
 
     return Part([Entry(called.get(name, name), *stored.types[name]) for name in names], make)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ import torch
 from ...delta.families.registry import DENOISER
 from ...delta.files.adapter_names import is_adapter
 from ...delta.files.file_kinds import kind_of
+from ...delta.files.json_text import json_object
 from ...delta.model_file.expression import Expression, Traced, leaf
 from ...delta.model_file.expression import leaves as leaves_of
 from ...delta.model_file.source import TensorFile
@@ -45,7 +45,12 @@ class ModelFile:
         if kind.is_addition or is_adapter(names):
             raise ValueError(f"{self.name} is not a model; it is {kind}. {CHOOSE}")
         metadata = self.file.metadata
-        layers = json.loads(metadata[LAYERS]).get("layers", {}) if LAYERS in metadata else {}
+        layers = (json_object(metadata.get(LAYERS)) or {}).get("layers")
+        layers = (
+            {name: layer for name, layer in layers.items() if isinstance(layer, dict)}
+            if isinstance(layers, dict)
+            else {}
+        )
         types = {name: (self.file.dtype(name), tensor.shape) for name, tensor in self.file.tensors.items()}
         self.stored = StoredTensors(self.name, types, self.file.read, layers)
         self._build(names, metadata, str(kind))
@@ -56,7 +61,7 @@ class ModelFile:
         return type(self.config).__name__
 
     def _build(self, names: list[str], metadata: Mapping[str, str], kind: str) -> None:
-        tensors = {name: self.file.read(name) for name in names}
+        tensors = self.file.sketch()
         prefix = comfy.model_detection.unet_prefix_from_state_dict(tensors)
         self.prefix = prefix if any(name.startswith(prefix) for name in names) else ""
         # The host takes some tensors and metadata out of what it is given.

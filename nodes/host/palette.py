@@ -15,6 +15,7 @@ import torch
 from aiohttp import web
 from server import PromptServer
 
+from ...delta.files.safe_text import writable
 from ...delta.style_network import files as style_network_files
 from ...delta.style_network.network import StyleNetwork
 from ...delta.style_network.preview import (
@@ -137,7 +138,7 @@ async def _answer(handler: Callable, request: web.Request) -> web.StreamResponse
     except _Busy:
         return web.Response(status=503, text=BUSY)
     except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
-        return web.Response(status=400, text=str(error))
+        return web.Response(status=400, text=writable(str(error)))
 
 
 async def _preview(turns: _Turns, request: web.Request) -> web.Response:

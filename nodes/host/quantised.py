@@ -10,6 +10,7 @@ import comfy.ops
 import comfy.quant_ops
 import torch
 
+from ...delta.files.json_text import json_object
 from ...delta.files.stored_weight import SCALES, SIDE_ENDINGS, SIDE_MARKER
 from ...delta.model_file.formats import MAIN, Format, Plain, Scaled
 
@@ -50,7 +51,7 @@ class StoredTensors(NamedTuple):
         dtype, sides = self.types[name][0], self.sides(name)
         settings = self._settings(name, sides)
         scale = next((ending for ending in SCALES if ending in sides), None)
-        if settings and settings.get("format") not in OWN_FORMATS:
+        if settings is not None and settings.get("format") not in OWN_FORMATS:
             return HostQuantised(f"{self.place}: {name}", settings, self.tensors(name), shape)
         if dtype in EIGHT_BITS and scale is not None and self.types[sides[scale]][0].is_floating_point:
             found = self.read(sides[scale])
@@ -65,7 +66,7 @@ class StoredTensors(NamedTuple):
 
     def _settings(self, name: str, sides: Mapping[str, str]) -> Mapping[str, Any] | None:
         if SETTINGS in sides:
-            return json.loads(bytes(self.read(sides[SETTINGS]).tolist()))
+            return json_object(bytes(self.read(sides[SETTINGS]).tolist())) or {}
         module = name.rpartition(".")[0]
         return next(
             (found for layer, found in self.layers.items() if module == layer or module.endswith(f".{layer}")), None
@@ -84,7 +85,7 @@ class HostQuantised:
         self, name: str, settings: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], shape: tuple[int, ...]
     ):
         """name: for errors. Raises ValueError for a format that this host lacks or cannot read."""
-        self.name, self.label, self.settings = name, settings.get("format", "unknown"), settings
+        self.name, self.label, self.settings = name, str(settings.get("format", "unknown")), settings
         self.endings = set(tensors)
         if self.label not in comfy.quant_ops.QUANT_ALGOS:
             raise ValueError(

@@ -11,6 +11,8 @@ from comfy.cli_args import args
 from PIL import Image
 from server import PromptServer
 
+from ...delta.files.safe_text import writable
+
 # Seconds after which the rest of a long run is estimated, and between two estimates.
 TOLD_AFTER, TOLD_EVERY = 3.0, 1.0
 
@@ -55,7 +57,7 @@ class Progress:
     def tell(self, text: str) -> None:
         """Put a line of text on the node."""
         if self.node_id is not None:
-            _show_on_node(self.node_id, text)
+            _show_on_node(self.node_id, writable(text))
 
 
 def progress(node_id: str | None = None) -> Progress:

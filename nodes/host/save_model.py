@@ -310,8 +310,7 @@ def _digest(expression: Expression, file: TensorFile, written: Written) -> str:
 
 
 def _recognised(file: TensorFile, config: Any, prefix: str) -> str:
-    tensors = {name: file.read(name) for name in file.tensors}
-    found = comfy.model_detection.model_config_from_unet(tensors, prefix, metadata=dict(file.metadata))
+    found = comfy.model_detection.model_config_from_unet(file.sketch(), prefix, metadata=dict(file.metadata))
     if type(found) is type(config):
         return f"; it recognises the file as {type(config).__name__}"
     taken = "recognises no model in the file" if found is None else f"recognises the file as {type(found).__name__}"

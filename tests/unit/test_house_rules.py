@@ -20,6 +20,7 @@ SHARED = {
     "nodes.menu",
     "nodes.report",
     "nodes.aliases",
+    "nodes.errors",
 }
 MOST_ROOMS = 20
 MOST_LINES = 350

@@ -410,7 +410,7 @@ def test_json_errors_of_a_later_frame():
         (" \n", "The text is empty"),
         ("[]", "Line 1, column 1: The pose holds no frames"),
         ("\n 5", "Line 2, column 2: The pose holds no frames"),
-        ("[" * 100_000, "too many nested brackets"),
+        ("[" * 100_000, "its brackets are nested too deep"),
         ('{"people": [], "people": [{}, {}, 5]}', "Line 1, column 35: person 3: a person must be"),
         ("a man", "Line 1, column 1: this is not valid JSON: Expecting value"),
         ('{"people": []', "Line 1, column 14: this is not valid JSON after"),

@@ -590,7 +590,7 @@ def network(description: Any) -> type:
             description.get_model(checkpoint(description))
         except Found as found:
             return found.args[0]
-    raise TypeError(f"{type(description).__name__} cannot build a diffusion model.")
+    raise TypeError(f"{type(description).__name__} builds no diffusion model.")
 
 
 def checkpoint(description: Any) -> dict[str, torch.Tensor]:

@@ -21,10 +21,11 @@ from ...delta.model_file.report import file_metadata, file_report
 from ...delta.model_file.source import TensorFile
 from ...delta.model_file.writer import Entry, Made, Part, Written, digest, write_model
 from .file_patches import patched_value
+from .gguf_weights import STAND_IN, PackedWeight
 from .merge_file import FORMATS, Saved, copied_part, named, refuse_smoothed
 from .model_file import traced_as_loaded
 from .quantised import LAYERS, StoredTensors, is_side
-from .weights import KEPT, SMOOTHING, is_skipped, kept, patches_of, stored_weight
+from .weights import KEPT, SMOOTHING, is_skipped, kept, packed_of, patches_of, stored_weight
 
 # What a MODEL may carry that changes its weights and is none of its patches.
 CARRIED = {
@@ -45,11 +46,12 @@ class Parts(NamedTuple):
 class _Loaded:
     """The tensors of a MODEL and, if given, a CLIP, as they are stored without patches, by the host's names.
 
-    owners: the patcher and its name of each tensor.
+    owners: the patcher and its name of each tensor; packed: the weights of GGUF, whose tensors are bytes.
     """
 
     def __init__(self, parts: Parts):
         self.owners: dict[str, tuple[Any, str]] = {}
+        self.packed: dict[str, PackedWeight] = {}
         self.tensors: dict[str, torch.Tensor] = {}
         self._add(parts.model, parts.model.model.diffusion_model, DENOISER)
         if parts.clip is not None:
@@ -63,12 +65,16 @@ class _Loaded:
         parameters = {name for name, _ in patcher.model.named_parameters()}
         for name, tensor in module.state_dict().items():
             key = prefix + name
+            if name.endswith(STAND_IN):
+                continue
             found = {key: tensor}
             if key in parameters and not is_side(key):
                 # A loaded model may hold the patched weight in its place.
                 stored = stored_weight(patcher, key)[0]
                 found = _plain_tensors(key, stored)
                 self.owners[key] = patcher, key
+                if packed := packed_of(patcher, key):
+                    self.packed[key] = packed
             elif key in self.tensors:
                 continue
             self.tensors |= {each: value.detach() for each, value in found.items()}
@@ -77,8 +83,19 @@ class _Loaded:
         return self.tensors[name].cpu()
 
     def shape(self, name: str) -> tuple[int, ...]:
+        if name in self.packed:
+            return self.packed[name].shape
         patcher, key = self.owners[name]
         return tuple(stored_weight(patcher, key)[0].shape)
+
+    def is_numbers(self, name: str) -> bool:
+        """Whether a weight stands for numbers that a float type can hold."""
+        is_float = self.stored.types[name][0].is_floating_point
+        return is_float or name in self.packed or bool(self.stored.sides(name))
+
+    def kinds(self) -> str:
+        """The types of GGUF among the weights."""
+        return ", ".join(sorted({weight.kind for weight in self.packed.values()}))
 
     def patches(self, name: str) -> list:
         """The patches of a weight that the host applies, and those that are kept beside it."""
@@ -121,6 +138,11 @@ def save_model(
     NaN and infinite values, and as `writer.write_model` does.
     """
     dtype, loaded = FORMATS[format_], _Loaded(parts)
+    if dtype is None and loaded.packed:
+        raise ValueError(
+            f"{next(iter(loaded.packed))} is packed as {loaded.kinds()} of GGUF, which is not written. Choose float16 or bfloat16 as "
+            "the format."
+        )
     outputs, extra = _outputs(parts, loaded, dtype)
     metadata = file_metadata({}, "save model", [{"name": type(parts.model.model).__name__}], format_) | extra
     if not args.disable_metadata:
@@ -157,9 +179,8 @@ def _outputs(
 
 
 def _leaf(loaded: _Loaded, name: str, dtype: torch.dtype | None) -> Expression:
-    stored, (own, shape) = loaded.stored, loaded.stored.types[name]
-    is_weight = name in loaded.owners and (own.is_floating_point or bool(stored.sides(name)))
-    if dtype is None or not is_weight:
+    own, shape = loaded.stored.types[name]
+    if dtype is None or name not in loaded.owners or not loaded.is_numbers(name):
         return leaf(name, own, shape)
     return leaf(name, dtype, loaded.shape(name))
 
@@ -230,8 +251,9 @@ def _stored_anew(loaded: _Loaded, name: str, dtype: torch.dtype | None) -> tuple
         return found, []
     if patches:
         refuse_smoothed(stored, name)
-    format_ = stored.format(name, loaded.shape(name))
-    before = format_.decode(stored.tensors(name))
+    packed = loaded.packed.get(name)
+    format_ = Plain(dtype) if packed else stored.format(name, loaded.shape(name))
+    before = packed.unpack() if packed else format_.decode(stored.tensors(name))
     after = patched_value(name, patches, before) if patches else before
     made, rounding = encoded(name, format_ if dtype is None else Plain(dtype), after, before if patches else None)
     return named(stored, name, made, keep_sides=dtype is None), [rounding]
@@ -250,8 +272,7 @@ def _weight_part(loaded: _Loaded, name: str, places: Mapping[str, str], dtype: t
         entries = [Entry(places[name], kind.dtype, tuple(kind.shape))]
 
     def make() -> Made:
-        is_float = stored.types[name][0].is_floating_point or stored.sides(name)
-        tensors, roundings = _stored_anew(loaded, name, dtype if is_float else None)
+        tensors, roundings = _stored_anew(loaded, name, dtype if loaded.is_numbers(name) else None)
         return Made({places[own]: tensor for own, tensor in tensors.items()}, roundings)
 
     return Part(entries, make)
@@ -324,6 +345,8 @@ def _notes(parts: Parts, loaded: _Loaded, outputs: Mapping[str, torch.Tensor]) -
     lines = [f"patches merged into {len(patched) - text} weights of the diffusion model and {text} of the text encoder"]
     if parts.clip is None:
         lines.append("no CLIP was connected: a diffusion model, for models/diffusion_models")
+    if loaded.packed:
+        lines.append(f"unpacked from {loaded.kinds()} of GGUF: {len(loaded.packed)} weights")
     if never := loaded.never_applied():
         lines.append(
             f"{len(never)} weights have patches that ComfyUI never applies, such as {never[0]}: they are not in the file"

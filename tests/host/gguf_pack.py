@@ -36,6 +36,19 @@ def packed_parameter(weight: torch.Tensor, kind: str) -> torch.nn.Parameter:
     return parameter
 
 
+def in_gguf(patcher: Any, kind: str) -> Any:
+    """The MODEL with every matrix of whole blocks as ComfyUI-GGUF keeps it."""
+    for name, weight in list(patcher.model.named_parameters()):
+        if fits(weight, kind):
+            parent, _, ending = name.rpartition(".")
+            setattr(patcher.model.get_submodule(parent), ending, packed_parameter(weight, kind))
+    return patcher
+
+
+def packed_names(patcher: Any) -> list[str]:
+    return [name for name, weight in patcher.model.named_parameters() if weight.dtype == torch.uint8]
+
+
 def fits(weight: torch.Tensor, kind: str) -> bool:
     """Whether the rows of a weight fill whole blocks."""
     return weight.dim() == 2 and weight.shape[1] % gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]][0] == 0

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from . import gguf_pack
 from .demo_loras import updates
+from .gguf_pack import in_gguf, packed_names
 from .test_lora_extract import CHECKPOINT, PREFIX, bare, extract, extract_files
 from .tiny_models import sample, tiny_model, tuned
 
@@ -26,19 +27,6 @@ CHANGE = 0.3
 def module(host, name):
     pack = host.node("StyleDeltaExtractLora").__module__.partition(".nodes.")[0]
     return importlib.import_module(f"{pack}.{name}")
-
-
-def in_gguf(patcher, kind: str):
-    """The MODEL with every matrix of whole blocks as ComfyUI-GGUF keeps it."""
-    for name, weight in list(patcher.model.named_parameters()):
-        if gguf_pack.fits(weight, kind):
-            parent, _, ending = name.rpartition(".")
-            setattr(patcher.model.get_submodule(parent), ending, gguf_pack.packed_parameter(weight, kind))
-    return patcher
-
-
-def packed_names(patcher) -> list[str]:
-    return [name for name, weight in patcher.model.named_parameters() if weight.dtype == torch.uint8]
 
 
 def assert_found(host, lora, base, kind: str) -> None:

@@ -6,12 +6,13 @@ import logging
 import os
 from pathlib import Path
 
+import ggml
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from . import layouts
+from . import gguf_pack, layouts
 from .demo_loras import LORAS
 from .tiny_models import CONFIGS, sample, tiny_model, tuned
 
@@ -195,6 +196,59 @@ def _lora_of_all(patcher) -> dict[str, torch.Tensor]:
         if weight.dim() == 2 and name.endswith(".weight"):
             tensors |= lora_on(name.removesuffix(".weight"), weight.shape)
     return tensors
+
+
+needs_ggml = pytest.mark.skipif(ggml.library() is None, reason=ggml.ABSENT)
+
+
+@needs_ggml
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_K"])
+@pytest.mark.parametrize("format_", ["float16", "bfloat16", "float32"])
+def test_a_saved_gguf_model_holds_the_unpacked_weights_with_the_lora(host, kind, format_):
+    dtype = getattr(torch, format_)
+    model = gguf_pack.in_gguf(tiny_model("flux"), kind)
+    packed, lora = gguf_pack.packed_names(model), _lora_of_all(tiny_model("flux"))
+    # The same weights without the packing.
+    wide = tiny_model("flux")
+    for name in packed:
+        plain = wide.model.get_parameter(name)
+        plain.data.copy_(ggml.dequantised(ggml.quantised(plain.data, kind), kind))
+    apply = host.node("StyleDeltaApplyLora").execute
+    changed, expected = (apply(each, lora, 0.7, 0.7).result[0] for each in (model, wide))
+    path, report, _ = save(host, changed, format_)
+    assert f"unpacked from {kind} of GGUF: {len(packed)} weights" in report and len(packed) > 3
+    saved, meant, by_wide = load_file(path), patched(expected), load_file(save(host, expected, format_)[0])
+    assert saved.keys() == by_wide.keys()
+    for name, value in saved.items():
+        own = name.removeprefix("model.")
+        assert (
+            value.dtype == dtype and torch.equal(value, meant[own].to(dtype)) and torch.equal(value, by_wide[name])
+        ), name
+
+
+@needs_ggml
+def test_a_gguf_model_is_not_saved_as_the_base_has_it(host, outputs):
+    model = gguf_pack.in_gguf(tiny_model("flux"), "Q8_0")
+    with pytest.raises(ValueError, match="is packed as Q8_0 of GGUF, which is not written. Choose float16 or bfloat16"):
+        save(host, model)
+    assert not outputs.is_dir() or not os.listdir(outputs)
+
+
+@needs_ggml
+@pytest.mark.skipif(not gguf_pack.PACK, reason=gguf_pack.ABSENT)
+def test_a_model_of_the_pack_is_saved_under_its_names(host, tmp_path):
+    """With what the pack puts among its names in place of weights."""
+    weights = {
+        name.removeprefix(DENOISER): value
+        for name, value in tiny_model("flux").model.state_dict().items()
+        if name.startswith(DENOISER)
+    }
+    model = gguf_pack.small_model(host, "flux", gguf_pack.write_model(tmp_path / "model.gguf", weights, "Q8_0", "flux"))
+    saved = load_file(save(host, model, "float16")[0])
+    plain = load_file(save(host, tiny_model("flux"), "float16")[0])
+    assert {name: value.shape for name, value in saved.items()} == {name: value.shape for name, value in plain.items()}
+    for name, value in saved.items():
+        assert relative(value, plain[name]) < 0.01, name
 
 
 def test_a_model_that_is_loaded_with_its_patches_is_saved_as_well(host):

@@ -192,9 +192,7 @@ def picture(host):
 STYLE = "emoji_ink_rank4.safetensors"
 
 
-@pytest.mark.parametrize(
-    "name", ["fp8 e4m3", "scaled fp8 e4m3", "mxfp8", "nvfp4", "int8", "int8 rotated", "w4a8", "w4a4"]
-)
+@pytest.mark.parametrize("name", FORMATS)
 def test_pictures_are_those_of_the_dequantised_model_with_the_lora(host, apply, models, picture, name):
     model, file = models(name), host.node("StyleDeltaLoadLora").execute(STYLE).result[0]
     wide = load(quantised.dequantised(model), None)

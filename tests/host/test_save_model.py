@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from . import gguf_pack, layouts
 from .demo_loras import LORAS
+from .test_baked_adapters import dora, glora, named, oft, weight_of
+from .test_baked_adapters import lora as lora_of
 from .tiny_models import CONFIGS, sample, tiny_model, tuned
 
 CHECKPOINT = "styledelta_demo_sd15.safetensors"
@@ -436,6 +438,51 @@ def bytes_of(path) -> dict[str, tuple]:
         )
         for name, entry in header.items()
     }
+
+
+# By diffusers' names, which stand for slices of SD3's fused weights; and a whole weight.
+SLICES = tuple(f"transformer.transformer_blocks.0.attn.{part}" for part in ("to_q", "to_v", "add_k_proj"))
+WHOLE = "diffusion_model.joint_blocks.0.x_block.mlp.fc1"
+
+
+@pytest.fixture(scope="module")
+def sd3(host):
+    """A small SD3 that ComfyUI recognises by its names, as tensors of a file: it has as many blocks as 64 go into its width."""
+    patcher = layouts.build(layouts.LAYOUTS["sd3"])
+    return {
+        name.removeprefix(DENOISER): value
+        for name, value in patcher.model.state_dict().items()
+        if name.startswith(DENOISER)
+    }
+
+
+@pytest.mark.parametrize("way", ["file", "model"])
+@pytest.mark.parametrize("kind", [lora_of, dora, oft, glora], ids=lambda kind: kind.__name__)
+def test_changes_of_slices_of_quantised_weights_are_merged(host, files, sd3, kind, way):
+    """As float32, so that nothing but the change is seen."""
+    tensors, metadata = quantised(host, sd3, "scaled fp8")
+    base = files(tensors, metadata)
+    model = load_stored(_path_of(base))
+    lora = {}
+    for layer in (*SLICES, WHOLE):
+        lora |= named(layer, kind(*weight_of(model, layer)[1].shape))
+    changed = host.node("StyleDeltaApplyLora").execute(model, lora, 0.3, 1.0).result[0]
+    path, report, _ = (
+        merge(host, base, lora=lora, strength=0.3, format_="float32")
+        if way == "file"
+        else save(host, changed, "float32")
+    )
+    assert "matched nothing" not in report
+    written, expected, plain = load_file(path), patched(changed), patched(model)
+    moved = {
+        f"{DENOISER}joint_blocks.0.{name}.weight"
+        for name in ("x_block.attn.qkv", "context_block.attn.qkv", "x_block.mlp.fc1")
+    }
+    own = {f"{DENOISER}{name.removeprefix('model.').removeprefix(DENOISER)}": value for name, value in written.items()}
+    for name, value in expected.items():
+        if name in own and name.endswith(".weight"):
+            assert relative(own[name], value) <= 1e-6, name
+            assert (relative(own[name], plain[name]) > 1e-3) == (name in moved), name
 
 
 @pytest.mark.parametrize("kind", ["scaled fp8", "fp8 layers", "nvfp4"])

@@ -74,10 +74,10 @@ def lora(folder: Path) -> dict:
     return tensors
 
 
-def main() -> None:
+def main() -> int:
     if not STATUS.exists():
         print("skipped: this system does not tell anonymous memory in /proc/self/status")
-        return
+        return 0
     node = start(HOST, BASE).node("StyleDeltaMergeIntoModelFile")
     pack = importlib.import_module(node.__module__.rsplit(".", 2)[0] + ".nodes.host.folders")
     import torch
@@ -95,13 +95,14 @@ def main() -> None:
         layers = sum(name.endswith("lora_up.weight") for name in tensors)
         begin = time.perf_counter()
         report = node.execute("checkpoints/base", "as the base has it", "", 1.0, 1.0, None, tensors).result[1]
-        seconds = time.perf_counter() - begin
+        seconds, memory = time.perf_counter() - begin, peak.stop()
         print(
-            f"{layers} layers into a checkpoint of {base.stat().st_size / 1e9:.1f} GB: {peak.stop():.0f} MB of "
+            f"{layers} layers into a checkpoint of {base.stat().st_size / 1e9:.1f} GB: {memory:.0f} MB of "
             f"anonymous memory above the start (goal {GOAL_MB}), {seconds:.0f} s on one thread"
         )
         print("  " + report.splitlines()[2])
+    return int(memory > GOAL_MB)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

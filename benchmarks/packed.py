@@ -18,7 +18,7 @@ import ggml  # noqa: E402
 from delta.extraction.extract import Settings, extract  # noqa: E402
 from delta.extraction.pair import compare  # noqa: E402
 from delta.files.checkpoint import Checkpoint  # noqa: E402
-from delta.files.packed import PACKED, packed_size, packed_variance, unpacked  # noqa: E402
+from delta.files.packed import ERRORS, PACKED, packed_size, packed_variance, unpacked  # noqa: E402
 from delta.linear_algebra.rank import RankChoice  # noqa: E402
 
 SHAPE = (256, 1024)
@@ -27,6 +27,10 @@ LAYER, SIDE, RANK, SPREAD = "double_blocks.0.img_mlp.0.weight", 1024, 8, 0.3
 MARKS = ("double_blocks.0.img_mod.lin.weight", "single_blocks.0.modulation.lin.weight", "img_in.weight")
 BASES = ("BF16", "Q8_0", "Q6_K", "Q5_1", "Q4_K", "Q4_0")
 CHANGES = (0.0, 0.002, 0.01, 0.05, 0.2)
+# How far a prediction may be off: of whole numbers, and of tables of several numbers at once.
+GOAL, GOAL_OF_TABLES = 0.05, 0.16
+# The error of what is found, over what rounding alone makes of it.
+MOST_ERROR = 1.25
 
 
 def weights(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -39,8 +43,9 @@ def weights(seed: int = 0) -> dict[str, torch.Tensor]:
     return {"normal": normal, "Laplace": laplace, "uneven rows": normal * rows}
 
 
-def roundings() -> None:
-    """Print what is predicted of each type over what its rounding is."""
+def roundings() -> list[str]:
+    """Print what is predicted of each type over what its rounding is; the goals that were missed."""
+    missed = []
     print("standard deviation of the rounding, predicted / real, by the weight's distribution")
     for kind in PACKED:
         ratios = []
@@ -52,6 +57,10 @@ def roundings() -> None:
         bits = 8 * packed_size(kind, SHAPE) / math.prod(SHAPE)
         columns = " | ".join(f"{ratio:.3f}" for ratio in ratios)
         print(f"| {kind} | {bits:.2f} bits | {relative:.2%} of the weight | {columns} |")
+        goal = GOAL_OF_TABLES if kind in ERRORS else GOAL
+        if max(abs(ratio - 1) for ratio in ratios) > goal:
+            missed.append(f"{kind}: the prediction is off by more than {goal:.0%}")
+    return missed
 
 
 def write(path: Path, weight: torch.Tensor, kind: str | None) -> Checkpoint:
@@ -68,8 +77,9 @@ def write(path: Path, weight: torch.Tensor, kind: str | None) -> Checkpoint:
     return Checkpoint(path)
 
 
-def extractions(folder: Path) -> None:
-    """Print what extraction finds of changes of several sizes against bases of several types."""
+def extractions(folder: Path) -> list[str]:
+    """Print what extraction finds of changes of several sizes against bases of several types; the goals that were missed."""
+    missed = []
     generator = torch.Generator().manual_seed(1)
     rows = torch.exp(SPREAD * torch.randn(SIDE, 1, generator=generator))
     base = 0.03 * rows * torch.randn(SIDE, SIDE, generator=generator)
@@ -93,17 +103,21 @@ def extractions(folder: Path) -> None:
             # To first order each direction takes up the noise of one row and one column.
             expected = found.deviation * math.sqrt(RANK * 2 * SIDE) / max(float(change.norm()), 1e-9)
             cells.append(f"{found.low_rank.rank}, {error:.2f}, {expected:.2f}")
+            if found.low_rank.rank != RANK or error > MOST_ERROR * expected:
+                missed.append(f"{kind}, a change of {size:.1%}: {cells[-1]}")
         print(f"| {kind} | {' | '.join(cells)} |")
+    return missed
 
 
 def main() -> int:
     if ggml.library() is None:
         print(ggml.ABSENT)
         return 1
-    roundings()
+    missed = roundings()
     with tempfile.TemporaryDirectory() as folder:
-        extractions(Path(folder))
-    return 0
+        missed += extractions(Path(folder))
+    print("\n".join(f"missed: {line}" for line in missed) or "all goals met")
+    return int(bool(missed))
 
 
 if __name__ == "__main__":

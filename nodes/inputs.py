@@ -69,14 +69,14 @@ def strength_input(name: str, target: str) -> io.Input:
     )
 
 
-def quantised_input() -> io.Input:
-    """What becomes of a LoRA where the model's weights are stored in few bits."""
+def quantised_input(what: str = "a LoRA") -> io.Input:
+    """What becomes of a change where the model's weights are stored in few bits. what: the change."""
     return io.Combo.Input(
         "on_quantised_weights",
         options=list(beside.MODES),
         default=beside.AUTOMATIC,
         optional=True,
-        tooltip="For models in fp8, int8, nvfp4 and the like. Baking a LoRA into such weights rounds much of it "
+        tooltip=f"For models in fp8, int8, nvfp4 and the like. Baking {what} into such weights rounds much of it "
         "away: automatic leaves them as they are and applies the change beside them in full, slightly "
         "slower per step; bypass does so for all weights; bake adds it to the weights, as ComfyUI does, "
         "which the save and merge nodes of other packs need.",

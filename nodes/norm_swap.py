@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from comfy_api.latest import io
 
 from ..delta.blocks.rules import parse_block_weights
 from ..delta.files.checkpoint import common
+from ..delta.lora.stack import quantised_lines
 from ..delta.norms.difference import NormDelta, choose_norms, explained_share, extract_norms
 from ..delta.norms.job import mix_norms_job, norm_charts, norm_report, share_lines
 from ..delta.style_network.palette import read_palette, shares
 from . import menu
-from .host import folders, patches, run, sampling
+from .host import beside, folders, patches, run, sampling
 from .host import loras as host_loras
 from .host import weights as host_weights
 from .host.plain_changes import plain_changes
+from .host.rounding import rounding_of
 from .inputs import (
     MODELS,
     amount_input,
@@ -25,6 +27,7 @@ from .inputs import (
     norm_lora_output,
     norm_report_outputs,
     norm_rules_input,
+    quantised_input,
     tier_inputs,
     widget_input,
 )
@@ -52,13 +55,26 @@ def _from_lora(
     return choose_norms(changes.by_weight, changes.name, base, tiers, parse_block_weights(rules), changes.notes)
 
 
-def _apply(model: Any, deltas: Mapping[str, torch.Tensor], amount: float) -> Any:
-    """A clone of the model with the differences added. Adding nothing would still round weights of 8 bits anew."""
+class _Changed(NamedTuple):
+    """A clone of a model with norms changed, and what the report tells of its quantised weights."""
+
+    model: Any
+    lines: list[str]
+
+
+def _apply(model: Any, deltas: Mapping[str, torch.Tensor], amount: float, mode: str = beside.AUTOMATIC) -> _Changed:
+    """Add the differences to a clone of the model. Adding nothing would still round weights of 8 bits anew."""
+    beside.check_mode(mode)
     clone = model.clone()
     if amount == 0:
-        return clone
-    patches.add_patches(clone, {name: ("diff", (delta,)) for name, delta in deltas.items()}, amount)
-    return clone
+        return _Changed(clone, [])
+    changes = {name: ("diff", (delta,)) for name, delta in deltas.items()}
+    applied = patches.add_weighted_patches(clone, changes, amount, parse_block_weights(""), changes, mode)
+    kept, baked = (
+        [found] if (found := rounding_of(model, changes, lambda _: amount, keys)) else []
+        for keys in (applied.kept, applied.rounded)
+    )
+    return _Changed(clone, quantised_lines(kept, baked))
 
 
 class NormSwap(io.ComfyNode):
@@ -76,6 +92,7 @@ class NormSwap(io.ComfyNode):
                 *tier_inputs(),
                 norm_rules_input(),
                 *_style_inputs(),
+                quantised_input("the change"),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model in the style."), *norm_report_outputs()],
         )
@@ -91,6 +108,7 @@ class NormSwap(io.ComfyNode):
         block_weights: str,
         style_model: Any | None = None,
         lora_model: dict | None = None,
+        on_quantised_weights: str = beside.AUTOMATIC,
     ) -> io.NodeOutput:
         if (style_model is None) == (lora_model is None):
             raise ValueError("Norm Swap takes its style from one input. Connect style_model or lora_model, not both.")
@@ -100,9 +118,10 @@ class NormSwap(io.ComfyNode):
         else:
             styled = host_weights.LoadedWeights("style model", style_model, None)
             found = extract_norms(styled, base, tiers, parse_block_weights(block_weights), run.progress())
-        report = f"applied {len(found.deltas)} parameters times {amount:g}\n{norm_report(found)}"
-        told = tell(report, norm_charts(found))
-        return io.NodeOutput(_apply(model, found.deltas, amount), told.text, told.plot, ui=told.ui)
+        changed = _apply(model, found.deltas, amount, on_quantised_weights)
+        lines = [f"applied {len(found.deltas)} parameters times {amount:g}", norm_report(found), *changed.lines]
+        told = tell("\n".join(lines), norm_charts(found))
+        return io.NodeOutput(changed.model, told.text, told.plot, ui=told.ui)
 
 
 def _mix_outputs() -> list[io.Output]:
@@ -148,22 +167,36 @@ class MixNorms(io.ComfyNode):
                 ),
                 *tier_inputs(),
                 *styles,
+                quantised_input("the change"),
             ],
             outputs=_mix_outputs(),
         )
 
     @classmethod
     def execute(
-        cls, model: Any, normalise: bool, norms: bool, modulation: bool, qk_norms: bool, **styles: Any
+        cls,
+        model: Any,
+        normalise: bool,
+        norms: bool,
+        modulation: bool,
+        qk_norms: bool,
+        on_quantised_weights: str = beside.AUTOMATIC,
+        **styles: Any,
     ) -> io.NodeOutput:
         numbers = [number for number in range(1, MODELS + 1) if styles.get(f"lora_{number}") is not None]
         loras = [styles[f"lora_{number}"] for number in numbers]
         weights = [styles.get(f"weight_{number}", 1.0) for number in numbers]
-        return _mixed(model, loras, weights, normalise, chosen_tiers(norms, modulation, qk_norms))
+        tiers = chosen_tiers(norms, modulation, qk_norms)
+        return _mixed(model, loras, weights, normalise, tiers, on_quantised_weights)
 
 
 def _mixed(
-    model: Any, loras: Sequence[dict], weights: Sequence[float], normalise: bool, tiers: tuple[str, ...]
+    model: Any,
+    loras: Sequence[dict],
+    weights: Sequence[float],
+    normalise: bool,
+    tiers: tuple[str, ...],
+    mode: str,
 ) -> io.NodeOutput:
     """The model in the mix of norm styles, the mix as a LoRA, the report and the plot."""
     base = host_weights.LoadedWeights("model", model, None)
@@ -171,9 +204,9 @@ def _mixed(
     mixed, job = mix_norms_job(
         found, [host_loras.as_lora_model(lora) for lora in loras], weights, normalise, base.shapes
     )
-    changed = _apply(model, mixed, 1.0)
-    told = tell(job.report, job.charts)
-    return io.NodeOutput(changed, job.model, told.text, told.plot, ui=told.ui)
+    changed = _apply(model, mixed, 1.0, mode)
+    told = tell("\n".join([job.report, *changed.lines]), job.charts)
+    return io.NodeOutput(changed.model, job.model, told.text, told.plot, ui=told.ui)
 
 
 class NormPalette(io.ComfyNode):
@@ -196,6 +229,7 @@ class NormPalette(io.ComfyNode):
                     "One to 4 norm style files of models/loras by name, with weights from -2 to 2 that are divided by "
                     "their sum. As text: a JSON object whose `styles` is a list of objects with `style` and `weight`.",
                 ),
+                quantised_input("the change"),
             ],
             outputs=_mix_outputs(),
         )
@@ -210,12 +244,19 @@ class NormPalette(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, amount: float, norms: bool, modulation: bool, qk_norms: bool, palette: str
+        cls,
+        model: Any,
+        amount: float,
+        norms: bool,
+        modulation: bool,
+        qk_norms: bool,
+        palette: str,
+        on_quantised_weights: str = beside.AUTOMATIC,
     ) -> io.NodeOutput:
         styles = read_palette(palette, by_name=True)
         loras = [host_loras.read_adapter(str(row.style)) for row in styles]
         weights = [share * amount for share in shares(styles)]
-        return _mixed(model, loras, weights, False, chosen_tiers(norms, modulation, qk_norms))
+        return _mixed(model, loras, weights, False, chosen_tiers(norms, modulation, qk_norms), on_quantised_weights)
 
 
 class NormReport(io.ComfyNode):
@@ -286,7 +327,7 @@ class NormReport(io.ComfyNode):
         if style_model is None or positive is None:
             lines.append("explained share: connect style_model and positive to measure it")
         else:
-            swapped = _apply(base_model, found.deltas, 1.0)
+            swapped = _apply(base_model, found.deltas, 1.0).model
             step, outputs = run.progress(), []
             for model in (base_model, swapped, style_model):
                 outputs.append(sampling.denoise_once(model, positive, latent))

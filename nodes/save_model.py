@@ -46,7 +46,10 @@ class SaveModel(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The model, with its patches."),
                 filename_prefix_input("diffusion_models/styledelta"),
-                _format_input("in the types that the model has in memory, quantised layers with new scales"),
+                _format_input(
+                    "in the types that the model has in memory, quantised layers with new scales (GGUF is not written: choose a float "
+                    "type)"
+                ),
                 io.Clip.Input(
                     "clip",
                     optional=True,

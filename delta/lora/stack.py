@@ -112,14 +112,7 @@ def _lines(number: int, report: EntryReport) -> list[str]:
         lines.append(f"   block weights: `{report.entry.block_weights}`")
     lines.append(f"   model: {_by_block(report.model)}")
     lines.append(f"   clip: {_by_block(report.clip)}")
-    lines += [
-        f"   quantised: {row.count} {row.kind} weights stay as they are, the LoRA is applied beside them in full; baked in, "
-        f"{_left(row)}"
-        for row in report.kept
-    ]
-    lines += [
-        f"   quantised: baked into {row.count} {row.kind} weights and rounded, {_left(row)}" for row in report.baked
-    ]
+    lines += [f"   {line}" for line in quantised_lines(report.kept, report.baked)]
     if report.switched_off:
         lines.append(f"   switched off: {_by_block(report.switched_off)}")
     if report.needs_clip:
@@ -128,6 +121,16 @@ def _lines(number: int, report: EntryReport) -> list[str]:
         lines.append(f"   rules that match nothing here: {', '.join(report.unused_rules)}")
     lines += [f"   matched nothing: {tensor}" for tensor in report.unmatched]
     return lines
+
+
+def quantised_lines(kept: Sequence[Rounding], baked: Sequence[Rounding]) -> list[str]:
+    """What became of changes of quantised weights: of those kept beside them, and of those baked in."""
+    lines = [
+        f"quantised: {row.count} {row.kind} weights stay as they are, the change is applied beside them in full; baked in, "
+        f"{_left(row)}"
+        for row in kept
+    ]
+    return lines + [f"quantised: baked into {row.count} {row.kind} weights and rounded, {_left(row)}" for row in baked]
 
 
 def _left(row: Rounding) -> str:

@@ -40,6 +40,12 @@ SMALL_BYTES = 16 * 1024
 Changes = Mapping[str, Sequence[weights.Patch]]
 
 
+def check_mode(mode: str) -> None:
+    """Raise ValueError for what is none of `MODES`."""
+    if mode not in MODES:
+        raise ValueError(f"There is no mode {mode!r} for quantised weights. Choose one of: {', '.join(MODES)}.")
+
+
 def stored_format(weight: torch.Tensor) -> str | None:
     """The name of the format of few bits that a weight is stored in, None for plain numbers of 16 bits and more."""
     if isinstance(weight, QuantizedTensor):

@@ -95,7 +95,10 @@ class ShapedControl(comfy.controlnet.ControlBase):
     def cond_hint_original(self, hint: torch.Tensor | None) -> None:
         self.hint, self.hints = hint, {}
         if "net" in vars(self):
-            self.net.cond_hint_original = hint
+            self.net.cond_hint_original, self.net.cond_hint = hint, None
+            # What newer hosts keep of hints that they have prepared, by the size of the latent.
+            for name in ("cond_hints", "control_inputs"):
+                getattr(self.net, name, {}).clear()
 
     def pre_run(self, model: Any, percent_to_timestep_function: Any) -> None:
         check_fits(self.net, model)

@@ -275,10 +275,7 @@ class Target:
     """Clones of a model and a text encoder, to which LoRAs are applied. mode: of `beside`, for quantised weights."""
 
     def __init__(self, model: Any, clip: Any | None, mode: str = beside.AUTOMATIC):
-        if mode not in beside.MODES:
-            raise ValueError(
-                f"There is no mode {mode!r} for quantised weights. Choose one of: {', '.join(beside.MODES)}."
-            )
+        beside.check_mode(mode)
         self.mode = mode
         self.model, self.clip = model.clone(), None if clip is None else clip.clone()
         self.key_map = lora_key_map(model, clip)

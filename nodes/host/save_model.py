@@ -21,17 +21,11 @@ from ...delta.model_file.report import file_metadata, file_report
 from ...delta.model_file.source import TensorFile
 from ...delta.model_file.writer import Entry, Made, Part, Written, digest, write_model
 from .file_patches import patched_value
+from .loaded_tensors import LoadedTensors
 from .merge_file import FORMATS, Saved, copied_part, named, refuse_smoothed
 from .model_file import traced_as_loaded
-from .quantised import LAYERS, StoredTensors, is_side
-from .weights import KEPT, SMOOTHING, is_skipped, kept, patches_of, stored_weight
-
-# What a MODEL may carry that changes its weights and is none of its patches.
-CARRIED = {
-    "injections": "injected layers, such as LoRAs applied by bypass: apply them baked into the weights",
-    "hook_patches": "LoRAs of hooks, which change while sampling: apply them with Apply LoRA Stack",
-    "weight_wrapper_patches": "wrapped weights: leave out the node that wraps them",
-}
+from .quantised import LAYERS, is_side
+from .weights import SMOOTHING
 
 
 class Parts(NamedTuple):
@@ -42,76 +36,6 @@ class Parts(NamedTuple):
     vae: Any | None = None
 
 
-class _Loaded:
-    """The tensors of a MODEL and, if given, a CLIP, as they are stored without patches, by the host's names.
-
-    owners: the patcher and its name of each tensor.
-    """
-
-    def __init__(self, parts: Parts):
-        self.owners: dict[str, tuple[Any, str]] = {}
-        self.tensors: dict[str, torch.Tensor] = {}
-        self._add(parts.model, parts.model.model.diffusion_model, DENOISER)
-        if parts.clip is not None:
-            self._add(parts.clip.patcher, parts.clip.cond_stage_model, "")
-        types = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in self.tensors.items()}
-        layers = getattr(parts.model.model.model_config, "layer_quant_config", None) or {}
-        self.stored = StoredTensors("the model", types, self._read, layers)
-
-    def _add(self, patcher: Any, module: torch.nn.Module, prefix: str) -> None:
-        _refuse_carried(patcher)
-        parameters = {name for name, _ in patcher.model.named_parameters()}
-        for name, tensor in module.state_dict().items():
-            key = prefix + name
-            found = {key: tensor}
-            if key in parameters and not is_side(key):
-                # A loaded model may hold the patched weight in its place.
-                stored = stored_weight(patcher, key)[0]
-                found = _plain_tensors(key, stored)
-                self.owners[key] = patcher, key
-            elif key in self.tensors:
-                continue
-            self.tensors |= {each: value.detach() for each, value in found.items()}
-
-    def _read(self, name: str) -> torch.Tensor:
-        return self.tensors[name].cpu()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        patcher, key = self.owners[name]
-        return tuple(stored_weight(patcher, key)[0].shape)
-
-    def patches(self, name: str) -> list:
-        """The patches of a weight that the host applies, and those that are kept beside it."""
-        if name not in self.owners:
-            return []
-        patcher, key = self.owners[name]
-        return [] if is_skipped(patcher, key) else patches_of(patcher, key)
-
-    def never_applied(self) -> list[str]:
-        """The weights of which the host takes patches and never applies them."""
-        owners = self.owners.items()
-        return [name for name, (patcher, key) in owners if key in patcher.patches and is_skipped(patcher, key)]
-
-
-def _plain_tensors(name: str, stored: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The tensors of a weight that the host keeps quantised, by the names of files; any other as it is."""
-    if not hasattr(stored, "_qdata"):
-        return {name: stored}
-    if hasattr(stored, "state_dict"):
-        return stored.state_dict(name)
-    return {name: stored._qdata, f"{name}_scale": stored._layout_params["scale"]}
-
-
-def _refuse_carried(patcher: Any) -> None:
-    # What the pack itself keeps beside weights of few bits is known as patches.
-    own = {KEPT, *kept(patcher)}
-    for attribute, remedy in CARRIED.items():
-        if any(found for name, found in getattr(patcher, attribute, {}).items() if name not in own):
-            raise ValueError(
-                f"The model carries changes that a weights file cannot hold: {remedy}. Nothing was written."
-            )
-
-
 def save_model(
     parts: Parts, format_: str, path: str, workflow: Mapping[str, Any], step: Callable[[int, int], None]
 ) -> Saved:
@@ -120,7 +44,12 @@ def save_model(
     format_: one of `FORMATS`; workflow: what the metadata is to hold of the graph. Raises ValueError for what no file can hold, for
     NaN and infinite values, and as `writer.write_model` does.
     """
-    dtype, loaded = FORMATS[format_], _Loaded(parts)
+    dtype, loaded = FORMATS[format_], LoadedTensors(parts.model, parts.clip)
+    if dtype is None and loaded.packed:
+        raise ValueError(
+            f"{next(iter(loaded.packed))} is packed as {loaded.kinds()} of GGUF, which is not written. Choose float16 or bfloat16 as "
+            "the format."
+        )
     outputs, extra = _outputs(parts, loaded, dtype)
     metadata = file_metadata({}, "save model", [{"name": type(parts.model.model).__name__}], format_) | extra
     if not args.disable_metadata:
@@ -135,7 +64,7 @@ def save_model(
 
 
 def _outputs(
-    parts: Parts, loaded: _Loaded, dtype: torch.dtype | None
+    parts: Parts, loaded: LoadedTensors, dtype: torch.dtype | None
 ) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """What the host would save, by its names in files: expressions of the loaded tensors, or tensors; and metadata."""
     kept = {name: _leaf(loaded, name, dtype) for name in loaded.tensors if dtype is None or not is_side(name)}
@@ -156,10 +85,9 @@ def _outputs(
     return {name: value for name, value in found.items() if name not in settings}, metadata
 
 
-def _leaf(loaded: _Loaded, name: str, dtype: torch.dtype | None) -> Expression:
-    stored, (own, shape) = loaded.stored, loaded.stored.types[name]
-    is_weight = name in loaded.owners and (own.is_floating_point or bool(stored.sides(name)))
-    if dtype is None or not is_weight:
+def _leaf(loaded: LoadedTensors, name: str, dtype: torch.dtype | None) -> Expression:
+    own, shape = loaded.stored.types[name]
+    if dtype is None or name not in loaded.owners or not loaded.is_numbers(name):
         return leaf(name, own, shape)
     return leaf(name, dtype, loaded.shape(name))
 
@@ -190,7 +118,9 @@ def _sampling_keys(model: Any) -> dict[str, torch.Tensor]:
     return found
 
 
-def _file_parts(loaded: _Loaded, outputs: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> Iterator[Part]:
+def _file_parts(
+    loaded: LoadedTensors, outputs: Mapping[str, torch.Tensor], dtype: torch.dtype | None
+) -> Iterator[Part]:
     places = {own: name for name, value in outputs.items() if (own := _origin(value)) is not None}
     for name, value in outputs.items():
         own = _origin(value)
@@ -208,7 +138,7 @@ def _origin(value: torch.Tensor) -> str | None:
     return origin(value) if isinstance(value, Expression) else None
 
 
-def _stands_by_a_weight(loaded: _Loaded, side: str) -> bool:
+def _stands_by_a_weight(loaded: LoadedTensors, side: str) -> bool:
     weight = f"{side.rpartition('.')[0]}.weight"
     return weight in loaded.owners and side in loaded.stored.sides(weight).values()
 
@@ -221,7 +151,7 @@ def _given_part(name: str, value: torch.Tensor) -> Part:
     return Part([Entry(name, value.dtype, tuple(value.shape))], make)
 
 
-def _stored_anew(loaded: _Loaded, name: str, dtype: torch.dtype | None) -> tuple[dict[str, torch.Tensor], list]:
+def _stored_anew(loaded: LoadedTensors, name: str, dtype: torch.dtype | None) -> tuple[dict[str, torch.Tensor], list]:
     """A weight with its patches: its tensors by the loaded names, and what rounding cost."""
     patches, stored = loaded.patches(name), loaded.stored
     if dtype is None and not patches:
@@ -230,14 +160,15 @@ def _stored_anew(loaded: _Loaded, name: str, dtype: torch.dtype | None) -> tuple
         return found, []
     if patches:
         refuse_smoothed(stored, name)
-    format_ = stored.format(name, loaded.shape(name))
-    before = format_.decode(stored.tensors(name))
+    packed = loaded.packed.get(name)
+    format_ = Plain(dtype) if packed else stored.format(name, loaded.shape(name))
+    before = packed.unpack() if packed else format_.decode(stored.tensors(name))
     after = patched_value(name, patches, before) if patches else before
     made, rounding = encoded(name, format_ if dtype is None else Plain(dtype), after, before if patches else None)
     return named(stored, name, made, keep_sides=dtype is None), [rounding]
 
 
-def _weight_part(loaded: _Loaded, name: str, places: Mapping[str, str], dtype: torch.dtype | None) -> Part:
+def _weight_part(loaded: LoadedTensors, name: str, places: Mapping[str, str], dtype: torch.dtype | None) -> Part:
     stored = loaded.stored
     if dtype is None:
         entries = [Entry(places[each], *stored.types[each]) for each in (name, *stored.sides(name).values())]
@@ -250,14 +181,13 @@ def _weight_part(loaded: _Loaded, name: str, places: Mapping[str, str], dtype: t
         entries = [Entry(places[name], kind.dtype, tuple(kind.shape))]
 
     def make() -> Made:
-        is_float = stored.types[name][0].is_floating_point or stored.sides(name)
-        tensors, roundings = _stored_anew(loaded, name, dtype if is_float else None)
+        tensors, roundings = _stored_anew(loaded, name, dtype if loaded.is_numbers(name) else None)
         return Made({places[own]: tensor for own, tensor in tensors.items()}, roundings)
 
     return Part(entries, make)
 
 
-def _composed_part(loaded: _Loaded, name: str, value: Expression, dtype: torch.dtype | None) -> Part:
+def _composed_part(loaded: LoadedTensors, name: str, value: Expression, dtype: torch.dtype | None) -> Part:
     """A tensor that the host makes of one or several weights, such as the fused ones of a text encoder."""
     own = leaves(value)
     if quantised := next((each for each in own if dtype is None and loaded.stored.sides(each)), None):
@@ -280,7 +210,7 @@ def _composed_part(loaded: _Loaded, name: str, value: Expression, dtype: torch.d
 
 
 def _read_as_the_host(
-    parts: Parts, loaded: _Loaded, outputs: Mapping[str, torch.Tensor], proofs: list[str]
+    parts: Parts, loaded: LoadedTensors, outputs: Mapping[str, torch.Tensor], proofs: list[str]
 ) -> Callable[[Path, Written], None]:
     """A check that the host's own reading of the new file gives every weight as it was meant, bit for bit."""
     saved = {name: value for name, value in outputs.items() if isinstance(value, Expression)}
@@ -317,12 +247,14 @@ def _recognised(file: TensorFile, config: Any, prefix: str) -> str:
     return f"; but ComfyUI {taken}, not {type(config).__name__}: only nodes with a setting for the kind of model can load it"
 
 
-def _notes(parts: Parts, loaded: _Loaded, outputs: Mapping[str, torch.Tensor]) -> list[str]:
+def _notes(parts: Parts, loaded: LoadedTensors, outputs: Mapping[str, torch.Tensor]) -> list[str]:
     patched = [name for name in loaded.owners if loaded.patches(name)]
     text = sum(not name.startswith(DENOISER) for name in patched)
     lines = [f"patches merged into {len(patched) - text} weights of the diffusion model and {text} of the text encoder"]
     if parts.clip is None:
         lines.append("no CLIP was connected: a diffusion model, for models/diffusion_models")
+    if loaded.packed:
+        lines.append(f"unpacked from {loaded.kinds()} of GGUF: {len(loaded.packed)} weights")
     if never := loaded.never_applied():
         lines.append(
             f"{len(never)} weights have patches that ComfyUI never applies, such as {never[0]}: they are not in the file"

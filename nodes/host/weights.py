@@ -14,7 +14,7 @@ import torch
 from ...delta.extraction.pair import Pair, compare
 from ...delta.files.stored_weight import SIDE_ENDINGS, StoredWeight
 from ...delta.linear_algebra.noise import arithmetic_variance, step_variance, stored_variance
-from .gguf_weights import packed_weight, plain_weight, true_shapes
+from .gguf_weights import PackedWeight, packed_weight, plain_weight, true_shapes
 
 # ComfyUI makes these where a file lacks them, and leaves what was in the memory.
 UNSET = ("clip_l.logit_scale", "clip_l.transformer.text_projection.weight", "clip_h.logit_scale")
@@ -56,7 +56,7 @@ def model_weights(patcher: Any) -> dict[str, torch.Tensor]:
 
 def base_weight(patcher: Any, key: str) -> torch.Tensor:
     """A weight as it was loaded, without patches, dequantised to float32, on the CPU."""
-    if packed := packed_weight(key, _attached(patcher, key)[0]):
+    if packed := packed_of(patcher, key):
         return packed.unpack(packed.stored.to("cpu"))
     stored, convert = stored_weight(patcher, key)
     weight = comfy.model_management.cast_to_device(stored, torch.device("cpu"), torch.float32, copy=True)
@@ -70,6 +70,11 @@ def stored_weight(patcher: Any, key: str) -> tuple[torch.Tensor, Callable | None
     weight, convert = _attached(patcher, key)
     packed = packed_weight(key, weight)
     return (plain_weight(weight), convert) if packed is None else (packed.stored, packed.unpack)
+
+
+def packed_of(patcher: Any, key: str) -> PackedWeight | None:
+    """A weight that is stored in blocks of GGUF, as it was loaded; None for any other."""
+    return packed_weight(key, _attached(patcher, key)[0])
 
 
 def _attached(patcher: Any, key: str) -> tuple[torch.Tensor, Callable | None]:

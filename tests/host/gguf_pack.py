@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,57 @@ def packed_parameter(weight: torch.Tensor, kind: str) -> torch.nn.Parameter:
     parameter = torch.nn.Parameter(torch.from_numpy(stored).as_subclass(PackedTensor), requires_grad=False)
     parameter.tensor_type, parameter.tensor_shape = gguf.GGMLQuantizationType[kind], weight.shape
     return parameter
+
+
+def in_gguf(patcher: Any, kind: str) -> Any:
+    """The MODEL with every matrix of whole blocks as ComfyUI-GGUF keeps it."""
+    for name, weight in list(patcher.model.named_parameters()):
+        if fits(weight, kind):
+            parent, _, ending = name.rpartition(".")
+            setattr(patcher.model.get_submodule(parent), ending, packed_parameter(weight, kind))
+    return patcher
+
+
+def computing(patcher: Any, kind: str) -> Any:
+    """The same as a MODEL that can be sampled: its layers unpack their weights and add the patches each time they run, as
+    ComfyUI-GGUF's do, and its patcher hands the patches to them."""
+    import comfy.lora
+    from comfy.model_patcher import ModelPatcher
+
+    class Patcher(ModelPatcher):
+        def patch_weight_to_device(self, key: str, *given: Any, **named: Any) -> Any:
+            layer, _, ending = key.rpartition(".")
+            found = self.model.get_submodule(layer)
+            if ending != "weight" or not hasattr(found, "packed_patches"):
+                return super().patch_weight_to_device(key, *given, **named)
+            found.packed_patches = list(self.patches.get(key, ()))
+            return None
+
+        def unpatch_model(self, *given: Any, **named: Any) -> None:
+            for layer in self.model.modules():
+                if hasattr(layer, "packed_patches"):
+                    layer.packed_patches = []
+            super().unpatch_model(*given, **named)
+
+    def forward(layer: torch.nn.Module, name: str, given: torch.Tensor) -> torch.Tensor:
+        weight = unpacked(layer.weight, kind)
+        weight = comfy.lora.calculate_weight(layer.packed_patches, weight, name) if layer.packed_patches else weight
+        return torch.nn.functional.linear(given, weight, layer.bias)
+
+    for name in packed_names(in_gguf(patcher, kind)):
+        layer = patcher.model.get_submodule(name.rpartition(".")[0])
+        layer.packed_patches, layer.forward = [], partial(forward, layer, name)
+    return Patcher.clone(Patcher(patcher.model, patcher.load_device, patcher.offload_device))
+
+
+def unpacked(weight: torch.Tensor, kind: str) -> torch.Tensor:
+    """The numbers of a weight as ComfyUI-GGUF keeps it."""
+    stored = weight.detach().as_subclass(torch.Tensor).numpy()
+    return ggml.dequantised(stored, kind).reshape(tuple(weight.tensor_shape))
+
+
+def packed_names(patcher: Any) -> list[str]:
+    return [name for name, weight in patcher.model.named_parameters() if weight.dtype == torch.uint8]
 
 
 def fits(weight: torch.Tensor, kind: str) -> bool:

@@ -318,6 +318,10 @@ QWEN = {
     "image_model": "qwen_image", "in_channels": 64, "out_channels": 16, "num_layers": 2, "attention_head_dim": 32,
     "num_attention_heads": 2, "joint_attention_dim": CONTEXT_DIM, "axes_dims_rope": (8, 12, 12),
 }
+QWEN_21 = {
+    "image_model": "qwen_image21", "in_channels": 64, "out_channels": 64, "num_layers": 2, "attention_head_dim": 32,
+    "num_attention_heads": 2, "context_in_dim": CONTEXT_DIM, "axes_dims_rope": (8, 12, 12),
+}
 MAGE_FLOW = QWEN | {"image_model": "mage_flow", "in_channels": 128, "out_channels": 128}
 JOYIMAGE = {
     "image_model": "joyimage", "in_channels": 16, "hidden_size": 64, "patch_size": [1, 2, 2], "num_layers": 2,
@@ -411,6 +415,7 @@ TABLE = (
     Layout("qwen", "QwenImage", QWEN, latent=(1, 16, 1, 8, 8)),
     Layout("qwen_layered", "QwenImage", QWEN | {"use_additional_t_cond": True}, needs=("use_additional_t_cond",),
            since=NEWER_VARIANT),
+    Layout("qwen_21", "QwenImage21", QWEN_21, latent=(1, 64, 8, 8), since=NEWER),
     Layout("mage_flow", "MageFlow", MAGE_FLOW, since=NEWER),
     Layout("joyimage", "JoyImage", JOYIMAGE, since=NEWER),
     Layout("kandinsky5_image", "Kandinsky5Image", KANDINSKY5 | {"visual_embed_dim": 64}, since=NEWER),

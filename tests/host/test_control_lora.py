@@ -11,13 +11,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import ggml
 import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from . import layouts, tiny_controls, tiny_models
+from . import gguf_pack, layouts, tiny_controls, tiny_models
 from .tiny_models import normal, tiny_model
 
 LAYOUTS = ("sd15", "sdxl")
@@ -416,6 +417,65 @@ def test_baking_onto_a_fine_tune_moves_the_net(host, pair, files):
     moved = "input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
     expected = net[moved] + tuned[moved] - base[moved]
     assert relative(baked[moved].double(), expected.double()) <= 1e-5
+
+
+def unpacked_base(kind: str) -> dict[str, torch.Tensor]:
+    """The base's weights as a GGUF file of the type holds them."""
+    found = {}
+    for name, weight in base_weights("sdxl").items():
+        stored, own = gguf_pack.stored_as(weight, kind, in_rows=True)
+        found[name] = torch.from_numpy(stored) if own == "F32" else ggml.dequantised(stored, own).reshape(weight.shape)
+    return found
+
+
+@pytest.fixture
+def gguf_base(base_dir):
+    """A function that writes the base as a GGUF file, and answers its name for the nodes."""
+    path = base_dir / "models/diffusion_models/test_base.gguf"
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(kind: str) -> str:
+        gguf_pack.write_model(path, base_weights("sdxl"), kind, "sdxl")
+        return f"diffusion_models/{path.name}"
+
+    yield write
+    path.unlink(missing_ok=True)
+
+
+@pytest.mark.skipif(ggml.library() is None, reason=ggml.ABSENT)
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_K"])
+def test_a_control_lora_is_baked_onto_the_unpacked_weights_of_a_gguf_base(host, pair, files, gguf_base, kind):
+    path = extract(host, pair("sdxl", full_net("sdxl", 6)), 6)[0]
+    plain = f"diffusion_models/{files('diffusion_models', 'unpacked.safetensors', unpacked_base(kind))}"
+    bake = host.node("StyleDeltaBakeControlLora").execute
+    baked, expected = (
+        load_file(bake(published(path), base, "float32", "controlnet/test_baked").result[1])
+        for base in (gguf_base(kind), plain)
+    )
+    assert baked.keys() == expected.keys()
+    assert all(torch.equal(baked[name], value) for name, value in expected.items())
+
+
+@pytest.mark.skipif(ggml.library() is None, reason=ggml.ABSENT)
+def test_a_control_lora_is_extracted_against_a_gguf_base(host, files, gguf_base):
+    """With the base that it was extracted against it is the net, but for what lies below the rounding of the base."""
+    net, base = full_net("sdxl", 6, 0.3), gguf_base("Q8_0")
+    path, report, _ = extract(host, (files("controlnet", "net.safetensors", net), base), 0)
+    assert "rounding" in report
+    baked = load_file(
+        host.node("StyleDeltaBakeControlLora")
+        .execute(published(path), base, "float32", "controlnet/test_baked")
+        .result[1]
+    )
+    assert baked.keys() == net.keys()
+    plain, exact = unpacked_base("Q8_0"), base_weights("sdxl")
+    # The net with the rounding of the base in it.
+    rounded = {name: weight + plain[name] - exact[name] if name in plain else weight for name, weight in net.items()}
+    for name, weight in net.items():
+        rounding = float((rounded[name] - weight).norm())
+        assert float((baked[name] - weight).norm()) <= 1.05 * rounding + 1e-5 * float(weight.norm()), name
+    full, found, alike = (outputs(as_net("sdxl", tensors), "sdxl") for tensors in (net, baked, rounded))
+    assert relative(found, full) < 1.5 * relative(alike, full) < 0.1
 
 
 def test_the_comparison_measures_what_the_outputs_lack(host, pair):

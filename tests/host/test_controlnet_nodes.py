@@ -504,6 +504,51 @@ def test_tiled_samplers_can_give_a_copy_another_hint(host, kind, fit):
     assert all(map(torch.equal, outputs(kind, tiled), outputs(kind, expected)))
 
 
+def keeping_hints_by_size(net) -> None:
+    """Let a net keep the hints that it has used by the size of the latent, as nets of newer hosts do."""
+    net.cond_hints, net.control_inputs, plain = {}, {"of the old hint": None}, net.get_control
+
+    def get_control(x_noisy, *rest):
+        net.cond_hint_original = net.cond_hints.setdefault(tuple(x_noisy.shape[2:]), net.cond_hint_original)
+        net.cond_hint = None
+        return plain(x_noisy, *rest)
+
+    net.get_control = get_control
+
+
+@pytest.mark.parametrize("by_size", [False, True])
+@pytest.mark.parametrize("kind", ["sd15", "flux_instantx", "t2i"])
+def test_a_control_that_has_run_takes_its_new_hint(host, kind, by_size):
+    """Given between two steps, in the size of the old one."""
+    first, second = (torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    given = apply(host, kind, image=first)
+    changed = control(given)
+    get_control, ran = changed.get_control, []
+
+    def with_the_second(*arguments):
+        if len(ran) == 1:
+            changed.cond_hint_original = second.movedim(-1, 1)
+            assert not by_size or changed.net.cond_hints == {} == changed.net.control_inputs
+        ran.append(1)
+        return get_control(*arguments)
+
+    if by_size:
+        keeping_hints_by_size(changed.net)
+    changed.get_control = with_the_second
+    found, before, after = (
+        of_steps(kind, pair) for pair in (given, apply(host, kind, image=first), apply(host, kind, image=second))
+    )
+    assert len(ran) == 2 and all(map(torch.equal, found[0], before[0])) and all(map(torch.equal, found[1], after[1]))
+    assert not all(map(torch.equal, before[1], after[1]))
+
+
+def of_steps(kind: str, conditionings: tuple) -> list[list[torch.Tensor]]:
+    """What the net gives the model in each of two steps."""
+    layout = tiny_controls.KINDS[kind]
+    seen = calls(model(layout), layout, *conditionings, steps=2)
+    return [[x for listed in call.control.values() for x in listed if x is not None] for call in seen]
+
+
 def test_an_adapter_follows_the_batch(host):
     """The host keeps an adapter's outputs when it splits a batch; a mask must not meet outputs of another size."""
     images = torch.rand(2, 128, 128, 3, generator=torch.Generator().manual_seed(2))

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from . import gguf_pack
 from .demo_loras import updates
+from .gguf_pack import in_gguf, packed_names
 from .test_lora_extract import CHECKPOINT, PREFIX, bare, extract, extract_files
-from .tiny_models import sample, tiny_model, tuned
+from .tiny_models import normal, sample, tiny_model, tuned
 
 pytestmark = pytest.mark.skipif(ggml.library() is None, reason=ggml.ABSENT)
 needs_pack = pytest.mark.skipif(not gguf_pack.PACK, reason=gguf_pack.ABSENT)
@@ -26,19 +27,6 @@ CHANGE = 0.3
 def module(host, name):
     pack = host.node("StyleDeltaExtractLora").__module__.partition(".nodes.")[0]
     return importlib.import_module(f"{pack}.{name}")
-
-
-def in_gguf(patcher, kind: str):
-    """The MODEL with every matrix of whole blocks as ComfyUI-GGUF keeps it."""
-    for name, weight in list(patcher.model.named_parameters()):
-        if gguf_pack.fits(weight, kind):
-            parent, _, ending = name.rpartition(".")
-            setattr(patcher.model.get_submodule(parent), ending, gguf_pack.packed_parameter(weight, kind))
-    return patcher
-
-
-def packed_names(patcher) -> list[str]:
-    return [name for name, weight in patcher.model.named_parameters() if weight.dtype == torch.uint8]
 
 
 def assert_found(host, lora, base, kind: str) -> None:
@@ -162,6 +150,19 @@ def test_gguf_files_are_offered_and_give_a_lora(host, written):
     assert_found(host, lora, in_gguf(tiny_model("flux"), "Q4_K"), "Q4_K")
 
 
+def test_norms_are_extracted_exactly_against_a_gguf_base(host, written):
+    """They are one number a channel, which GGUF keeps as they are."""
+    tiers = {"norms": True, "modulation": True, "qk_norms": True, "block_weights": ""}
+    node = host.node("StyleDeltaExtractNormsFiles").execute
+    tuned_model, base = bare(tuned("flux", rank=0, scale=CHANGE)), bare(tiny_model("flux"))
+    styled = written("styled", tuned_model)
+    packed, plain = written("packed", base, "Q4_K"), written("plain", base)
+    found, expected = (node(*(f"diffusion_models/{path.name}" for path in (styled, other)), **tiers).result[0]
+                       for other in (packed, plain))  # fmt: skip
+    assert found.keys() == expected.keys() and len(found) > 10
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
 def test_two_gguf_files_that_differ_by_less_than_their_rounding_are_refused(host, written):
     """Whole models, in which only what is packed differs."""
     base = bare(tiny_model("flux"))
@@ -222,6 +223,39 @@ def test_a_model_of_the_pack_as_base(host, by_pack, kind):
     # What is added to a packed weight is not rounded: it is all there.
     again, _, _ = extract(host, applied, base, biases_and_norms=False)
     assert again.keys() == lora.keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [*((kind, "automatic") for kind in KINDS), ("Q4_K", "bypass"), ("Q4_K", "bake")]
+)
+def test_a_stack_on_a_gguf_model_samples_as_on_the_unpacked_one(host, base_dir, kind, mode):
+    model, wide = gguf_pack.computing(tiny_model("flux"), kind), tiny_model("flux")
+    for name in packed_names(model):
+        wide.model.get_parameter(name).data.copy_(gguf_pack.unpacked(model.model.get_parameter(name), kind))
+    tensors = {}
+    for name, weight in wide.model.diffusion_model.named_parameters():
+        if weight.dim() == 2 and name.endswith(".weight"):
+            layer = f"diffusion_model.{name.removesuffix('.weight')}"
+            up, down = normal(f"up {name}", (weight.shape[0], 2), 0), normal(f"down {name}", (2, weight.shape[1]), 0)
+            tensors[f"{layer}.lora_up.weight"] = 0.1 * up * weight.norm() / (up @ down).norm()
+            tensors[f"{layer}.lora_down.weight"] = down
+    path = Path(base_dir) / "models/loras/test_gguf_stack.safetensors"
+    save_file(tensors, path)
+    before, plain = sample(model, "flux"), sample(wide, "flux")
+    torch.testing.assert_close(before, plain, rtol=1e-4, atol=1e-4)
+    try:
+        stack = host.node("StyleDeltaAddLora").execute(path.name, 0.8, 0.0, "all blocks", "").result[0]
+        apply = host.node("StyleDeltaApplyLoraStack").execute
+        ours, _, report = apply(model, stack, None, mode).result
+        expected = sample(apply(wide, stack, None, "bake").result[0], "flux")
+    finally:
+        path.unlink()
+    assert f"model: {len(tensors) // 2} weights" in report
+    found = sample(ours, "flux")
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert (found - before).norm() > 0.01 * before.norm()
+    # Nothing of the LoRA stays in the model.
+    assert torch.equal(sample(model, "flux"), before)
 
 
 @needs_pack

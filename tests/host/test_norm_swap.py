@@ -226,20 +226,55 @@ def test_what_core_takes_and_never_applies_does_not_count(host, as_file):
     assert all(torch.equal(found[key], value) for key, value in really.items())
 
 
+def in_type(patcher, dtype: torch.dtype):
+    """The MODEL with all its parameters in a type."""
+    for parameter in patcher.model.parameters():
+        parameter.requires_grad_(False).data = parameter.data.to(dtype)
+    return patcher
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
 def test_weights_of_fewer_bits(host, dtype):
-    base, styled = tiny_model("wan"), tuned("wan")
-    for patcher in (base, styled):
-        for parameter in patcher.model.parameters():
-            parameter.requires_grad_(False).data = parameter.data.to(dtype)
+    base, styled = (in_type(patcher, dtype) for patcher in (tiny_model("wan"), tuned("wan")))
     before, expected = values(base), values(styled)
     same = loaded_values(swap(host, base, 0.0, style_model=styled)[0])
     swapped = loaded_values(swap(host, base, style_model=styled)[0])
-    # The host rounds the sum to 8 bits anew, up or down.
-    tolerance = 0.13 if dtype == torch.float8_e4m3fn else 0.0
     for key in sites(host, base):
         assert torch.equal(same[key].float(), before[key].float()), key
-        assert torch.allclose(swapped[key].float(), expected[key].float(), rtol=tolerance, atol=tolerance / 100), key
+        assert torch.allclose(swapped[key].float(), expected[key].float(), rtol=1e-6, atol=1e-8), key
+
+
+@pytest.mark.parametrize("name", ["swap", "mix", "palette"])
+def test_changes_of_eight_bits_are_kept_in_full_or_baked(host, as_file, name):
+    """Halfway, so that what is meant is no number of 8 bits."""
+    base, styled = (in_type(patcher, torch.float8_e4m3fn) for patcher in (tiny_model("wan"), tuned("wan")))
+    lora = host.node("StyleDeltaExtractNorms").execute(styled, base, **TIERS, block_weights="").result[0]
+    before, other = values(base), values(styled)
+    palette = json.dumps({"styles": [{"style": as_file(lora), "weight": 1.0}]})
+
+    def run(mode):
+        if name == "swap":
+            found = swap(host, base, 0.5, lora_model=lora, on_quantised_weights=mode)
+            return loaded_values(found[0]), found[1]
+        if name == "mix":
+            node, given = host.node("StyleDeltaMixNorms"), {"normalise": False, "lora_1": lora, "weight_1": 0.5}
+        else:
+            node, given = host.node("StyleDeltaNormPalette"), {"amount": 0.5, "palette": palette}
+        found = node.execute(base, **TIERS, **given, on_quantised_weights=mode).result
+        return loaded_values(found[0]), found[2]
+
+    kept, told = run("automatic")
+    assert "float8_e4m3fn weights stay as they are, the change is applied beside them in full" in told
+    baked, said = run("bake")
+    assert "float8_e4m3fn weights and rounded, the rounding noise is" in said
+    rounded = 0
+    for key in sites(host, base):
+        expected = (before[key].float() + other[key].float()) / 2
+        assert torch.allclose(kept[key].float(), expected, rtol=1e-6, atol=1e-8), key
+        rounded += not torch.allclose(baked[key].float(), expected, rtol=1e-3)
+    assert rounded > 5
+    with pytest.raises(ValueError, match="no mode 'later'.*Choose one of: automatic, bypass, bake"):
+        run("later")
 
 
 def test_norms_that_the_host_leaves_out_of_a_model_that_does_not_fit(host):

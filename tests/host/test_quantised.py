@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import re
 from typing import Any
 
@@ -128,6 +129,38 @@ def test_every_kind_of_adapter_keeps_its_effect(apply, models, weights, kind):
     assert cosine(made(apply, model, file, LINEAR), meant(apply, model, file, LINEAR)) > MEANT
 
 
+@pytest.mark.parametrize("kind", ["LoRA", "DoRA"])
+def test_fp8_layers_that_the_metadata_names_keep_the_whole_effect(host, apply, weights, kind):
+    """ComfyUI's first files of mixed precision, which also the oldest hosts read."""
+    import comfy.sd
+    from comfy.quant_ops import QuantizedTensor
+
+    weight = weights[f"{LINEAR}.weight"]
+    scale = weight.abs().max() / torch.finfo(torch.float8_e4m3fn).max
+    stored = weights | {f"{LINEAR}.weight": (weight / scale).to(torch.float8_e4m3fn), f"{LINEAR}.weight_scale": scale}
+    layers = {"format_version": "1.0", "layers": {LINEAR: {"format": "float8_e4m3fn"}}}
+    metadata = {"_quantization_metadata": json.dumps(layers)}
+    model = comfy.sd.load_diffusion_model_state_dict(stored, metadata=metadata)
+    assert isinstance(model.model.diffusion_model.get_submodule(LINEAR).weight, QuantizedTensor)
+    file = lora(weights) if kind == "LoRA" else others(weights, kind)
+    assert cosine(made(apply, model, file, LINEAR), meant(apply, model, file, LINEAR)) > MEANT
+    assert cosine(made(apply, model, file, LINEAR, "bake"), meant(apply, model, file, LINEAR)) < 0.95
+
+
+@pytest.mark.parametrize("mode", ["automatic", "bypass", "bake"])
+def test_the_style_library_does_what_apply_lora_model_does(host, apply, models, mode):
+    model = models("fp8 e4m3")
+    library = host.node("StyleDeltaStyleLibrary").execute
+    changed, _, style, _, report = library(model, "all folders", 0, STYLE, 0.3, 0.0, None, mode).result
+    file = host.node("StyleDeltaLoadLora").execute(STYLE).result[0]
+    expected = apply(model, file, mode, strength=0.3)[0]
+    assert style == STYLE and changed.patches.keys() == expected.patches.keys()
+    assert ("float8_e4m3fn weights stay as they are" in report) == (mode != "bake")
+    assert torch.equal(outputs(changed, LINEAR, inputs(LINEAR)), outputs(expected, LINEAR, inputs(LINEAR)))
+    found = outputs(changed, LINEAR, inputs(LINEAR)) - outputs(model, LINEAR, inputs(LINEAR))
+    assert (cosine(found, meant(apply, model, file, LINEAR, strength=0.3)) > MEANT) == (mode != "bake")
+
+
 def test_several_loras_on_one_layer_add_up(apply, models, weights):
     model = models("fp8 e4m3")
     files = [lora(weights, seed=seed) for seed in range(3)] + [others(weights, "DoRA")]
@@ -192,9 +225,7 @@ def picture(host):
 STYLE = "emoji_ink_rank4.safetensors"
 
 
-@pytest.mark.parametrize(
-    "name", ["fp8 e4m3", "scaled fp8 e4m3", "mxfp8", "nvfp4", "int8", "int8 rotated", "w4a8", "w4a4"]
-)
+@pytest.mark.parametrize("name", FORMATS)
 def test_pictures_are_those_of_the_dequantised_model_with_the_lora(host, apply, models, picture, name):
     model, file = models(name), host.node("StyleDeltaLoadLora").execute(STYLE).result[0]
     wide = load(quantised.dequantised(model), None)

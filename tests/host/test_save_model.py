@@ -6,13 +6,16 @@ import logging
 import os
 from pathlib import Path
 
+import ggml
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from . import layouts
+from . import gguf_pack, layouts
 from .demo_loras import LORAS
+from .test_baked_adapters import dora, glora, named, oft, weight_of
+from .test_baked_adapters import lora as lora_of
 from .tiny_models import CONFIGS, sample, tiny_model, tuned
 
 CHECKPOINT = "styledelta_demo_sd15.safetensors"
@@ -195,6 +198,59 @@ def _lora_of_all(patcher) -> dict[str, torch.Tensor]:
         if weight.dim() == 2 and name.endswith(".weight"):
             tensors |= lora_on(name.removesuffix(".weight"), weight.shape)
     return tensors
+
+
+needs_ggml = pytest.mark.skipif(ggml.library() is None, reason=ggml.ABSENT)
+
+
+@needs_ggml
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_K"])
+@pytest.mark.parametrize("format_", ["float16", "bfloat16", "float32"])
+def test_a_saved_gguf_model_holds_the_unpacked_weights_with_the_lora(host, kind, format_):
+    dtype = getattr(torch, format_)
+    model = gguf_pack.in_gguf(tiny_model("flux"), kind)
+    packed, lora = gguf_pack.packed_names(model), _lora_of_all(tiny_model("flux"))
+    # The same weights without the packing.
+    wide = tiny_model("flux")
+    for name in packed:
+        plain = wide.model.get_parameter(name)
+        plain.data.copy_(ggml.dequantised(ggml.quantised(plain.data, kind), kind))
+    apply = host.node("StyleDeltaApplyLora").execute
+    changed, expected = (apply(each, lora, 0.7, 0.7).result[0] for each in (model, wide))
+    path, report, _ = save(host, changed, format_)
+    assert f"unpacked from {kind} of GGUF: {len(packed)} weights" in report and len(packed) > 3
+    saved, meant, by_wide = load_file(path), patched(expected), load_file(save(host, expected, format_)[0])
+    assert saved.keys() == by_wide.keys()
+    for name, value in saved.items():
+        own = name.removeprefix("model.")
+        assert (
+            value.dtype == dtype and torch.equal(value, meant[own].to(dtype)) and torch.equal(value, by_wide[name])
+        ), name
+
+
+@needs_ggml
+def test_a_gguf_model_is_not_saved_as_the_base_has_it(host, outputs):
+    model = gguf_pack.in_gguf(tiny_model("flux"), "Q8_0")
+    with pytest.raises(ValueError, match="is packed as Q8_0 of GGUF, which is not written. Choose float16 or bfloat16"):
+        save(host, model)
+    assert not outputs.is_dir() or not os.listdir(outputs)
+
+
+@needs_ggml
+@pytest.mark.skipif(not gguf_pack.PACK, reason=gguf_pack.ABSENT)
+def test_a_model_of_the_pack_is_saved_under_its_names(host, tmp_path):
+    """With what the pack puts among its names in place of weights."""
+    weights = {
+        name.removeprefix(DENOISER): value
+        for name, value in tiny_model("flux").model.state_dict().items()
+        if name.startswith(DENOISER)
+    }
+    model = gguf_pack.small_model(host, "flux", gguf_pack.write_model(tmp_path / "model.gguf", weights, "Q8_0", "flux"))
+    saved = load_file(save(host, model, "float16")[0])
+    plain = load_file(save(host, tiny_model("flux"), "float16")[0])
+    assert {name: value.shape for name, value in saved.items()} == {name: value.shape for name, value in plain.items()}
+    for name, value in saved.items():
+        assert relative(value, plain[name]) < 0.01, name
 
 
 def test_a_model_that_is_loaded_with_its_patches_is_saved_as_well(host):
@@ -382,6 +438,51 @@ def bytes_of(path) -> dict[str, tuple]:
         )
         for name, entry in header.items()
     }
+
+
+# By diffusers' names, which stand for slices of SD3's fused weights; and a whole weight.
+SLICES = tuple(f"transformer.transformer_blocks.0.attn.{part}" for part in ("to_q", "to_v", "add_k_proj"))
+WHOLE = "diffusion_model.joint_blocks.0.x_block.mlp.fc1"
+
+
+@pytest.fixture(scope="module")
+def sd3(host):
+    """A small SD3 that ComfyUI recognises by its names, as tensors of a file: it has as many blocks as 64 go into its width."""
+    patcher = layouts.build(layouts.LAYOUTS["sd3"])
+    return {
+        name.removeprefix(DENOISER): value
+        for name, value in patcher.model.state_dict().items()
+        if name.startswith(DENOISER)
+    }
+
+
+@pytest.mark.parametrize("way", ["file", "model"])
+@pytest.mark.parametrize("kind", [lora_of, dora, oft, glora], ids=lambda kind: kind.__name__)
+def test_changes_of_slices_of_quantised_weights_are_merged(host, files, sd3, kind, way):
+    """As float32, so that nothing but the change is seen."""
+    tensors, metadata = quantised(host, sd3, "scaled fp8")
+    base = files(tensors, metadata)
+    model = load_stored(_path_of(base))
+    lora = {}
+    for layer in (*SLICES, WHOLE):
+        lora |= named(layer, kind(*weight_of(model, layer)[1].shape))
+    changed = host.node("StyleDeltaApplyLora").execute(model, lora, 0.3, 1.0).result[0]
+    path, report, _ = (
+        merge(host, base, lora=lora, strength=0.3, format_="float32")
+        if way == "file"
+        else save(host, changed, "float32")
+    )
+    assert "matched nothing" not in report
+    written, expected, plain = load_file(path), patched(changed), patched(model)
+    moved = {
+        f"{DENOISER}joint_blocks.0.{name}.weight"
+        for name in ("x_block.attn.qkv", "context_block.attn.qkv", "x_block.mlp.fc1")
+    }
+    own = {f"{DENOISER}{name.removeprefix('model.').removeprefix(DENOISER)}": value for name, value in written.items()}
+    for name, value in expected.items():
+        if name in own and name.endswith(".weight"):
+            assert relative(own[name], value) <= 1e-6, name
+            assert (relative(own[name], plain[name]) > 1e-3) == (name in moved), name
 
 
 @pytest.mark.parametrize("kind", ["scaled fp8", "fp8 layers", "nvfp4"])

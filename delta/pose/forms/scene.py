@@ -24,7 +24,8 @@ JOINTS = (
     "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye", "left_eye",
     "right_ear", "left_ear",
 )  # fmt: skip
-# The body itself is the root, and its child `five` lies between the shoulders.
+# The body itself is the root, and its child `five` lies between the shoulders. The first editors turned both shoulders in one
+# group, and both hips; later ones have a group of its own for each, named inner.
 PARENTS = {
     "five": "",
     "neck": "five",
@@ -33,7 +34,9 @@ PARENTS = {
     "left_eye": "nose",
     "right_ear": "right_eye",
     "left_ear": "left_eye",
-    **{f"{side}_{joint}_inner": "five" for side in ("right", "left") for joint in ("shoulder", "hip")},
+    "shoulder": "five",
+    "hip": "five",
+    **{f"{side}_{joint}_inner": joint for side in ("right", "left") for joint in ("shoulder", "hip")},
     **{f"{side}_{joint}": f"{side}_{joint}_inner" for side in ("right", "left") for joint in ("shoulder", "hip")},
     **{
         f"{side}_{joint}": f"{side}_{parent}"
@@ -41,6 +44,8 @@ PARENTS = {
         for joint, parent in (("elbow", "shoulder"), ("wrist", "elbow"), ("knee", "hip"), ("ankle", "knee"))
     },
 }
+# The first editors did not save it: half the height of their body.
+UNSAVED = {"five": {"position": [0, 23, 0]}}
 
 
 def _fits(data: Any) -> bool:
@@ -75,7 +80,8 @@ def _joints(body: Any, path: Path) -> np.ndarray:
     def space_of(name: str) -> np.ndarray:
         if name not in spaces:
             # What lies at its parent's place may be left out.
-            spaces[name] = space_of(PARENTS[name]) @ _space(children.get(name, {}), (*path, "child", name))
+            part = children.get(name, UNSAVED.get(name, {}))
+            spaces[name] = space_of(PARENTS[name]) @ _space(part, (*path, "child", name))
         return spaces[name]
 
     return np.array([space_of(name)[:3, 3] for name in JOINTS])

@@ -454,6 +454,30 @@ def test_scenes_of_the_3d_editor():
         understand(gesture, SIZE)
 
 
+def test_scenes_of_the_first_3d_editors():
+    """They did not save `five`, and turned both shoulders, and both hips, in one group."""
+    first = scene()
+    child = first["object"]["bodies"][0]["child"]
+    del child["five"]
+    unit = 600 / (600 * np.tan(np.pi / 6))
+
+    def seen() -> np.ndarray:
+        return understand(first, SIZE).frames[0].people[0].body * (WIDTH, HEIGHT, 1)
+
+    same = understand(scene(), SIZE).frames[0].people[0].body * (WIDTH, HEIGHT, 1)
+    np.testing.assert_allclose(seen(), same, atol=1e-6)
+    child["shoulder"] = {"rotation": [0, 0, -np.pi / 2, "XYZ"]}
+    child["hip"] = {"position": [0, 0, 0], "rotation": [0, 0, np.pi / 2, "XYZ"], "scale": [1, 1, 1]}
+    body = seen()
+    np.testing.assert_allclose(body[1], [400, 300 - 23 * unit, 1], atol=1e-6)
+    # A quarter turn takes (-17, 0) to (0, 17), and the arm that hangs to the left of the picture.
+    np.testing.assert_allclose(body[2], [400, 300 - 40 * unit, 1], atol=1e-6)
+    np.testing.assert_allclose(body[4], [400 - 50 * unit, 300 - 40 * unit, 1], atol=1e-6)
+    # The other way round (-10, -46) comes to (46, -10), and the leg below it points to the right.
+    np.testing.assert_allclose(body[8], [400 + 46 * unit, 300 - 13 * unit, 1], atol=1e-6)
+    np.testing.assert_allclose(body[10], [400 + 122 * unit, 300 - 13 * unit, 1], atol=1e-6)
+
+
 def test_animals_are_drawn_in_their_own_skeleton():
     animal = [[20 * index + 40, 60 + 97 * index % 500, 0.9] for index in range(17)]
     animal[7] = [0, 0, 0]

@@ -15,8 +15,9 @@ const COLOURS = {
 
 /** Give the sockets of the pack's types their colours. */
 export function colourSockets() {
-  // Sockets are drawn by the front end, outside of the pack's widgets, and read their colours from the page.
+  // Sockets are drawn by the front end, outside of the pack's widgets, and read their colours from the page. Newer front ends
+  // clear the colours of the root when the palette changes, and leave those of the body.
   for (const [type, colour] of Object.entries(COLOURS)) {
-    document.documentElement.style.setProperty(`--color-datatype-${type}`, colour)
+    document.body.style.setProperty(`--color-datatype-${type}`, colour)
   }
 }

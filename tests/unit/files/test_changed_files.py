@@ -107,7 +107,7 @@ def test_a_weight_of_a_changed_file_is_refused(path, change, kind):
     name = next(name for name in (file.shapes if kind is not TensorFile else file.tensors) if "out.2" in name)
     file.read(name)
     change(path)
-    with pytest.raises(ValueError, match=r"a\.safetensors (has changed|can no longer be read).*the node again\."):
+    with pytest.raises(ValueError, match=r"a\.safetensors (changed|can no longer be read).*the node again\."):
         file.read(name)
 
 

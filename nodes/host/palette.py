@@ -264,7 +264,7 @@ def _network(name: str, shown: _Shown | None) -> StyleNetwork:
         path, stamp = folders.file_path(folders.STYLE_NETWORKS, name), folders.file_stamp(folders.STYLE_NETWORKS, name)
         load = partial(style_network_files.load_network, path)
     else:
-        raise ValueError("There is not a style network of that name. Choose one in Load Style Network.")
+        raise ValueError("There is no style network of that name. Choose one in Load Style Network.")
     if stamp not in _networks:
         _networks.keep(stamp, load())
     return _networks[stamp]

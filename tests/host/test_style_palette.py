@@ -133,8 +133,8 @@ def test_before_the_first_run_the_demo_photo_is_painted(server, portrait):
     [
         ({"palette": palette((26, 1))}, b"styles 0 to 25; there is no style 26"),
         ({"palette": palette(*((n, 1) for n in range(5)))}, b"it mixes 4 at most"),
-        ({"palette": "x"}, b"no JSON text"),
-        ({"strength": 99}, b"strength is no number"),
+        ({"palette": "x"}, b"not valid JSON"),
+        ({"strength": 99}, b"strength is not a number"),
         ({"network": "/etc/passwd"}, b"no style network of that name"),
         ({"network": "../models/loras/styledelta_demo_norms.safetensors"}, b"no style network of that name"),
         ({"network": PICTURE}, b"has no built-in styles"),

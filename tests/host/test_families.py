@@ -19,7 +19,7 @@ REFUSALS = {
     "save as diffusers": ("ComfyUI does not read diffusers names for|the connected model belongs to no family", None),
     "merge, no model": ("it is not certain which of them mean the same weight", NAMES_UNKNOWN),
     "norms": ("AuraFlow has no parameters in the tiers", ("auraflow",)),
-    "layer swap": ("Stable Cascade has no feed-forward", ("cascade_c", "cascade_b")),
+    "layer swap": ("Stable Cascade has no known feed-forward", ("cascade_c", "cascade_b")),
 }
 SMALL = [layout for layout in TABLE if layout.only_meta is None]
 

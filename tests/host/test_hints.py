@@ -106,7 +106,7 @@ def test_a_broken_picture_is_refused(host, node_id: str):
     ("node_id", "changes", "message"),
     [
         ("StyleDeltaCanny", {"automatic": False, "low": 0.5, "high": 0.1}, "Low must not be above high"),
-        ("StyleDeltaSegmentation", {"method": "none"}, "There are: SLIC, Felzenszwalb"),
+        ("StyleDeltaSegmentation", {"method": "none"}, "Choose one of: SLIC, Felzenszwalb"),
         ("StyleDeltaSegmentation", {"colours": "none"}, "mean colour, distinct colours"),
     ],
 )

@@ -63,9 +63,9 @@ def test_block_weights_of_the_stack_leave_layers_out(host):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "takes 2 to 26 LoRAs, not 0"),
-        ([KOHYA], "takes 2 to 26 LoRAs, not 1"),
-        ([KOHYA, OTHER], "has no layer in common with the others.*connect the model"),
+        ([], "needs 2 to 26 LoRAs, not 0"),
+        ([KOHYA], "needs 2 to 26 LoRAs, not 1"),
+        ([KOHYA, OTHER], "has no layer in common with the others.*connect it"),
     ],
 )
 def test_too_few_and_unrelated_loras_are_refused(host, names, message):

@@ -244,7 +244,10 @@ BAD = {
     "empty": ({"latents": {"samples": torch.zeros(1, 16, 8, 8)}}, "latents are all zero"),
     "conditioning": ({"conditioning": conditioning("flux", 3)}, "3 conditionings for 2 latents"),
     "batch of prompts": ({"conditioning": [[torch.ones(2, 8, 64), {}]]}, "2 prompts as one batch"),
-    "ControlNet": ({"conditioning": [[torch.ones(1, 8, 64), {"control": None}]]}, "The conditioning has control, with"),
+    "ControlNet": (
+        {"conditioning": [[torch.ones(1, 8, 64), {"control": None}]]},
+        "The conditioning has control, which",
+    ),
     "no conditioning": ({"conditioning": []}, "0 conditionings for 2 latents"),
     "tier": ({"modulation": False}, "Flux.1 has no parameters in the tiers that are switched on. It has: modulation"),
     "no tier": ({"norms": False, "modulation": False}, "All kinds of norm parameters are switched off"),

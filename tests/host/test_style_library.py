@@ -1,6 +1,8 @@
 """The style library on the real host: every file of a folder, by name and by number."""
 
+import os
 import shutil
+import sys
 
 import pytest
 import torch
@@ -55,15 +57,26 @@ def test_a_name_goes_before_a_number(host, checkpoint, folder):
         choose(host, checkpoint, folder, 0, "norm onli")
 
 
-def test_the_second_time_nothing_is_read(host, checkpoint, folder, base_dir):
+def test_the_second_time_nothing_is_read(host, checkpoint, folder, monkeypatch):
+    choose(host, checkpoint, folder, 0, "norms only")
+    readers = [module for name, module in sys.modules.items() if name.endswith("delta.files.file_reader")]
+
+    def refuse(*_):
+        raise AssertionError("a file is read")
+
+    for module in readers:
+        monkeypatch.setattr(module.FileReader, "read", refuse)
+    assert readers and choose(host, checkpoint, folder, 0, "norms only")[0].patches
+
+
+def test_a_file_that_was_replaced_with_its_time_and_size_kept_is_read_again(host, checkpoint, folder, base_dir):
     choose(host, checkpoint, folder, 0, "norms only")
     path = base_dir / "models/loras" / FOLDER / "norms only.safetensors"
     stamp, size = path.stat().st_mtime_ns, path.stat().st_size
     path.write_bytes(bytes(size))
-    import os
-
     os.utime(path, ns=(stamp, stamp))
-    assert choose(host, checkpoint, folder, 0, "norms only")[0].patches
+    with pytest.raises(ValueError, match="norms only.safetensors is not a complete safetensors file"):
+        choose(host, checkpoint, folder, 0, "norms only")
 
 
 def test_only_the_files_of_the_folder_make_it_run_again(host, checkpoint, folder, base_dir):

@@ -15,9 +15,9 @@ const COLOURS = {
 
 /** Give the sockets of the pack's types their colours. */
 export function colourSockets() {
-  // Sockets are drawn by the front end, outside of the pack's widgets, and read their colours from the page. Newer front ends
-  // clear the colours of the root when the palette changes, and leave those of the body.
-  for (const [type, colour] of Object.entries(COLOURS)) {
-    document.body.style.setProperty(`--color-datatype-${type}`, colour)
+  // Sockets are drawn by the front end, outside of the pack's widgets, and read their colours from the page. Front ends write the
+  // style of the root or of the body anew when the palette changes, each its own; the other one keeps the colours.
+  for (const { style } of [document.documentElement, document.body]) {
+    for (const [type, colour] of Object.entries(COLOURS)) style.setProperty(`--color-datatype-${type}`, colour)
   }
 }

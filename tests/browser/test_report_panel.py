@@ -116,7 +116,7 @@ def test_a_report_stays_within_its_group_unasked(editor, height, is_open):
     panel = panel_of(editor)
     editor.run()
     panel.locator(".sd-chart:not([hidden])" if is_open else ".sd-opener").wait_for()
-    assert panel.locator(".sd-chart").count() == (5 if is_open else 0)
+    assert bool(panel.locator(".sd-chart").count()) == is_open
 
 
 def test_a_report_does_not_widen_over_what_is_drawn(editor):

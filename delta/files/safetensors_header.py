@@ -11,33 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from .file_errors import incomplete
 from .file_reader import FileReader
 from .json_text import read_json
 from .safe_text import writable
-from .stored_tensor import StoredTensor
+from .stored_tensor import DTYPES, StoredTensor
 
-# The types of torch by their names in the format. Those of less than a byte are not among them.
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "C64": torch.complex64,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-# Newer versions of torch have more types: the exponents of MXFP8, and whole numbers without a sign.
-NEWER = {"F8_E8M0": "float8_e8m0fnu", "U64": "uint64", "U32": "uint32", "U16": "uint16"}
-DTYPES |= {name: getattr(torch, dtype) for name, dtype in NEWER.items() if hasattr(torch, dtype)}
 LENGTH, METADATA = 8, "__metadata__"
 
 

@@ -15,18 +15,9 @@ from ..progress import Step
 from .headers import AS_MODEL, GGUF, StoredTensor, read_header, sha256, shards
 from .json_text import json_object
 from .packed import PACKED, packed_size, packed_variance, unpacked
-from .stored_tensor import stored_bytes
+from .stored_tensor import stored_bytes, stored_numbers
 
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-}
+WEIGHT_DTYPES = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "I8")
 INDEX_DTYPES = ("I64", "I32", "I16", "BOOL")
 SCALE_DTYPES = ("F32", "F16", "BF16")
 # MXFP8 has a scale for every 32 numbers, which is a power of two.
@@ -113,7 +104,7 @@ def is_weight(tensor: StoredTensor, tensors: Mapping[str, StoredTensor]) -> bool
     if tensor.dtype in PACKED:
         return True
     unscaled = tensor.dtype == "I8" and not any(beside(tensor.name, ending) in tensors for ending in SCALES)
-    if tensor.dtype == "U8" or tensor.dtype not in DTYPES or unscaled:
+    if tensor.dtype not in WEIGHT_DTYPES or unscaled:
         if not tensor.name.endswith("weight"):
             return False
         remedy = OTHER_TYPE if tensor.file.suffix.lower() == GGUF else AS_MODEL
@@ -124,14 +115,6 @@ def is_weight(tensor: StoredTensor, tensors: Mapping[str, StoredTensor]) -> bool
             f"{tensor.file.name}: {tensor.name} is quantised in blocks and padded to whole ones (mxfp8). {AS_MODEL}"
         )
     return True
-
-
-def _load(tensor: StoredTensor, third: int | None = None) -> Tensor:
-    """The numbers of a tensor, or of a third of its rows, as they are stored."""
-    dtype, shape = DTYPES[tensor.dtype], tensor.shape
-    shape = shape if third is None else (shape[0] // 3, *shape[1:])
-    size = math.prod(shape) * dtype.itemsize
-    return stored_bytes(tensor, size, (third or 0) * size).view(dtype).view(shape)
 
 
 def read_piece(piece: Piece) -> StoredWeight:
@@ -154,7 +137,7 @@ def _read_packed(piece: Piece) -> StoredWeight:
 
 
 def _read_plain(piece: Piece) -> StoredWeight:
-    raw = _load(piece.tensor, piece.third)
+    raw = stored_numbers(piece.tensor, piece.third)
     value = raw.to(torch.float32)
     kind = torch.float32 if raw.dtype == torch.float64 else raw.dtype
     if piece.scale is None:
@@ -172,14 +155,14 @@ def _scale(piece: Piece) -> Tensor:
     fits = math.prod(shape) == 1 or (shape[:1] == tensor.shape[:1] and math.prod(shape) == shape[0])
     if piece.scale.dtype not in SCALE_DTYPES or not fits or not _is_plain(piece.settings):
         raise ValueError(f"{tensor.file.name}: {tensor.name} is quantised in blocks or rotated. {AS_MODEL}")
-    return _load(piece.scale).flatten().float()
+    return stored_numbers(piece.scale).flatten().float()
 
 
 def _is_plain(settings: StoredTensor | None) -> bool:
     """Whether ComfyUI's settings of a quantised weight, where it has any, ask for no more than a scale."""
     if settings is None:
         return True
-    content = json_object(bytes(_load(settings).tolist())) or {}
+    content = json_object(bytes(stored_numbers(settings).tolist())) or {}
     inner = content.get("params")
     rotated = content.get("convrot", inner.get("convrot") if isinstance(inner, dict) else False)
     return content.get("format") in SCALED_FORMATS and not rotated

@@ -16,8 +16,8 @@ from .file_reader import FileReader
 from .leftovers import remove_leftovers, unfinished_name
 from .pickles import load_pickle
 from .safe_text import writable
-from .safetensors_header import DTYPES, header_of, read_safetensors_header
-from .stored_tensor import StoredTensor
+from .safetensors_header import header_of, read_safetensors_header
+from .stored_tensor import DTYPES, StoredTensor
 
 SAFETENSORS = (".safetensors", ".sft")
 # The names under which training scripts put a state dict beside other things.

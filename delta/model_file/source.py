@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..files.headers import read_header, sha256, shards
-from ..files.safetensors_header import DTYPES, read_safetensors_header
-from ..files.stored_tensor import stored_bytes
+from ..files.safetensors_header import read_safetensors_header
+from ..files.stored_tensor import DTYPES, stored_numbers
 from ..progress import Step
 
 # Numbers of a tensor in a sketch: what programs tell models apart by are single vectors.
@@ -35,8 +35,7 @@ class TensorFile:
 
     def read(self, name: str) -> Tensor:
         """A tensor in memory of its own. Raises ValueError where the file has changed."""
-        tensor, dtype = self.tensors[name], self.dtype(name)
-        return stored_bytes(tensor, math.prod(tensor.shape) * dtype.itemsize).view(dtype).view(tensor.shape)
+        return stored_numbers(self.tensors[name])
 
     def sketch(self) -> dict[str, Tensor]:
         """Every tensor by its type and shape, of which only small ones have numbers; the others take no memory (meta)."""

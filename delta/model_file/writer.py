@@ -20,7 +20,7 @@ from ..files.file_errors import already_there, read_back_differently
 from ..files.headers import CHUNK
 from ..files.leftovers import remove_leftovers, unfinished_name
 from ..files.safe_text import writable
-from ..files.safetensors_header import DTYPES
+from ..files.stored_tensor import DTYPES
 from ..files.tensor_files import rename_to_new
 from ..progress import Step
 from .formats import Rounding

@@ -6,8 +6,10 @@ convolutional, so the picture keeps its shape; it was trained at 256 pixels.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -37,10 +39,42 @@ class StylePredictor:
         x = self._conv("head", x, clip=True)
         return self._conv("bottleneck", x.mean((2, 3), keepdim=True)).flatten()
 
+    def features(self, planes: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
+        """The stem and the expanded layers of blocks that are wanted, after their ReLU6, of pictures [batch, 3, height,
+        width] in 0..1 as they are. Nothing after the last of them is run, and gradients pass.
+
+        Raises KeyError for a name that is none of them.
+        """
+        found = {}
+        x = self._conv("stem", planes, stride=2, clip=True)
+        if "stem" in wanted:
+            found["stem"] = x
+        for index, stride in enumerate(BLOCK_STRIDES):
+            if len(found) == len(wanted):
+                return found
+            name = f"block.{index}.expand"
+            y = self._expanded(index, x)
+            if name in wanted:
+                found[name] = y
+                if len(found) == len(wanted):
+                    return found
+            x = self._projected(index, x, y, stride)
+        raise KeyError(f"there is no layer {', '.join(sorted(set(wanted) - found.keys()))}")
+
+    def to(self, device: torch.device | str) -> StylePredictor:
+        """The same predictor on a device."""
+        return StylePredictor({name: (weight.to(device), bias.to(device)) for name, (weight, bias) in self.convs.items()})
+
     def _block(self, index: int, x: Tensor, stride: int) -> Tensor:
+        return self._projected(index, x, self._expanded(index, x), stride)
+
+    def _expanded(self, index: int, x: Tensor) -> Tensor:
+        name = f"block.{index}.expand"
+        return self._conv(name, x, clip=True) if name in self.convs else x
+
+    def _projected(self, index: int, x: Tensor, expanded: Tensor, stride: int) -> Tensor:
         name = f"block.{index}"
-        y = self._conv(f"{name}.expand", x, clip=True) if f"{name}.expand" in self.convs else x
-        y = self._conv(f"{name}.depthwise", y, stride=stride, clip=True)
+        y = self._conv(f"{name}.depthwise", expanded, stride=stride, clip=True)
         y = self._conv(f"{name}.project", y)
         return x + y if stride == 1 and x.shape == y.shape else y
 
@@ -48,7 +82,7 @@ class StylePredictor:
         weight, bias = self.convs[name]
         groups = x.shape[1] // weight.shape[1]
         y = F.conv2d(_pad_same(x, weight.shape[-1], stride), weight, bias, stride=stride, groups=groups)
-        return y.clamp_(0, 6) if clip else y
+        return y.clamp(0, 6) if clip else y
 
 
 def _resize_short_side(picture: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Networks that look at pictures: their features, and the painters that work on them."""

@@ -63,7 +63,9 @@ class StylePredictor:
 
     def to(self, device: torch.device | str) -> StylePredictor:
         """The same predictor on a device."""
-        return StylePredictor({name: (weight.to(device), bias.to(device)) for name, (weight, bias) in self.convs.items()})
+        return StylePredictor(
+            {name: (weight.to(device), bias.to(device)) for name, (weight, bias) in self.convs.items()}
+        )
 
     def _block(self, index: int, x: Tensor, stride: int) -> Tensor:
         return self._projected(index, x, self._expanded(index, x), stride)

@@ -1,0 +1,83 @@
+"""The style of a picture as Gatys et al. 2016 (arXiv 1508.06576) take it: how often features occur together.
+
+Their Gram matrix is that of the raw features; here mean and covariance stand apart, which is the same information with
+the brightness of the features told from their texture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..feature_networks.features import FeatureNetwork
+
+# The pixels themselves, as a layer: what keeps the colours of a style true, which features of a clipped stem do not.
+COLOURS = "colours"
+
+
+class Moments(NamedTuple):
+    """mean: [batch, channels, 1]; covariance: [batch, channels, channels]; of features over their positions."""
+
+    mean: Tensor
+    covariance: Tensor
+
+
+def moments(features: Tensor, weight: Tensor | None = None) -> Moments:
+    """The moments of features [batch, channels, height, width]. weight: [1, 1, height, width], >= 0 and not all 0."""
+    flat = features.flatten(2)
+    if weight is None:
+        mean = flat.mean(2, keepdim=True)
+        centred = flat - mean
+        return Moments(mean, centred @ centred.mT / flat.shape[2])
+    share = (weight / weight.sum()).flatten(2)
+    mean = (flat * share).sum(2, keepdim=True)
+    centred = flat - mean
+    return Moments(mean, (centred * share) @ centred.mT)
+
+
+def read_layers(network: FeatureNetwork, planes: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
+    """The features of a network by layer, `COLOURS` among them."""
+    found = network(planes, [name for name in layers if name != COLOURS])
+    return {name: planes if name == COLOURS else found[name] for name in layers}
+
+
+def picture_moments(network: FeatureNetwork, planes: Tensor, layers: Collection[str]) -> dict[str, Moments]:
+    """The moments of one picture or batch [batch, 3, height, width] in 0..1, by layer."""
+    return {name: moments(features) for name, features in read_layers(network, planes, layers).items()}
+
+
+def mixed(parts: Sequence[Mapping[str, Moments]], weights: Sequence[float]) -> dict[str, Moments]:
+    """The weighted mean of moments. A loss against it is, but for a constant, the weighted mean of the losses."""
+    total = sum(weights)
+    return {
+        name: Moments(*(sum(w * part[name][n] for w, part in zip(weights, parts)) / total for n in range(2)))
+        for name in parts[0]
+    }
+
+
+def resized_weight(weight: Tensor, features: Tensor) -> Tensor:
+    """A weight [1, 1, height, width] at the size of features, by the area that each position covers."""
+    return F.interpolate(weight, features.shape[-2:], mode="area")
+
+
+def squared(part: Tensor) -> Tensor:
+    """The squared Frobenius norm of each of a batch, [batch]."""
+    return part.square().sum((1, 2))
+
+
+def distance(found: Moments, target: Moments, scale: Moments) -> Tensor:
+    """How far moments are from others, 0 for equal ones, [batch]. scale: the squared size of each part, [1] or [batch]."""
+    return sum(squared(a - b) / size for a, b, size in zip(found, target, scale))
+
+
+def scale_of(*parts: Moments) -> Moments:
+    """The squared size that a distance of 1 stands for: the mean of those of several moments.
+
+    With the picture's among them, a style without contrast (all of whose covariances are 0) keeps a loss that is finite.
+    """
+    floor = torch.finfo(torch.float32).tiny
+    return Moments(*(sum(squared(part[n]) for part in parts).mean() / len(parts) + floor for n in range(2)))

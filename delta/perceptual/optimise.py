@@ -1,0 +1,212 @@
+"""Painting without a network of its own: the pixels themselves are optimised (Gatys et al. 2016, arXiv 1508.06576).
+
+From coarse to fine (Gatys et al. 2017, arXiv 1611.07865): at a small size the large shapes of a style are found, each size
+then starts from the one before.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..feature_networks.features import FeatureNetwork
+from ..progress import Step
+from .loss import PerceptualLoss, Region, loss_beside
+from .moments import COLOURS, Moments, mixed, picture_moments
+
+METHODS = ("Adam", "L-BFGS")
+PHOTO, NOISE, START_IMAGE, BEFORE = STARTS = ("photo", "noise", "start image", "picture before")
+LAYERS = ("strokes and shapes", "strokes", "shapes")
+# Each size is half the next; none has fewer pixels on its longer side, and there are no more than these.
+COARSEST, SIZES = 96, 3
+# The step of Adam in values of 0..1 at the first and at the last size, on a cosine that ends at this share of it.
+FIRST_RATE, LAST_RATE, END = 0.05, 0.025, 0.1
+# How many steps L-BFGS remembers.
+HISTORY = 20
+
+Show = Callable[[Tensor], None]
+
+
+class Reference(NamedTuple):
+    """A picture [batch, 3, height, width] in 0..1 whose style is taken, its share of the mix, and where it holds.
+
+    mask: [1, 1, height, width] in 0..1 of any size, None for everywhere. References of one mask are mixed.
+    """
+
+    picture: Tensor
+    weight: float = 1.0
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """steps: at each size. side: of the largest size, in pixels of the longer side. style, content: factors of the two
+    losses. stroke_size: of the references, 1 is as large as the painting. layers: one of `LAYERS`."""
+
+    steps: int = 100
+    side: int = 512
+    style: float = 1.0
+    content: float = 1.0
+    stroke_size: float = 1.0
+    layers: str = LAYERS[0]
+    method: str = METHODS[0]
+    start: str = PHOTO
+    seed: int = 0
+
+    def sides(self) -> list[int]:
+        """The sizes, the smallest first."""
+        sides = [self.side]
+        while len(sides) < SIZES and sides[0] >= 2 * COARSEST:
+            sides.insert(0, -(-sides[0] // 2))
+        return sides
+
+    def chosen(self, network: FeatureNetwork) -> list[str]:
+        """The layers that are looked at for style."""
+        names = list(network.style_layers)
+        half = -(-len(names) // 2)
+        return [COLOURS, *{LAYERS[0]: names, LAYERS[1]: names[:half], LAYERS[2]: names[half:]}[self.layers]]
+
+
+class Measured(NamedTuple):
+    """The parts of the loss at a step, and the longer side of the picture."""
+
+    side: int
+    style: float
+    content: float
+    smoothness: float
+
+    @property
+    def total(self) -> float:
+        return self.style + self.content + self.smoothness
+
+
+@dataclass
+class Optimisation:
+    """One painting in the making.
+
+    painting: the picture of the lowest loss at the size that was reached, [1, 3, height, width] in 0..1, or None before
+    the first step. losses: of every step that was taken.
+    """
+
+    network: FeatureNetwork
+    references: Sequence[Reference]
+    settings: Settings
+    device: torch.device | str = "cpu"
+    painting: Tensor | None = None
+    losses: list[Measured] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def run(self, photo: Tensor, start: Tensor, on_step: Step, show: Show = lambda picture: None) -> Tensor:
+        """Paint a photo [1, 3, height, width] in 0..1, beginning with `start` of any size.
+
+        on_step(done, total) is called after each step, and may raise to cancel: `painting` is then the best so far.
+        show(painting) is called after each step. Raises ValueError when the loss becomes NaN or infinite.
+        """
+        began = time.perf_counter()
+        sides = self.settings.sides()
+        total, x = self.settings.steps * len(sides), start
+        # ComfyUI runs nodes in inference mode, whose tensors no gradient passes.
+        with torch.inference_mode(False):
+            for number, side in enumerate(sides):
+                loss = self._loss(at_side(photo, side).clone().to(self.device))
+                x = F.interpolate(x, _size(photo, side), mode="bicubic", antialias=True).clamp(0, 1)
+                x = x.to(self.device).clone().requires_grad_()
+                rate = FIRST_RATE if number == 0 and len(sides) > 1 else LAST_RATE
+                best = math.inf
+                for step, terms in enumerate(self._steps(x, loss, rate)):
+                    measured = Measured(side, *map(float, terms[:3]))
+                    if not math.isfinite(measured.total):
+                        raise ValueError(_not_finite(self.settings, len(self.losses)))
+                    self.losses.append(measured)
+                    if measured.total < best:
+                        best, self.painting = measured.total, terms[3]
+                    self.seconds = time.perf_counter() - began
+                    show(self.painting)
+                    on_step(number * self.settings.steps + step + 1, total)
+                x = self.painting
+        return self.painting
+
+    def _steps(self, x: Tensor, loss: PerceptualLoss, rate: float) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """After each step the parts of the loss before it, and the picture that has this loss."""
+        adam = self.settings.method == METHODS[0]
+        if adam:
+            optimiser = torch.optim.Adam([x], rate)
+        else:
+            optimiser = torch.optim.LBFGS([x], max_iter=1, history_size=HISTORY, line_search_fn="strong_wolfe")
+        for step in range(self.settings.steps):
+            seen = []
+
+            def closure() -> Tensor:
+                optimiser.zero_grad()
+                terms = loss(x)
+                terms.total.backward()
+                seen.append((*(part.detach() for part in terms), x.detach().clone()))
+                return terms.total
+
+            if adam:
+                optimiser.param_groups[0]["lr"] = rate * _falling(step, self.settings.steps)
+            with torch.enable_grad():
+                optimiser.step(closure)
+            with torch.no_grad():
+                x.clamp_(0, 1)
+            yield seen[0]
+
+    def _loss(self, photo: Tensor) -> PerceptualLoss:
+        settings = self.settings
+        with torch.no_grad():
+            regions = self._regions(max(photo.shape[-2:]), photo)
+            return loss_beside(self.network, photo, regions, settings.style, settings.content)
+
+    def _regions(self, side: int, photo: Tensor) -> list[Region]:
+        """The references at a size, those of one mask mixed."""
+        layers = self.settings.chosen(self.network)
+        groups: dict[int, list[Reference]] = {}
+        for reference in self.references:
+            groups.setdefault(id(reference.mask), []).append(reference)
+        regions = []
+        for group in groups.values():
+            found = [self._targets(each.picture, round(side * self.settings.stroke_size), layers) for each in group]
+            mask = group[0].mask
+            if mask is not None:
+                mask = F.interpolate(mask.clone().to(photo), photo.shape[-2:], mode="area")
+            regions.append(Region(mixed(found, [each.weight for each in group]), mask))
+        return regions
+
+    def _targets(self, pictures: Tensor, side: int, layers: Sequence[str]) -> dict[str, Moments]:
+        """The mean of the moments of pictures, each at that size."""
+        side = max(side, self.network.min_side)
+        found = [
+            picture_moments(self.network, at_side(picture[None].clone(), side).to(self.device), layers)
+            for picture in pictures
+        ]
+        return mixed(found, [1.0] * len(found))
+
+
+def at_side(picture: Tensor, side: int) -> Tensor:
+    """A picture [1, 3, height, width] in 0..1 with `side` pixels on the longer side."""
+    size = _size(picture, side)
+    if size == picture.shape[-2:]:
+        return picture
+    return F.interpolate(picture, size, mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def _size(picture: Tensor, side: int) -> tuple[int, int]:
+    height, width = picture.shape[-2:]
+    scale = side / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _falling(step: int, steps: int) -> float:
+    """The share of the rate at a step: a cosine (arXiv 1608.03983) from 1 to `END`."""
+    return END + (1 - END) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def _not_finite(settings: Settings, step: int) -> str:
+    return f"The loss became NaN or infinite after {step} steps. Use lower strengths, or Adam instead of {settings.method}."

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -18,19 +18,15 @@ from torch import Tensor
 
 from ..feature_networks.features import FeatureNetwork
 from ..progress import Step
+from .descent import METHODS, descend
 from .loss import PerceptualLoss, Region, loss_beside
 from .moments import COLOURS, Moments, mixed, picture_moments
 
-METHODS = ("Adam", "L-BFGS")
 PHOTO, NOISE, START_IMAGE, BEFORE = STARTS = ("photo", "noise", "start image", "picture before")
 LAYERS = ("strokes and shapes", "strokes", "shapes")
-# Each size is half the next; none has fewer pixels on its longer side, and there are no more than these.
-COARSEST, SIZES = 96, 3
-# The step of Adam in values of 0..1 at the first and at the last size, on a cosine that ends at this share of it.
-FIRST_RATE, LAST_RATE, END = 0.05, 0.025, 0.1
-# How many steps L-BFGS remembers.
-HISTORY = 20
-
+# Each size is half the next. All but the last have at least so many pixels on their shorter side, and there are no more
+# than these.
+COARSEST, SIZES = 64, 3
 Show = Callable[[Tensor], None]
 
 
@@ -60,10 +56,12 @@ class Settings:
     start: str = PHOTO
     seed: int = 0
 
-    def sides(self) -> list[int]:
-        """The sizes, the smallest first."""
+    def sides(self, photo: Tensor) -> list[int]:
+        """The sizes for a photo [1, 3, height, width], the smallest first: each has both sides of `COARSEST` or more."""
+        height, width = photo.shape[-2:]
+        share = min(height, width) / max(height, width)
         sides = [self.side]
-        while len(sides) < SIZES and sides[0] >= 2 * COARSEST:
+        while len(sides) < SIZES and sides[0] / 2 * share >= COARSEST:
             sides.insert(0, -(-sides[0] // 2))
         return sides
 
@@ -110,53 +108,27 @@ class Optimisation:
         show(painting) is called after each step. Raises ValueError when the loss becomes NaN or infinite.
         """
         began = time.perf_counter()
-        sides = self.settings.sides()
+        sides = self.settings.sides(photo)
         total, x = self.settings.steps * len(sides), start
         # ComfyUI runs nodes in inference mode, whose tensors no gradient passes.
         with torch.inference_mode(False):
             for number, side in enumerate(sides):
                 loss = self._loss(at_side(photo, side).clone().to(self.device))
-                x = F.interpolate(x, _size(photo, side), mode="bicubic", antialias=True).clamp(0, 1)
-                x = x.to(self.device).clone().requires_grad_()
-                rate = FIRST_RATE if number == 0 and len(sides) > 1 else LAST_RATE
-                best = math.inf
-                for step, terms in enumerate(self._steps(x, loss, rate)):
-                    measured = Measured(side, *map(float, terms[:3]))
+                x = F.interpolate(x, size_at(photo, side), mode="bicubic", antialias=True).clamp(0, 1)
+                first, best = number == 0 and len(sides) > 1, math.inf
+                steps = descend(loss, x.to(self.device).clone(), self.settings.method, self.settings.steps, first)
+                for step, (terms, picture) in enumerate(steps, 1):
+                    measured = Measured(side, *map(float, terms))
                     if not math.isfinite(measured.total):
                         raise ValueError(_not_finite(self.settings, len(self.losses)))
                     self.losses.append(measured)
                     if measured.total < best:
-                        best, self.painting = measured.total, terms[3]
+                        best, self.painting = measured.total, picture
                     self.seconds = time.perf_counter() - began
                     show(self.painting)
-                    on_step(number * self.settings.steps + step + 1, total)
+                    on_step(number * self.settings.steps + step, total)
                 x = self.painting
         return self.painting
-
-    def _steps(self, x: Tensor, loss: PerceptualLoss, rate: float) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """After each step the parts of the loss before it, and the picture that has this loss."""
-        adam = self.settings.method == METHODS[0]
-        if adam:
-            optimiser = torch.optim.Adam([x], rate)
-        else:
-            optimiser = torch.optim.LBFGS([x], max_iter=1, history_size=HISTORY, line_search_fn="strong_wolfe")
-        for step in range(self.settings.steps):
-            seen = []
-
-            def closure() -> Tensor:
-                optimiser.zero_grad()
-                terms = loss(x)
-                terms.total.backward()
-                seen.append((*(part.detach() for part in terms), x.detach().clone()))
-                return terms.total
-
-            if adam:
-                optimiser.param_groups[0]["lr"] = rate * _falling(step, self.settings.steps)
-            with torch.enable_grad():
-                optimiser.step(closure)
-            with torch.no_grad():
-                x.clamp_(0, 1)
-            yield seen[0]
 
     def _loss(self, photo: Tensor) -> PerceptualLoss:
         settings = self.settings
@@ -191,21 +163,17 @@ class Optimisation:
 
 def at_side(picture: Tensor, side: int) -> Tensor:
     """A picture [1, 3, height, width] in 0..1 with `side` pixels on the longer side."""
-    size = _size(picture, side)
+    size = size_at(picture, side)
     if size == picture.shape[-2:]:
         return picture
     return F.interpolate(picture, size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
-def _size(picture: Tensor, side: int) -> tuple[int, int]:
+def size_at(picture: Tensor, side: int) -> tuple[int, int]:
+    """Height and width of a picture [1, 3, height, width] with `side` pixels on the longer side."""
     height, width = picture.shape[-2:]
     scale = side / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def _falling(step: int, steps: int) -> float:
-    """The share of the rate at a step: a cosine (arXiv 1608.03983) from 1 to `END`."""
-    return END + (1 - END) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def _not_finite(settings: Settings, step: int) -> str:

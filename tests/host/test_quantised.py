@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import re
+from functools import partial
 from typing import Any
 
 import pytest
@@ -202,22 +203,24 @@ def test_block_weights_and_strength_0_count(host, base_dir, models):
 
 @pytest.fixture(scope="module")
 def picture(host):
-    """Draws with a MODEL through the host's sampler: a latent."""
+    """Draws with a MODEL through the host's sampler: a latent for each seed."""
     _, clip, _ = host.node("CheckpointLoaderSimple")().load_checkpoint(CHECKPOINT)
     encode = host.node("CLIPTextEncode")().encode
     with torch.inference_mode():
         words, nothing = encode(clip, "frog")[0], encode(clip, "")[0]
 
-    def draw(model, hooks=None):
+    def draw(model, hooks=None, seeds=(5,)):
         conditioning = words
         if hooks is not None:
             conditioning = [[words[0][0], {**words[0][1], "hooks": hooks}]]
-        latent = {"samples": torch.zeros(1, 4, 8, 8)}
         sampler = host.node("KSampler")()
+
+        def sampled(seed):
+            latent = {"samples": torch.zeros(1, 4, 8, 8)}
+            return sampler.sample(model, seed, 3, 3.0, "euler", "normal", conditioning, nothing, latent)[0]["samples"]
+
         with torch.inference_mode():
-            return sampler.sample(model, 5, 3, 3.0, "euler", "normal", conditioning, nothing, latent)[0][
-                "samples"
-            ].clone()
+            return torch.cat([sampled(seed) for seed in seeds])
 
     return draw
 
@@ -230,13 +233,15 @@ def test_pictures_are_those_of_the_dequantised_model_with_the_lora(host, apply, 
     model, file = models(name), host.node("StyleDeltaLoadLora").execute(STYLE).result[0]
     wide = load(quantised.dequantised(model), None)
     changed = apply(model, file, strength=0.3)[0]
-    before, after = picture(model), picture(changed)
-    expected, plain = picture(apply(wide, file, "bake", strength=0.3)[0]), picture(wide)
-    # Formats that round what a layer is given, too, differ from the wide model without any LoRA.
+    # Formats that round what a layer is given, too, differ from the wide model without any LoRA, by chance: from picture to
+    # picture by 0.8 to 1.4 times as much.
+    draw = partial(picture, seeds=range(5, 8))
+    before, after = draw(model), draw(changed)
+    expected, plain = draw(apply(wide, file, "bake", strength=0.3)[0]), draw(wide)
     own = float((before - plain).norm())
     assert float((after - expected).norm()) < 1.5 * own + 1e-3 * float(expected.norm())
     assert float((after - before).norm()) > 10 * float((after - expected).norm()) or own > 0
-    assert torch.equal(picture(model), before)
+    assert torch.equal(draw(model), before)
 
 
 def test_nothing_is_left_behind(host, apply, models, weights, picture):

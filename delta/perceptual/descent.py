@@ -1,0 +1,61 @@
+"""Going down a loss of pictures, step by step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from .loss import PerceptualLoss, Terms
+
+METHODS = ("Adam", "L-BFGS")
+# The step of Adam in values of 0..1, where there are finer sizes to come and where not, on a cosine that ends at this share.
+FIRST_RATE, LAST_RATE, END = 0.05, 0.025, 0.1
+# How many steps L-BFGS remembers.
+HISTORY = 20
+
+
+def descend(
+    loss: PerceptualLoss, x: Tensor, method: str, steps: int, coarse: bool = False
+) -> Iterator[tuple[Terms, Tensor]]:
+    """For each step the parts of the loss, without gradients, and the picture that has this loss.
+
+    x: [1, 3, height, width] in 0..1, where to begin; changed in place and kept in 0..1. coarse: larger steps, for a size that
+    is not the last. Adam: arXiv 1412.6980. L-BFGS: Liu and Nocedal 1989 (doi 10.1007/BF01589116), with a search for a point
+    that meets the strong Wolfe conditions.
+    """
+    x.requires_grad_()
+    rate = FIRST_RATE if coarse else LAST_RATE
+    optimiser = (
+        torch.optim.Adam([x], rate)
+        if method == METHODS[0]
+        else torch.optim.LBFGS([x], max_iter=1, history_size=HISTORY, line_search_fn="strong_wolfe")
+    )
+    # The gradient of one pixel is so small that L-BFGS would take it for nothing; Adam knows no scale.
+    scale = x.numel()
+    evaluated: list[tuple[Terms, Tensor]] = []
+
+    def evaluate() -> Tensor:
+        optimiser.zero_grad()
+        terms = loss(x)
+        value = terms.total * scale
+        value.backward()
+        evaluated.append((Terms(*(part.detach() for part in terms)), x.detach().clone()))
+        return value
+
+    for step in range(steps):
+        if method == METHODS[0]:
+            optimiser.param_groups[0]["lr"] = rate * _falling(step, steps)
+        evaluated.clear()
+        with torch.enable_grad():
+            optimiser.step(evaluate)
+        with torch.no_grad():
+            x.clamp_(0, 1)
+        yield evaluated[0]
+
+
+def _falling(step: int, steps: int) -> float:
+    """The share of the rate at a step: a cosine (arXiv 1608.03983) from 1 to `END`."""
+    return END + (1 - END) * 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -28,7 +28,7 @@ class PredictorFeatures:
     name: str = "the bundled style predictor"
     style_layers: tuple[str, ...] = ("stem", "block.1.expand", "block.3.expand", "block.5.expand")
     content_layers: tuple[str, ...] = ("block.5.expand",)
-    min_side: int = 16
+    min_side: int = 32
     layers: tuple[FeatureLayer, ...] = field(init=False)
 
     def __post_init__(self) -> None:

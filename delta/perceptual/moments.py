@@ -16,6 +16,8 @@ from ..feature_networks.features import FeatureNetwork
 
 # The pixels themselves, as a layer: what keeps the colours of a style true, which features of a clipped stem do not.
 COLOURS = "colours"
+# Pixels by which pictures are continued beyond their borders, so that the zeros around them are in no statistics.
+MARGIN = 16
 # The squared size of moments without contrast, for layers whose numbers are around 1: in the pixels a deviation of 0.03.
 FLOOR = 1e-6
 
@@ -41,9 +43,17 @@ def moments(features: Tensor, weight: Tensor | None = None) -> Moments:
 
 
 def read_layers(network: FeatureNetwork, planes: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
-    """The features of a network by layer, `COLOURS` among them."""
-    found = network(planes, [name for name in layers if name != COLOURS])
-    return {name: planes if name == COLOURS else found[name] for name in layers}
+    """The features of a network by layer, `COLOURS` among them, of pictures with sides of more than 16 pixels."""
+    of_network = [name for name in layers if name != COLOURS]
+    found = network(F.pad(planes, (MARGIN,) * 4, mode="reflect"), of_network)
+    strides = {layer.name: layer.stride for layer in network.layers}
+    cropped = {name: _within(found[name], MARGIN // strides[name]) for name in of_network}
+    return {name: planes if name == COLOURS else cropped[name] for name in layers}
+
+
+def _within(features: Tensor, margin: int) -> Tensor:
+    """Features without so many rows and columns on each side."""
+    return features[..., margin : features.shape[-2] - margin, margin : features.shape[-1] - margin]
 
 
 def picture_moments(network: FeatureNetwork, planes: Tensor, layers: Collection[str]) -> dict[str, Moments]:

@@ -21,6 +21,7 @@ from ..progress import Step
 from .descent import METHODS, descend
 from .loss import PerceptualLoss, Region, loss_beside
 from .moments import COLOURS, Moments, mixed, picture_moments
+from .places import Place
 
 PHOTO, NOISE, START_IMAGE, BEFORE = STARTS = ("photo", "noise", "start image", "picture before")
 LAYERS = ("strokes and shapes", "strokes", "shapes")
@@ -28,17 +29,6 @@ LAYERS = ("strokes and shapes", "strokes", "shapes")
 # than these.
 COARSEST, SIZES = 64, 3
 Show = Callable[[Tensor], None]
-
-
-class Reference(NamedTuple):
-    """A picture [batch, 3, height, width] in 0..1 whose style is taken, its share of the mix, and where it holds.
-
-    mask: [1, 1, height, width] in 0..1 of any size, None for everywhere. References of one mask are mixed.
-    """
-
-    picture: Tensor
-    weight: float = 1.0
-    mask: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -89,12 +79,12 @@ class Measured(NamedTuple):
 class Optimisation:
     """One painting in the making.
 
-    painting: the picture of the lowest loss at the size that was reached, [1, 3, height, width] in 0..1, or None before
+    places: the styles and where each holds. painting: the picture of the lowest loss at the size that was reached, [1, 3, height, width] in 0..1, or None before
     the first step. losses: of every step that was taken.
     """
 
     network: FeatureNetwork
-    references: Sequence[Reference]
+    places: Sequence[Place]
     settings: Settings
     device: torch.device | str = "cpu"
     painting: Tensor | None = None
@@ -133,27 +123,23 @@ class Optimisation:
     def _loss(self, photo: Tensor) -> PerceptualLoss:
         settings = self.settings
         with torch.no_grad():
-            regions = self._regions(max(photo.shape[-2:]), photo)
-            return loss_beside(self.network, photo, regions, settings.style, settings.content)
+            return loss_beside(self.network, photo, self._regions(photo), settings.style, settings.content)
 
-    def _regions(self, side: int, photo: Tensor) -> list[Region]:
-        """The references at a size, those of one mask mixed."""
-        layers = self.settings.chosen(self.network)
-        groups: dict[int, list[Reference]] = {}
-        for reference in self.references:
-            groups.setdefault(id(reference.mask), []).append(reference)
+    def _regions(self, photo: Tensor) -> list[Region]:
+        """The styles at the size of a photo, with their masks."""
+        side, layers = max(photo.shape[-2:]), self.settings.chosen(self.network)
         regions = []
-        for group in groups.values():
-            found = [self._targets(each.picture, round(side * self.settings.stroke_size), layers) for each in group]
-            mask = group[0].mask
+        for references, mask in self.places:
+            found = [
+                self._targets(each.picture, round(side * self.settings.stroke_size), layers) for each in references
+            ]
             if mask is not None:
                 mask = F.interpolate(mask.clone().to(photo), photo.shape[-2:], mode="area")
-            regions.append(Region(mixed(found, [each.weight for each in group]), mask))
+            regions.append(Region(mixed(found, [each.weight for each in references]), mask))
         return regions
 
     def _targets(self, pictures: Tensor, side: int, layers: Sequence[str]) -> dict[str, Moments]:
         """The mean of the moments of pictures, each at that size."""
-        side = max(side, self.network.min_side)
         found = [
             picture_moments(self.network, at_side(picture[None].clone(), side).to(self.device), layers)
             for picture in pictures

@@ -24,7 +24,7 @@ from torch import Tensor
 from ..files.pickles import WholePickle
 from ..files.tensor_files import read_tensors
 from ..style_network.one_style import export_lines
-from .features import FeatureLayer
+from .features import FeatureLayer, OnLayer
 
 Conv = tuple[Tensor, Tensor]
 
@@ -95,7 +95,7 @@ class VggFeatures:
         """Two positions are the least that can be reflected, one is the least that there can be."""
         return self.layers[-1].stride + self.reflects
 
-    def __call__(self, planes: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
+    def __call__(self, planes: Tensor, wanted: Collection[str], on_layer: OnLayer = lambda: None) -> dict[str, Tensor]:
         wanted = set(wanted)
         if unknown := sorted(wanted - self.convs.keys()):
             raise KeyError(f"{self.name} has no layer {', '.join(unknown)}")
@@ -108,6 +108,7 @@ class VggFeatures:
                 block = block_of(name)
                 x = F.max_pool2d(x, 2, ceil_mode=self.reflects)
             x = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect" if self.reflects else "constant"), *conv).relu()
+            on_layer()
             if name in wanted:
                 found[name] = x
         return found

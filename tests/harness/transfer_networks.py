@@ -22,6 +22,19 @@ def seeded(network: nn.Module, seed: int = 0) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
+def spread_out(network: nn.Sequential, x: Tensor) -> nn.Sequential:
+    """The network after each channel of each convolution was given the mean 0 and the deviation 1 that trained ones have
+    about, on x: random layers soon have channels that are all but constant."""
+    for module in network:
+        if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1):
+            found = module(x)
+            mean, std = found.mean((0, 2, 3)), found.std((0, 2, 3))
+            module.bias.copy_((module.bias - mean) / std)
+            module.weight.div_(std[:, None, None, None])
+        x = module(x)
+    return network
+
+
 class Torchvision(nn.Module):
     """torchvision's vgg16 and vgg19, with a small classifier."""
 
@@ -64,3 +77,60 @@ def outputs(network: nn.Sequential, x: Tensor) -> dict[str, Tensor]:
             number += 1
             found[f"relu{block}_{number}"] = x
     return found
+
+
+def decoder(level: int, widths: tuple[int, ...] = SMALL) -> nn.Sequential:
+    """pytorch-AdaIN's `decoder` (level 4), and the last so many modules of Pytorch_WCT's `vgg_decoder_relu5_1`."""
+    found, channels = [], widths[level - 1]
+
+    def convolution(out: int) -> None:
+        nonlocal channels
+        found.extend([nn.ReflectionPad2d((1, 1, 1, 1)), nn.Conv2d(channels, out, (3, 3)), nn.ReLU()])
+        channels = out
+
+    convolution(widths[level - 2] if level > 1 else 3)
+    for block in range(level - 1, 0, -1):
+        found.append(nn.Upsample(scale_factor=2, mode="nearest"))
+        for _ in range(BLOCKS_19[block - 1] - 1):
+            convolution(widths[block - 1])
+        convolution(widths[block - 2] if block > 1 else 3)
+    return nn.Sequential(*found[:-1])
+
+
+def adain_reference(vgg: nn.Sequential, decode: nn.Sequential, content: Tensor, style: Tensor, alpha: float) -> Tensor:
+    """`style_transfer` of pytorch-AdaIN's test.py for one style."""
+    encoder = nn.Sequential(*list(vgg.children())[:31])
+
+    def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
+        rows = features.flatten(2)
+        return rows.mean(2)[..., None, None], (rows.var(2) + 1e-5).sqrt()[..., None, None]
+
+    features, wanted = encoder(content), encoder(style)
+    (mean, std), (to_mean, to_std) = statistics(features), statistics(wanted)
+    changed = (features - mean) / std * to_std + to_mean
+    return decode(changed * alpha + features * (1 - alpha))
+
+
+def wct_reference(vgg: nn.Sequential, decoders: dict[int, nn.Sequential], content: Tensor, style: Tensor, alpha: float):
+    """Pytorch_WCT's MultiLevelAE, in float64."""
+    ends = {1: 4, 2: 11, 3: 18, 4: 31, 5: 44}
+    for level in sorted(decoders, reverse=True):
+        encoder = nn.Sequential(*list(vgg.children())[: ends[level]])
+        features = encoder(content)
+        changed = whitened_and_coloured(features[0], encoder(style)[0])
+        content = decoders[level](alpha * changed + (1 - alpha) * features)
+    return content
+
+
+def whitened_and_coloured(content: Tensor, style: Tensor) -> Tensor:
+    def parts(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        rows = features.double().flatten(1)
+        mean = rows.mean(1, keepdim=True)
+        _, values, vectors = torch.svd((rows - mean) @ (rows - mean).T / (rows.shape[1] - 1))
+        kept = values >= 1e-5
+        return rows - mean, mean, values[kept], vectors[:, kept]
+
+    rows, _, values, vectors = parts(content)
+    whitened = vectors @ torch.diag(values**-0.5) @ vectors.T @ rows
+    _, mean, values, vectors = parts(style)
+    return (vectors @ torch.diag(values**0.5) @ vectors.T @ whitened + mean).view_as(content).float()[None]

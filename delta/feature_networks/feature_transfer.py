@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .decoder import Decoder
@@ -34,7 +35,14 @@ class Region(NamedTuple):
         if self.mask is None:
             return None
         size = features.shape[-2:]
-        return torch.nn.functional.interpolate(self.mask.to(features), size, mode="bilinear", antialias=True)
+        return F.interpolate(self.mask.to(features), size, mode="bilinear", antialias=True)
+
+
+def padded(plane: Tensor, stride: int) -> Tensor:
+    """A picture or a mask with sides that are multiples of the stride, reflected at the bottom and the right."""
+    height, width = plane.shape[-2:]
+    pad = (0, -width % stride, 0, -height % stride)
+    return F.pad(plane, pad, mode="reflect") if any(pad) else plane
 
 
 class Level(NamedTuple):

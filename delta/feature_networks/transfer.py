@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..pictures import check_image
 from ..progress import Step
 from ..style_network.finish import at_paint_size, back_to_size, keeping_colours
 from ..style_network.network import checked_planes, fit_mask
-from .feature_transfer import Region
+from .feature_transfer import Region, padded
 from .features import OnLayer
 from .transfer_style import MeasuredStyle, StyleTensors, TransferStyle, check_network
 
@@ -147,22 +146,13 @@ def _regions(first: StyleTensors, second: StyleTensors | None, mask: Tensor | No
     return [Region(first, mask), Region(second or first, 1 - mask)]
 
 
-def _padded(plane: Tensor, stride: int) -> Tensor:
-    """A picture with sides that are multiples of the stride, reflected at the bottom and the right."""
-    height, width = plane.shape[-2:]
-    pad = (0, -width % stride, 0, -height % stride)
-    return F.pad(plane, pad, mode="reflect") if any(pad) else plane
-
-
 def _painted(
     network: TransferNetwork, plane: Tensor, regions: Sequence[Region], amount: float, on_layer: OnLayer
 ) -> Tensor:
     height, width = plane.shape[-2:]
-    padded = _padded(plane, network.stride)
-    if padded is not plane:
-        pad = (0, padded.shape[-1] - width, 0, padded.shape[-2] - height)
-        regions = [
-            region if region.mask is None else region._replace(mask=F.pad(region.mask, pad, mode="reflect"))
-            for region in regions
-        ]
-    return network.paint(padded, regions, amount, on_layer)[..., :height, :width].clamp(0, 1)
+    regions = [
+        region if region.mask is None else region._replace(mask=padded(region.mask, network.stride))
+        for region in regions
+    ]
+    painting = network.paint(padded(plane, network.stride), regions, amount, on_layer)
+    return painting[..., :height, :width].clamp(0, 1)

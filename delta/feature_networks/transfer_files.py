@@ -15,8 +15,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..files.tensor_files import read_tensors
+from ..files.file_errors import missing
+from ..files.pickles import load_pickle
+from ..files.tensor_files import SAFETENSORS, read_tensors
 from . import own_networks
+from .aesfa import aesfa_of, is_aesfa
 from .decoder import decoder_of
 from .feature_transfer import FeatureTransfer, Level, check_levels
 from .transfer import TransferNetwork
@@ -33,6 +36,10 @@ def load_transfer_network(path: str | Path, encoder: str | Path | None = None) -
     Raises FileNotFoundError, or ValueError that names the file and the remedy.
     """
     path = Path(path)
+    if not path.is_file():
+        raise missing(path)
+    if path.suffix.lower() not in SAFETENSORS and is_aesfa(content := load_pickle(path)):
+        return aesfa_of(path, content)
     tensors, metadata = read_tensors(path)
     if metadata.get("format") == own_networks.FORMAT:
         return own_networks.adain_network_of(path, tensors, metadata)

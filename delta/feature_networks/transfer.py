@@ -120,8 +120,9 @@ def transfer_style(
     return torch.cat(painted).movedim(1, -1)
 
 
-def painting_bytes(network: TransferNetwork, image: Tensor, paint_size: int) -> int:
-    """About how much memory painting a batch [batch, height, width, channels] takes at one time, beside the network."""
+def painting_bytes(network: TransferNetwork, image: Tensor, paint_size: int = 0) -> int:
+    """About how much memory painting a batch [batch, height, width, channels] takes at one time, beside the network. It is
+    the same for measuring one, at that size."""
     check_image(image, "The picture")
     height, width = image.shape[1:3]
     scale = paint_size / max(height, width) if paint_size else 1

@@ -53,31 +53,34 @@ def load_transfer_network(path: str | Path, encoder: str | Path | None = None) -
             f"{path.name} is a decoder, which makes pictures of the features of relu{level}_1. Choose its encoder too, such "
             "as vgg_normalised.pth."
         )
-    if not tells_level(path, level):
+    if told_level(path) is None:
         return _with_encoder(path, Path(encoder), [Level(f"relu{level}_1", decoder)], ADAIN)
     levels = []
-    for each, file in level_files(path, level).items():
-        found = (level, decoder) if each == level else decoder_of(file, read_tensors(file)[0])
-        if found[0] != each:
-            raise ValueError(f"{file.name} is a decoder from relu{found[0]}_1. Give it the number that it has.")
-        levels.append(Level(f"relu{each}_1", found[1]))
+    for file in needed_files(path):
+        level, decoder = decoder_of(file, read_tensors(file)[0])
+        if level != told_level(file):
+            raise ValueError(f"{file.name} is a decoder from relu{level}_1. Give its name the number that it has.")
+        levels.append(Level(f"relu{level}_1", decoder))
     return _with_encoder(path, Path(encoder), levels, WCT)
 
 
-def tells_level(path: Path, level: int) -> bool:
-    """Whether the name of a decoder's file says that it is one of several, as `decoder_relu5_1.pth` does."""
-    return re.search(rf"(relu|conv){level}_1", path.stem) is not None
+def told_level(path: Path) -> int | None:
+    """The level that the name of a decoder's file tells, 5 of `decoder_relu5_1.pth`; None where it tells none."""
+    found = re.search(r"(?:relu|conv)([1-5])_1", path.stem)
+    return int(found[1]) if found else None
 
 
-def level_files(path: Path, level: int) -> dict[int, Path]:
-    """The files of the decoders that belong together with that of a level, from the coarsest, in its folder or one beside."""
-    found = {}
+def needed_files(path: str | Path) -> list[Path]:
+    """The files of a network, by their names alone: those of all levels where the name tells one, from the coarsest. They
+    lie in its folder, or in one beside it whose name ends with the other number."""
+    path, found = Path(path), []
+    level = told_level(path)
+    if level is None:
+        return [path]
     for other in range(COARSEST, 0, -1):
         name = re.sub(rf"(relu|conv){level}_1", rf"\g<1>{other}_1", path.name)
         beside = path.parent.with_name(re.sub(rf"_{level}$", f"_{other}", path.parent.name))
-        file = next((folder / name for folder in (path.parent, beside) if (folder / name).is_file()), None)
-        if file is not None:
-            found[other] = file
+        found += [folder / name for folder in dict.fromkeys((path.parent, beside)) if (folder / name).is_file()][:1]
     return found
 
 

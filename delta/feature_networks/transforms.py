@@ -37,16 +37,17 @@ class Transform(NamedTuple):
 
 
 def _measure_adain(features: Tensor) -> Statistics:
-    mean, std = _mean_and_deviation(features)
+    mean, std = mean_and_deviation(features)
     return Statistics(mean.flatten().cpu(), std.flatten().cpu())
 
 
 def _apply_adain(features: Tensor, mask: Tensor | None, style: Statistics) -> Tensor:
     to_mean, to_std = (part.to(features)[:, None, None] for part in style)
-    return adain.match(features, *_mean_and_deviation(features, mask), to_mean, to_std)
+    return adain.match(features, *mean_and_deviation(features, mask), to_mean, to_std)
 
 
-def _mean_and_deviation(features: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def mean_and_deviation(features: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Of each channel of features [batch, channels, height, width]: [batch, channels, 1, 1] both, as AdaIN uses them."""
     mean, std = adain.statistics(features, (2, 3), mask)
     return mean, (std.square() + EPSILON).sqrt()
 

@@ -258,8 +258,8 @@ def test_memory_is_told(tmp_path):
     adain_files(tmp_path, WIDTHS, 31)
     network = load(tmp_path)
     image = torch.rand(1, 100, 200, 3)
-    assert painting_bytes(network, image, 0) == 100 * 200 * 64 * 16
-    assert painting_bytes(network, image, 100) == 50 * 100 * 64 * 16
+    assert painting_bytes(network, image, 0) == 100 * 200 * 64 * 20
+    assert painting_bytes(network, image, 100) == 50 * 100 * 64 * 20
 
 
 @pytest.mark.parametrize(

@@ -114,13 +114,15 @@ class VggFeatures:
         return found
 
     def to(self, device: torch.device | str) -> VggFeatures:
-        return VggFeatures(
-            self.name, _to(self.entry, device), {n: _to(c, device) for n, c in self.convs.items()}, self.reflects
-        )
+        convs = {name: _plain(conv, device) for name, conv in self.convs.items()}
+        return VggFeatures(self.name, _plain(self.entry, device), convs, self.reflects)
 
 
-def _to(conv: Conv, device: torch.device | str) -> Conv:
-    return conv[0].to(device), conv[1].to(device)
+@torch.inference_mode(False)
+def _plain(conv: Conv, device: torch.device | str = "cpu") -> Conv:
+    """A convolution in float32 on a device. ComfyUI runs nodes in inference mode, whose tensors no gradient passes."""
+    weight, bias = (part.clone() if part.is_inference() else part for part in conv)
+    return weight.to(device, torch.float32), bias.to(device, torch.float32)
 
 
 def block_of(name: str) -> int:
@@ -176,11 +178,11 @@ def layout_of(tensors: Mapping[str, Tensor]) -> Layout | None:
 def _imagenet_entry() -> Conv:
     """(colour - mean) / standard deviation, as a 1x1 convolution."""
     mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-    return torch.diag(1 / std)[:, :, None, None], -mean / std
+    return _plain((torch.diag(1 / std)[:, :, None, None], -mean / std))
 
 
 def _conv(source: str, tensors: Mapping[str, Tensor]) -> Conv:
-    return tensors[f"{source}.weight"].float(), tensors[f"{source}.bias"].float()
+    return _plain((tensors[f"{source}.weight"], tensors[f"{source}.bias"]))
 
 
 def _check_names(path: Path, layout: Layout, sources: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:

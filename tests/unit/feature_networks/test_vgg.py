@@ -87,6 +87,15 @@ def test_gradients_reach_the_picture_and_not_the_weights(tmp_path, photo):
     assert picture.grad.abs().sum() > 0 and not vgg.entry[0].requires_grad
 
 
+@pytest.mark.parametrize("make", [lambda: Torchvision(BLOCKS_19), normalised_vgg])
+def test_gradients_pass_what_was_loaded_in_a_node(tmp_path, photo, make):
+    with torch.inference_mode():
+        vgg = read_vgg(saved(seeded(make()).state_dict(), tmp_path)).to("cpu")
+    picture = photo.clone().requires_grad_()
+    vgg(picture, ["relu2_1"])["relu2_1"].sum().backward()
+    assert picture.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("wrap", ["half", "module", "timm"])
 def test_other_forms_of_a_file(tmp_path, photo, wrap):
     network = seeded(Torchvision(BLOCKS_16))

@@ -141,7 +141,7 @@ def _counted(on_step: Step, total: int) -> OnLayer:
 
 
 def _regions(first: StyleTensors, second: StyleTensors | None, mask: Tensor | None) -> list[Region]:
-    """The styles of one picture and where they apply. Where the picture stays, the style's own region must not see it."""
+    """The styles of one picture and where they apply. Where the picture stays, the same style is drawn for no one to see."""
     if mask is None:
         return [Region(first)]
     return [Region(first, mask), Region(second or first, 1 - mask)]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+# Called after each layer; may raise to cancel.
+OnLayer = Callable[[], None]
 
 
 class FeatureLayer(NamedTuple):
@@ -31,10 +34,11 @@ class FeatureNetwork(Protocol):
     content_layers: tuple[str, ...]
     min_side: int
 
-    def __call__(self, planes: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
+    def __call__(self, planes: Tensor, wanted: Collection[str], on_layer: OnLayer = lambda: None) -> dict[str, Tensor]:
         """The features [batch, channels, height, width] of pictures [batch, 3, height, width] in 0..1, by layer.
 
-        Nothing after the last wanted layer is run. Gradients reach the pictures.
+        Nothing after the last wanted layer is run. Gradients reach the pictures. on_layer() is called after each of
+        `layers` and may raise to cancel.
         """
         ...
 

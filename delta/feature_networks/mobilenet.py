@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..style_network.predictor import BLOCK_STRIDES, StylePredictor
-from .features import FeatureLayer
+from .features import FeatureLayer, OnLayer
 
 # Blocks that are never read are never run: this is the first that shrinks the picture 32 times.
 BLOCKS = BLOCK_STRIDES[:14]
@@ -41,8 +41,8 @@ class PredictorFeatures:
             stride *= step
         object.__setattr__(self, "layers", tuple(layers))
 
-    def __call__(self, planes: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
-        return self.predictor.features(planes, wanted)
+    def __call__(self, planes: Tensor, wanted: Collection[str], on_layer: OnLayer = lambda: None) -> dict[str, Tensor]:
+        return self.predictor.features(planes, wanted, on_layer)
 
     def to(self, device: torch.device | str) -> PredictorFeatures:
         return PredictorFeatures(self.predictor.to(device))

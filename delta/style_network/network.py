@@ -220,9 +220,9 @@ def stylize(
         if mask is None:
             raise ValueError("A second style needs a mask that shows where each style applies. Connect a MASK.")
     planes = checked_planes(image, network.min_side, "The picture")
-    masks = [None] * len(planes) if mask is None else _fit_mask(mask, planes)
+    masks = [None] * len(planes) if mask is None else fit_mask(mask, planes)
     small = at_paint_size(planes, paint_size, network.min_side)
-    small_masks = masks if mask is None or small is planes else _fit_mask(mask, small)
+    small_masks = masks if mask is None or small is planes else fit_mask(mask, small)
     empty = [second is None and each is not None and not each.any() for each in masks]
     wanted = [] if image_blend == 0 else [index for index in range(len(planes)) if not empty[index]]
     groups = [wanted] if same_look and wanted else [[index] for index in wanted]
@@ -232,7 +232,7 @@ def stylize(
         regions = [_regions(network, anchor, style, second, strength, small_masks[index]) for index in group]
         pictures = [small[index : index + 1] for index in group]
         pictures = [dithered(picture) for picture in pictures] if dither else pictures
-        outputs = _paint(network, pictures, regions, pixel_budget, device, _scaled(on_step, number, len(groups)))
+        outputs = _paint(network, pictures, regions, pixel_budget, device, scaled(on_step, number, len(groups)))
         for index, output in zip(group, outputs):
             plane = planes[index : index + 1]
             output = keeping_colours(back_to_size(output, *plane.shape[-2:]), plane, keep_colours)
@@ -242,11 +242,12 @@ def stylize(
     return torch.cat(painted).movedim(1, -1)
 
 
-def _scaled(on_step: Step, index: int, count: int) -> Step:
+def scaled(on_step: Step, index: int, count: int) -> Step:
+    """The progress of one of so many equal parts, told as that of the whole."""
     return lambda done, total: on_step(index * total + done, count * total)
 
 
-def _fit_mask(mask: Tensor, planes: Tensor) -> list[Tensor]:
+def fit_mask(mask: Tensor, planes: Tensor) -> list[Tensor]:
     """The mask of each picture at its size, [1, 1, height, width] in 0..1."""
     mask = read_mask(mask)
     check_mask_count(len(mask), len(planes))

@@ -6,7 +6,7 @@ convolutional, so the picture keeps its shape; it was trained at 256 pixels.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -39,14 +39,18 @@ class StylePredictor:
         x = self._conv("head", x, clip=True)
         return self._conv("bottleneck", x.mean((2, 3), keepdim=True)).flatten()
 
-    def features(self, planes: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
+    def features(
+        self, planes: Tensor, wanted: Collection[str], on_layer: Callable[[], None] = lambda: None
+    ) -> dict[str, Tensor]:
         """The stem and the expanded layers of blocks that are wanted, after their ReLU6, of pictures [batch, 3, height,
-        width] in 0..1 as they are. Nothing after the last of them is run, and gradients pass.
+        width] in 0..1 as they are. Nothing after the last of them is run, and gradients pass. on_layer() is called after
+        each of them, wanted or not, and may raise to cancel.
 
         Raises KeyError for a name that is none of them.
         """
         found = {}
         x = self._conv("stem", planes, stride=2, clip=True)
+        on_layer()
         if "stem" in wanted:
             found["stem"] = x
         for index, stride in enumerate(BLOCK_STRIDES):
@@ -54,6 +58,8 @@ class StylePredictor:
                 return found
             name = f"block.{index}.expand"
             y = self._expanded(index, x)
+            if name in self.convs:
+                on_layer()
             if name in wanted:
                 found[name] = y
                 if len(found) == len(wanted):

@@ -18,6 +18,7 @@ from . import (
     norm_extract,
     norm_swap,
     norm_training,
+    optimise_style,
     pose,
     pose_change,
     reference_adain,
@@ -34,7 +35,7 @@ from .aliases import with_aliases
 from .errors import with_safe_errors
 from .host import folders, lora_routes, palette
 
-STYLE_NETWORKS = (style_network, stylize, style_palette, style_fit, style_transfer)
+STYLE_NETWORKS = (style_network, stylize, style_palette, style_fit, style_transfer, optimise_style)
 LORAS = (lora_stack, lora_files, lora_names, lora_merge, lora_extract, save_model)
 NORMS = (norm_extract, norm_swap, norm_training, layer_swap, style_library)
 STATISTICS = (adain, reference_adain)

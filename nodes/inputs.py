@@ -88,6 +88,20 @@ def amount_input(tooltip: str) -> io.Input:
     return io.Float.Input("amount", default=1.0, min=-0.5, max=1.5, step=0.05, tooltip=f"From -0.5 to 1.5. {tooltip}")
 
 
+def keep_colours_input() -> io.Input:
+    """How much of the picture's own colours a painting has."""
+    return io.Float.Input(
+        "keep_colours",
+        default=0.0,
+        min=0.0,
+        max=1.0,
+        step=0.05,
+        optional=True,
+        tooltip="From 0 to 1: how much of the picture's own colours the painting keeps. At 1 only its light and dark "
+        "are painted. Colours that do not exist at that lightness become paler.",
+    )
+
+
 def block_weight_inputs(
     purpose: str = "the LoRA is to act on", report: str = "The report of Apply LoRA Stack"
 ) -> list[io.Input]:

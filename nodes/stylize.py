@@ -11,7 +11,7 @@ from ..delta.style_network.params import StyleParams
 from ..delta.style_network.sheet import PAINTED_SIDE, style_sheet
 from . import menu
 from .host import run
-from .inputs import NetworkType, StyleType
+from .inputs import NetworkType, StyleType, keep_colours_input
 
 # Float32 maps that live at once at full resolution, for making room on the device.
 WORKING_BYTES_PER_PIXEL = 600
@@ -79,16 +79,7 @@ class Stylize(io.ComfyNode):
                 _stage_input("early", "early norms (edges; a small effect, and none in the any-picture network)"),
                 _stage_input("middle", "middle norms (brush strokes and forms)"),
                 _stage_input("late", "late norms (colour and contrast)"),
-                io.Float.Input(
-                    "keep_colours",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    optional=True,
-                    tooltip="From 0 to 1: how much of the picture's own colours the painting keeps. At 1 only its light and dark "
-                    "are painted. Colours that do not exist at that lightness become paler.",
-                ),
+                keep_colours_input(),
                 io.Int.Input(
                     "paint_size",
                     default=0,

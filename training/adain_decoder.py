@@ -26,10 +26,10 @@ from delta.feature_networks.own_networks import ENCODERS, PREDICTOR, save_adain_
 from delta.feature_networks.transforms import mean_and_deviation
 from delta.statistics.adain import match
 
-LAYER = "block.5.expand"
-# Channels after each convolution, and those before which each position becomes two by two: 1.6 MB in float16.
-WIDTHS, DOUBLED = (192, 128, 96, 64, 64, 32, 32, 16, 3), frozenset((2, 4, 6))
-STEPS, RATE, BATCH, SIDE = 12_000, 1e-3, 4, 128
+LAYER = "block.3.expand"
+# Channels after each convolution, and those before which each position becomes two by two: 0.8 MB in float16.
+WIDTHS, DOUBLED = (128, 96, 64, 64, 32, 16, 3), frozenset((2, 4))
+STEPS, RATE, BATCH, SIDE = 2_000, 1e-3, 4, 128
 # How much the style counts, and that a picture with its own statistics is that picture, beside the features of the content.
 STYLE_WEIGHT, SAME_WEIGHT = 3.0, 10.0
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket", "retina", "hubble_deep_field", "immunohistochemistry")

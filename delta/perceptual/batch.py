@@ -53,7 +53,7 @@ class PaintedBatch:
         """
         before = None
         for number, plane in enumerate(self.planes.split(1)):
-            places, covered = places_of(self._references(number))
+            places, covered = places_of(self.references(number))
             run = Optimisation(self.network, places, self.settings, self.device)
             self.runs.append(run)
             self.coverage = covered
@@ -76,8 +76,8 @@ class PaintedBatch:
         painting = keeping_colours(painting, plane, self.keep_colours)
         self.paintings.append(painting if self.coverage is None else torch.lerp(plane, painting, self.coverage))
 
-    def _references(self, number: int) -> list[Reference]:
-        """The styles with their masks for one picture."""
+    def references(self, number: int) -> list[Reference]:
+        """The styles for one picture, with masks of its size. Raises ValueError for masks and pictures that do not fit."""
         size = self.planes.shape[-2:]
         references = []
         for style in self.styles:
@@ -138,7 +138,7 @@ def painted_batch(
     styles = [style for style in styles if style.weight > 0]
     batch = PaintedBatch(network, planes, styles, settings, keep_colours, start, device)
     for number in range(len(planes)):
-        places_of(batch._references(number))
+        places_of(batch.references(number))
     return batch
 
 

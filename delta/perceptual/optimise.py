@@ -103,7 +103,7 @@ class Optimisation:
         # ComfyUI runs nodes in inference mode, whose tensors no gradient passes.
         with torch.inference_mode(False):
             for number, side in enumerate(sides):
-                loss = self._loss(at_side(photo, side).clone().to(self.device))
+                loss = self.loss(at_side(photo, side).clone().to(self.device))
                 x = F.interpolate(x, size_at(photo, side), mode="bicubic", antialias=True).clamp(0, 1)
                 first, best = number == 0 and len(sides) > 1, math.inf
                 steps = descend(loss, x.to(self.device).clone(), self.settings.method, self.settings.steps, first)
@@ -120,7 +120,8 @@ class Optimisation:
                 x = self.painting
         return self.painting
 
-    def _loss(self, photo: Tensor) -> PerceptualLoss:
+    def loss(self, photo: Tensor) -> PerceptualLoss:
+        """The loss of paintings of a photo [1, 3, height, width] at that size, on the device."""
         settings = self.settings
         with torch.no_grad():
             return loss_beside(self.network, photo, self._regions(photo), settings.style, settings.content)

@@ -13,6 +13,8 @@ from server import PromptServer
 
 from ...delta.files.safe_text import writable
 
+# What Cancel raises.
+Interrupted = comfy.model_management.InterruptProcessingException
 # Seconds after which the rest of a long run is estimated, and between two estimates.
 TOLD_AFTER, TOLD_EVERY = 3.0, 1.0
 

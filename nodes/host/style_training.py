@@ -14,10 +14,9 @@ from PIL import Image
 from ...delta.training.memory import BYTES_PER_TRAINED, Memory, kept_features, size
 from ...delta.training.style import Style
 from ...delta.training.training import Show, StyleTraining
-from .run import Progress
+from .run import Interrupted, Progress
 from .training import StyleLoss, run_with_loss
 
-Interrupted = comfy.model_management.InterruptProcessingException
 # Steps of a preview, by Euler's method, without guidance.
 PREVIEW_STEPS, PREVIEW_SCHEDULER = 12, "simple"
 

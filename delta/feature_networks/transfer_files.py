@@ -86,6 +86,11 @@ def needed_files(path: str | Path) -> list[Path]:
 
 def _with_encoder(path: Path, encoder: Path, levels: Sequence[Level], transform: Transform) -> FeatureTransfer:
     vgg = read_vgg(encoder)
+    if not vgg.reflects:
+        raise ValueError(
+            f"{encoder.name} is {vgg.name.partition(' (')[0]}, but {path.name} was trained with the normalised VGG-19, whose features "
+            "are others. Choose vgg_normalised.pth or vgg_normalised_conv5_1.pth as the encoder."
+        )
     check_levels(path, vgg, levels)
     layers = [level.layer for level in levels]
     fingerprint = fingerprint_of(f"{transform.title} {' '.join(layers)}", _weights(vgg, layers))

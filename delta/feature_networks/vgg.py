@@ -3,7 +3,9 @@
 Two layouts are read, both state dicts:
 
 - torchvision's (`features.N.weight`), which takes pictures less ImageNet's mean by its standard deviation, pads with
-  zeros and drops an odd last row when it halves. timm names its copies alike.
+  zeros and drops an odd last row when it halves. timm names its copies alike, and so does github.com/jcjohnson/pytorch-vgg
+  name the original weights from Caffe, which neural-style-pt uses: those want blue first, 0 to 255, less a mean. Nothing
+  but the name of their files tells them apart.
 - the "normalised" VGG-19 of AdaIN and WCT (`N.weight`; github.com/naoto0804/pytorch-AdaIN, irasin/Pytorch_WCT,
   pietrocarbo/deep-transfer), which begins with a 1x1 convolution that takes colours, pads by reflection and keeps an odd
   last row.
@@ -29,6 +31,8 @@ from .features import FeatureLayer, OnLayer
 Conv = tuple[Tensor, Tensor]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Of the original weights, blue first, and what their files are called by: vgg19-d01eb7cb.pth, vgg16-00b39a1b.pth.
+CAFFE_MEAN, CAFFE_FILES = (103.939, 116.779, 123.68), ("d01eb7cb", "00b39a1b")
 # Convolutions of each block; a block after the first begins by halving the picture.
 VGG16, VGG19 = (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)
 # The layers of Gatys et al. 2016 (arXiv 1508.06576).
@@ -158,10 +162,15 @@ def vgg_of(path: Path, tensors: Mapping[str, Tensor]) -> VggFeatures:
     last = max((n for n, source in enumerate(sources.values()) if f"{source}.weight" in tensors), default=0)
     sources = dict(list(sources.items())[: last + 1])
     _check_names(path, layout, sources, tensors)
-    entry = _imagenet_entry() if layout.entry is None else _conv(layout.entry, tensors)
+    from_caffe = layout.entry is None and any(mark in path.stem for mark in CAFFE_FILES)
+    if layout.entry is not None:
+        entry = _conv(layout.entry, tensors)
+    else:
+        entry = _caffe_entry() if from_caffe else _imagenet_entry()
     convs = {name: _conv(source, tensors) for name, source in sources.items()}
     _check_shapes(path, layout, sources, entry, convs)
-    return VggFeatures(f"{layout.title} ({path.name})", entry, convs, reflects=layout.entry is not None)
+    title = layout.title.replace("torchvision", "Caffe") if from_caffe else layout.title
+    return VggFeatures(f"{title} ({path.name})", entry, convs, reflects=layout.entry is not None)
 
 
 def layout_of(tensors: Mapping[str, Tensor]) -> Layout | None:
@@ -179,6 +188,11 @@ def _imagenet_entry() -> Conv:
     """(colour - mean) / standard deviation, as a 1x1 convolution."""
     mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
     return _plain((torch.diag(1 / std)[:, :, None, None], -mean / std))
+
+
+def _caffe_entry() -> Conv:
+    """255 * colour - mean with blue first, as a 1x1 convolution."""
+    return _plain((255 * torch.eye(3).flip(0)[:, :, None, None], -torch.tensor(CAFFE_MEAN)))
 
 
 def _conv(source: str, tensors: Mapping[str, Tensor]) -> Conv:

@@ -7,8 +7,10 @@ import torch
 from skimage import data
 from torch import Tensor, nn
 from transfer_networks import (
+    BLOCKS_19,
     SMALL,
     WIDTHS,
+    Torchvision,
     adain_reference,
     decoder,
     normalised_vgg,
@@ -269,6 +271,7 @@ def test_memory_is_told(tmp_path):
         ("vgg_normalised.pth", None, "vgg_normalised.pth is a VGG, which only reads pictures. Choose it as the encoder"),
         ("decoder.pth", "decoder.pth", "decoder.pth is not a VGG"),
         ("decoder.pth", "other.pth", "relu4_1 of .*other.pth.* has 12 and 8. Choose the encoder and the decoder of one"),
+        ("decoder.pth", "vgg19.pth", "vgg19.pth is torchvision's VGG-19, but decoder.pth was trained with the normalised VGG-19"),
         ("decoder.pth", "short.pth", "makes pictures of relu4_1, but .* ends at relu3_1. Choose an encoder that reaches"),
         ("other.pth", None, "is a VGG"),
         ("strange.pth", None, "strange.pth is not a decoder of AdaIN or WCT: its 2 tensors, such as bias, weight"),
@@ -282,6 +285,7 @@ def test_wrong_files_are_refused_by_name(tmp_path, network, encoder, message):
     _, decode = adain_files(tmp_path)
     write(seeded(normalised_vgg((4, 6, 8, 12, 12))), tmp_path / "other.pth")
     write(seeded(normalised_vgg(modules=18)), tmp_path / "short.pth")
+    write(seeded(Torchvision(BLOCKS_19)), tmp_path / "vgg19.pth")
     write(nn.Conv2d(3, 3, 3), tmp_path / "strange.pth")
     state = decode.state_dict()
     torch.save({name.replace("28", "29"): tensor for name, tensor in state.items()}, tmp_path / "gap.pth")

@@ -41,6 +41,19 @@ def test_torchvision(tmp_path, photo, blocks, last):
     assert vgg.content_layers == ("relu4_2",) and f"VGG-{sum(blocks) + 3} " in vgg.name
 
 
+@pytest.mark.parametrize(("name", "blocks"), [("vgg19-d01eb7cb.pth", BLOCKS_19), ("vgg16-00b39a1b.pth", BLOCKS_16)])
+def test_the_weights_from_caffe_are_told_by_the_name_of_their_file(tmp_path, photo, name, blocks):
+    network = seeded(Torchvision(blocks))
+    # As the readme of pytorch-vgg says; smaller, so that rounding is as small as elsewhere.
+    network.features[0].weight.div_(255)
+    wanted = photo[:, [2, 1, 0]] * 255 - torch.tensor([103.939, 116.779, 123.68])[:, None, None]
+    vgg = read_vgg(saved(network.state_dict(), tmp_path, name))
+    assert_same(
+        vgg(photo, ["relu1_2", "relu5_1"]), {n: outputs(network.features, wanted)[n] for n in ("relu1_2", "relu5_1")}
+    )
+    assert vgg.name.startswith("Caffe's VGG")
+
+
 @pytest.mark.parametrize("modules", [53, 44, 31, 4])
 def test_normalised(tmp_path, photo, modules):
     network = seeded(normalised_vgg(modules=modules))

@@ -75,7 +75,7 @@ def loss_beside(
     found = read_layers(network, photos, sorted(layers | set(network.content_layers)))
     scales = [
         {
-            name: scale_of(target, moments(found[name], _at(region.mask, found[name])))
+            name: scale_of(name, target, moments(found[name], _at(region.mask, found[name])))
             for name, target in region.targets.items()
         }
         for region in regions

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -18,8 +19,11 @@ from ..feature_networks.features import FeatureNetwork
 COLOURS = "colours"
 # Pixels by which pictures are continued beyond their borders, so that the zeros around them are in no statistics.
 MARGIN = 16
-# The squared size of moments without contrast, for layers whose numbers are around 1: in the pixels a deviation of 0.03.
-FLOOR = 1e-6
+# What covariances count as at least, as a share of the squared mean, and what both parts of moments count as at least: pictures
+# without contrast have none, and a loss that is divided by it would see nothing but its noise.
+CONTRAST, FLOOR = 0.1, 1e-6
+# A shift of all colours by 0.1 is a distance of 1.5: beside their own size it would be next to nothing, and it is what is seen first.
+COLOUR_SHIFT = 0.02
 
 
 class Moments(NamedTuple):
@@ -85,9 +89,9 @@ def distance(found: Moments, target: Moments, scale: Moments) -> Tensor:
     return sum(squared(a - b) / size for a, b, size in zip(found, target, scale))
 
 
-def scale_of(*parts: Moments) -> Moments:
-    """The squared size that a distance of 1 stands for: the mean of those of several moments.
-
-    With the picture's among them, a style without contrast (all of whose covariances are 0) keeps a loss that is finite.
-    """
-    return Moments(*(sum(squared(part[n]) for part in parts).mean() / len(parts) + FLOOR for n in range(2)))
+def scale_of(layer: str, *parts: Moments) -> Moments:
+    """The squared size that a distance of 1 stands for: the mean of those of several moments of a layer, the picture's own among
+    them."""
+    mean, covariance = (sum(squared(part[n]) for part in parts).mean() / len(parts) for n in range(2))
+    covariance = covariance + (CONTRAST * mean).square() + FLOOR
+    return Moments(torch.full_like(mean, COLOUR_SHIFT) if layer == COLOURS else mean + FLOOR, covariance)

@@ -38,10 +38,20 @@ def test_a_mix_of_moments_has_the_mean_of_the_losses_but_for_a_constant():
 def test_equal_moments_are_0_apart_and_a_distance_of_1_is_their_size():
     found = moments(FEATURES)
     nothing = Moments(torch.zeros_like(found.mean), torch.zeros_like(found.covariance))
-    assert float(distance(found, found, scale_of(found))) == 0
-    assert float(distance(found, nothing, scale_of(found))) == pytest.approx(2, rel=1e-5)
+    assert float(distance(found, found, scale_of("a", found))) == 0
+    # The squared mean is 20, so covariances count as 2 at least; the covariance's own squared size is 47.
+    scale = scale_of("a", found)
+    assert [float(part) for part in scale] == pytest.approx([20, 47 + 4], rel=1e-5)
+    assert float(distance(found, nothing, scale)) == pytest.approx(1 + 47 / 51, rel=1e-5)
     # Between two flat pictures nothing is divided by 0.
-    assert float(distance(nothing, nothing, scale_of(nothing, nothing))) == 0
+    assert float(distance(nothing, nothing, scale_of("a", nothing, nothing))) == 0
+
+
+def test_a_shift_of_colours_counts_whatever_their_size():
+    dark, light = (moments(torch.full((1, 3, 2, 2), value)) for value in (0.1, 0.9))
+    for colour in (dark, light):
+        shifted = Moments(colour.mean + 0.1, colour.covariance)
+        assert float(distance(shifted, colour, scale_of(COLOURS, colour))) == pytest.approx(1.5, rel=1e-4)
 
 
 def test_borders_are_continued_and_cut_off_again():

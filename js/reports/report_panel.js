@@ -24,6 +24,7 @@ const REPORT_NODES = new Set([
   'StyleDeltaMixNorms',
   'StyleDeltaNormReport',
   'StyleDeltaNormSwap',
+  'StyleDeltaOptimiseStyle',
   'StyleDeltaResizeControlLora',
   'StyleDeltaResizeLora',
   'StyleDeltaSizePreview',

@@ -22,7 +22,7 @@ SHARED = {
     "nodes.aliases",
     "nodes.errors",
 }
-MOST_ROOMS = 20
+MOST_ROOMS = 22
 MOST_LINES = 350
 
 

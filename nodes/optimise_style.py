@@ -67,10 +67,10 @@ def _main_inputs() -> list[io.Input]:
         ),
         io.Int.Input(
             "steps",
-            default=100,
+            default=60,
             min=1,
             max=10000,
-            tooltip="Steps at each of up to three sizes, 1 to 10000. 100 are enough for most styles.",
+            tooltip="Steps at each of up to three sizes, 1 to 10000. 60 are enough for most styles.",
         ),
         io.Float.Input(
             "stroke_size",
@@ -97,7 +97,7 @@ def _main_inputs() -> list[io.Input]:
             "method",
             options=list(METHODS),
             default=METHODS[0],
-            tooltip="How the painting is found. A step of L-BFGS takes two to three times as long and gets further.",
+            tooltip="How the painting is found. L-BFGS gets as far in 40 steps as Adam in 100; Adam is steadier at high strengths.",
         ),
         io.Int.Input(
             "seed",

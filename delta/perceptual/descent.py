@@ -10,11 +10,12 @@ from torch import Tensor
 
 from .loss import PerceptualLoss, Terms
 
-METHODS = ("Adam", "L-BFGS")
+LBFGS, ADAM = METHODS = ("L-BFGS", "Adam")
 # The step of Adam in values of 0..1, where there are finer sizes to come and where not, on a cosine that ends at this share.
 FIRST_RATE, LAST_RATE, END = 0.05, 0.025, 0.1
-# How many steps L-BFGS remembers.
-HISTORY = 20
+# The share of its step that L-BFGS takes, and how many it remembers. A search along each step was tried: where a ReLU bends it
+# finds no point that meets the Wolfe conditions, and stays for ever. Whole steps overshoot now and then.
+SHARE, HISTORY = 0.5, 12
 
 
 def descend(
@@ -23,15 +24,15 @@ def descend(
     """For each step the parts of the loss, without gradients, and the picture that has this loss.
 
     x: [1, 3, height, width] in 0..1, where to begin; changed in place and kept in 0..1. coarse: larger steps, for a size that
-    is not the last. Adam: arXiv 1412.6980. L-BFGS: Liu and Nocedal 1989 (doi 10.1007/BF01589116), with a search for a point
-    that meets the strong Wolfe conditions.
+    is not the last. Adam: arXiv 1412.6980. L-BFGS: Liu and Nocedal 1989 (doi 10.1007/BF01589116), without a line
+    search.
     """
     x.requires_grad_()
     rate = FIRST_RATE if coarse else LAST_RATE
     optimiser = (
         torch.optim.Adam([x], rate)
-        if method == METHODS[0]
-        else torch.optim.LBFGS([x], max_iter=1, history_size=HISTORY, line_search_fn="strong_wolfe")
+        if method == ADAM
+        else torch.optim.LBFGS([x], lr=SHARE, max_iter=1, history_size=HISTORY)
     )
     # The gradient of one pixel is so small that L-BFGS would take it for nothing; Adam knows no scale.
     scale = x.numel()
@@ -46,7 +47,7 @@ def descend(
         return value
 
     for step in range(steps):
-        if method == METHODS[0]:
+        if method == ADAM:
             optimiser.param_groups[0]["lr"] = rate * _falling(step, steps)
         evaluated.clear()
         with torch.enable_grad():

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..feature_networks.features import FeatureNetwork
 from ..progress import Step
-from .descent import METHODS, descend
+from .descent import ADAM, METHODS, descend
 from .loss import PerceptualLoss, Region, loss_beside
 from .moments import COLOURS, Moments, mixed, picture_moments
 from .places import Place
@@ -36,7 +36,7 @@ class Settings:
     """steps: at each size. side: of the largest size, in pixels of the longer side. style, content: factors of the two
     losses. stroke_size: of the references, 1 is as large as the painting. layers: one of `LAYERS`."""
 
-    steps: int = 100
+    steps: int = 60
     side: int = 512
     style: float = 1.0
     content: float = 1.0
@@ -106,11 +106,17 @@ class Optimisation:
                 loss = self.loss(at_side(photo, side).clone().to(self.device))
                 x = F.interpolate(x, size_at(photo, side), mode="bicubic", antialias=True).clamp(0, 1)
                 first, best = number == 0 and len(sides) > 1, math.inf
-                steps = descend(loss, x.to(self.device).clone(), self.settings.method, self.settings.steps, first)
+                steps = descend(
+                    loss,
+                    x.to(self.device).clone(memory_format=torch.contiguous_format),
+                    self.settings.method,
+                    self.settings.steps,
+                    first,
+                )
                 for step, (terms, picture) in enumerate(steps, 1):
                     measured = Measured(side, *map(float, terms))
                     if not math.isfinite(measured.total):
-                        raise ValueError(_not_finite(self.settings, len(self.losses)))
+                        raise ValueError(_not_finite(len(self.losses)))
                     self.losses.append(measured)
                     if measured.total < best:
                         best, self.painting = measured.total, picture
@@ -163,5 +169,5 @@ def size_at(picture: Tensor, side: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _not_finite(settings: Settings, step: int) -> str:
-    return f"The loss became NaN or infinite after {step} steps. Use lower strengths, or Adam instead of {settings.method}."
+def _not_finite(step: int) -> str:
+    return f"The loss became NaN or infinite after {step} steps. Use lower strengths, or the method {ADAM}."

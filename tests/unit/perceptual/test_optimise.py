@@ -88,7 +88,7 @@ def test_the_painting_takes_over_the_moments_of_the_style(make, features, method
     after = picture_moments(features, painting.movedim(-1, 1), layers)
     for name in layers:
         apart = [float((found[name].covariance - wanted[name].covariance).norm()) for found in (before, after)]
-        assert apart[1] < 0.6 * apart[0], name
+        assert apart[1] < 0.5 * apart[0], name
     # What is shown stays recognisable.
     assert (
         float(torch.corrcoef(torch.stack([painting.mean(-1).flatten(), picture("astronaut").mean(-1).flatten()]))[0, 1])
@@ -96,7 +96,7 @@ def test_the_painting_takes_over_the_moments_of_the_style(make, features, method
     )
 
 
-@pytest.mark.parametrize("options", [{}, {"start": NOISE}, {"method": "L-BFGS"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"start": NOISE}, {"method": "Adam"}], ids=str)
 def test_the_same_seed_gives_the_same_painting(make, options):
     first, second = (make(seed=4, **options).run(never) for _ in range(2))
     assert torch.equal(first, second)
@@ -233,7 +233,7 @@ def test_what_is_told(make):
     batch = make(steps=4)
     batch.run(never)
     text = describe(batch, 3_000_000)
-    for part in ("1 of 1 pictures, 4 steps of Adam", "at 64 pixels", "style loss: ", "memory: about 3.0 MB"):
+    for part in ("1 of 1 pictures, 4 steps of L-BFGS", "at 64 pixels", "style loss: ", "memory: about 3.0 MB"):
         assert part in text
     assert "stopped" not in text
     assert len(loss_charts(batch)[0][0].series["style"]) == 4

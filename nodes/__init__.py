@@ -26,6 +26,7 @@ from . import (
     style_fit,
     style_library,
     style_network,
+    style_network_training,
     style_palette,
     stylize,
 )
@@ -33,7 +34,7 @@ from .aliases import with_aliases
 from .errors import with_safe_errors
 from .host import folders, lora_routes, palette
 
-STYLE_NETWORKS = (style_network, stylize, style_palette, style_fit)
+STYLE_NETWORKS = (style_network, stylize, style_palette, style_fit, style_network_training)
 LORAS = (lora_stack, lora_files, lora_names, lora_merge, lora_extract, save_model)
 NORMS = (norm_extract, norm_swap, norm_training, layer_swap, style_library)
 STATISTICS = (adain, reference_adain)

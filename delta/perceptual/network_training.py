@@ -25,7 +25,7 @@ from .optimise import at_side
 from .trained_parts import EVERYTHING, TrainedParts, trained_numbers
 
 # Pixels on a side of the squares of photos, how many a step takes, and how many are held out.
-SIDE, BATCH, HELD_OUT = 192, 2, 6
+SIDE, BATCH, HELD_OUT = 128, 4, 12
 MIN_PAINTING_SIDE = 64
 # How often the loss on held-out squares is measured, and how many steps lead up to the full learning rate.
 MEASUREMENTS, WARM_UP = 20, 10
@@ -54,7 +54,7 @@ class Settings:
 class NetworkTraining:
     """The training of a copy of `network` on paintings, each a style of its own.
 
-    paintings: each [1, height, width, channels] in 0..1, sides of 64 pixels or more. photos: [batch, height, width,
+    paintings: each [batch, height, width, channels] in 0..1, sides of 64 pixels or more; a batch is one style, the mean. photos: [batch, height, width,
     channels] in 0..1, sides of `SIDE` or more; of those of twice as many the last quarter of the longer side is held out. names:
     one for each painting. Raises ValueError for bad input.
 
@@ -162,7 +162,8 @@ class NetworkTraining:
     def _target(self, painting: Tensor) -> dict[str, Moments]:
         side = max(self.settings.painting_size, self.features.min_side)
         layers = [COLOURS, *self.features.style_layers]
-        return picture_moments(self.features, at_side(painting, side).to(self.device), layers)
+        found = picture_moments(self.features, at_side(painting, side).to(self.device), layers)
+        return {name: Moments(*(part.mean(0, keepdim=True) for part in each)) for name, each in found.items()}
 
     def _loss_of(self, squares: Tensor, style: int) -> PerceptualLoss:
         with torch.no_grad():

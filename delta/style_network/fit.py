@@ -86,14 +86,8 @@ class StyleFit:
         )
 
 
-def picture_teacher(
-    network: StyleNetwork, teacher: StyleNetwork, painting: Tensor, device: torch.device | str = "cpu"
-) -> Paint:
-    """What paints planes [batch, 3, height, width] in 0..1 in the style of a painting [batch, height, width, 3] in 0..1.
-
-    A batch of paintings gives the mean of their styles. Raises ValueError when the two networks are swapped or of a
-    kind that cannot be used, and for a painting that is smaller than 64 pixels or holds NaN.
-    """
+def check_kinds(network: StyleNetwork, teacher: StyleNetwork) -> None:
+    """Raise ValueError when the two networks are swapped or of a kind that cannot be used."""
     if network.predictor is not None or len(network.style_names) < 2:
         raise ValueError(
             f"{network.name} is connected as the style network, but has no table of several styles to learn a new one "
@@ -104,6 +98,17 @@ def picture_teacher(
             f"{teacher.name} is connected as the teacher, but cannot take a style from a painting. "
             "Choose the any-picture network in the teacher's Load Style Network."
         )
+
+
+def picture_teacher(
+    network: StyleNetwork, teacher: StyleNetwork, painting: Tensor, device: torch.device | str = "cpu"
+) -> Paint:
+    """What paints planes [batch, 3, height, width] in 0..1 in the style of a painting [batch, height, width, 3] in 0..1.
+
+    A batch of paintings gives the mean of their styles. Raises ValueError when the two networks are swapped or of a
+    kind that cannot be used, and for a painting that is smaller than 64 pixels or holds NaN.
+    """
+    check_kinds(network, teacher)
     checked_planes(painting, MIN_PAINTING_SIDE, "The painting")
     style = teacher.style_from_image(painting, "painting")
     paint = _painter(teacher, device)

@@ -114,7 +114,7 @@ class FitStyle(io.ComfyNode):
                 style_network,
                 predictor_features(teacher, device),
                 [painting.cpu()],
-                photos.cpu(),
+                [photos.cpu()],
                 [NAME],
                 settings,
                 device,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from comfy_api.latest import io
 
@@ -35,7 +37,8 @@ def _first_inputs() -> list[io.Input]:
         io.Image.Input(
             "photos",
             tooltip="Photos to practise on, of 128 pixels or more on each side. The more different photos the better; one works. "
-            "The last quarter of the longer side is only used to measure the loss.",
+            "A batch, or a list as Load Image Dataset from Folder gives it. The last quarter of the longer side is only used to measure "
+            "the loss.",
         ),
         io.Combo.Input(
             "train",
@@ -58,8 +61,8 @@ def _first_inputs() -> list[io.Input]:
             min=0.001,
             max=10.0,
             step=0.001,
-            tooltip="How far numbers move in a step at first, 0.001 to 10, where 1 is about the distance between two styles, and a "
-            "tenth of the size of weights.",
+            tooltip="How far numbers move in a step at first, 0.001 to 10, where 1 is about the distance between two styles, and for "
+            "weights 3 % of their size.",
         ),
     ]
 
@@ -141,36 +144,44 @@ class TrainStyleNetwork(io.ComfyNode):
                 ),
             ],
             hidden=[io.Hidden.unique_id],
+            # Pictures of many sizes come as a list, which is one training and not one for each.
+            is_input_list=True,
         )
 
     @classmethod
     def execute(
         cls,
-        style_network: StyleNetwork,
-        painting: torch.Tensor,
-        photos: torch.Tensor,
-        train: str,
-        steps: int,
-        learning_rate: float,
-        style: float,
-        content: float,
-        painting_size: int,
-        seed: int,
-        names: str,
-        painting_2: torch.Tensor | None = None,
-        painting_3: torch.Tensor | None = None,
-        painting_4: torch.Tensor | None = None,
+        style_network: list[StyleNetwork],
+        painting: list[torch.Tensor],
+        photos: list[torch.Tensor],
+        train: list[str],
+        steps: list[int],
+        learning_rate: list[float],
+        style: list[float],
+        content: list[float],
+        painting_size: list[int],
+        seed: list[int],
+        names: list[str],
+        painting_2: Sequence[torch.Tensor] = (),
+        painting_3: Sequence[torch.Tensor] = (),
+        painting_4: Sequence[torch.Tensor] = (),
     ) -> io.NodeOutput:
-        given = (painting, painting_2, painting_3, painting_4)
-        paintings = [picture for batch in given if batch is not None for picture in batch.cpu().split(1)]
-        settings = Settings(steps, train, learning_rate, style, content, painting_size, seed)
+        given = (*painting, *painting_2, *painting_3, *painting_4)
+        paintings = [picture for batch in given for picture in batch.cpu().split(1)]
+        practised = [batch.cpu() for batch in photos]
+        numbers = (values[0] for values in (steps, train, learning_rate, style, content, painting_size, seed))
         device = run.compute_device(WORKING_BYTES)
-        features = predictor_features(load_bundled(PICTURE_NETWORK), device)
         training = NetworkTraining(
-            style_network, features, paintings, photos.cpu(), style_names(names, len(paintings)), settings, device
+            style_network[0],
+            predictor_features(load_bundled(PICTURE_NETWORK), device),
+            paintings,
+            practised,
+            style_names(names[0], len(paintings)),
+            Settings(*numbers),
+            device,
         )
         progress = run.progress(cls.hidden and cls.hidden.unique_id)
-        network, memory = network_training.train(training, photos[:1].cpu(), progress)
+        network, memory = network_training.train(training, practised[0][:1], progress)
         told = tell(f"{describe(training)}\n{memory.line}", loss_charts(training))
         return io.NodeOutput(network, told.plot, told.text, ui=told.ui)
 

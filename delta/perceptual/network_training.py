@@ -43,7 +43,7 @@ class Settings:
 
     steps: int = 500
     part: str = EVERYTHING
-    learning_rate: float = 0.1
+    learning_rate: float = 0.3
     style: float = 1.0
     content: float = 1.0
     painting_size: int = 512
@@ -54,9 +54,9 @@ class Settings:
 class NetworkTraining:
     """The training of a copy of `network` on paintings, each a style of its own.
 
-    paintings: each [batch, height, width, channels] in 0..1, sides of 64 pixels or more; a batch is one style, the mean. photos: [batch, height, width,
-    channels] in 0..1, sides of `SIDE` or more; of those of twice as many the last quarter of the longer side is held out. names:
-    one for each painting. Raises ValueError for bad input.
+    paintings: each [batch, height, width, channels] in 0..1, sides of 64 pixels or more; a batch is one style, the mean.
+    photos: each [batch, height, width, channels] in 0..1, sides of `SIDE` or more; of those of twice as many the last quarter
+    of the longer side is held out. names: one for each painting. Raises ValueError for bad input.
 
     best: the network of the lowest loss on held-out squares, None before `run` has measured one. evaluations: (step, that
     loss), the first of them of `starts`, the styles of the network's table nearest to each painting. losses: of every step.
@@ -65,7 +65,7 @@ class NetworkTraining:
     network: StyleNetwork
     features: FeatureNetwork
     paintings: Sequence[Tensor]
-    photos: Tensor
+    photos: Sequence[Tensor]
     names: Sequence[str]
     settings: Settings
     device: torch.device | str = "cpu"
@@ -81,11 +81,11 @@ class NetworkTraining:
         _check_start(self.network)
         # ComfyUI runs nodes in inference mode, whose tensors no gradient passes.
         with torch.inference_mode(False), torch.no_grad():
-            planes = checked_planes(self.photos, SIDE, "A photo").clone()
+            photos = [split_photos(checked_planes(each, SIDE, "A photo").clone(), SIDE) for each in self.photos]
             paintings = [checked_planes(each, MIN_PAINTING_SIDE, "A painting").clone() for each in self.paintings]
             self._generator = torch.Generator().manual_seed(self.settings.seed)
-            self._learned, held_out = split_photos(planes, SIDE)
-            self.apart = held_out is not self._learned
+            self.apart = all(learned is not held_out for learned, held_out in photos)
+            self._learned, held_out = ([plane for part in parts for plane in part] for parts in zip(*photos))
             self._held_out = random_squares(held_out, HELD_OUT, SIDE, self._generator)
             self._targets = [self._target(each) for each in paintings]
             self._parts = self._started([0] * len(paintings))

@@ -17,7 +17,7 @@ NORMS, LAST, EVERYTHING = PARTS = ("norms", "norms and last layers", "everything
 LAST_STAGE = "expand."
 # What a learning rate of 1 moves: a norm by this share of the size of its layer's gammas, which is how far the styles of the
 # 26-style network lie apart, and a weight by this share of the size of its layer's weights.
-OF_GAMMAS, OF_WEIGHTS = 0.3, 0.1
+OF_GAMMAS, OF_WEIGHTS = 0.3, 0.03
 # The size of numbers that are all 0.
 SMALLEST = 1e-3
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,8 +24,8 @@ def split_photos(photos: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return photos.narrow(along, 0, length - held_out), photos.narrow(along, length - held_out, held_out)
 
 
-def random_squares(photos: Tensor, count: int, side: int, generator: torch.Generator) -> Tensor:
-    """Random squares of photos [batch, 3, height, width] at random sizes, scaled to [count, 3, side, side]; half mirrored.
+def random_squares(photos: Tensor | Sequence[Tensor], count: int, side: int, generator: torch.Generator) -> Tensor:
+    """Random squares of photos, each [3, height, width], at random sizes, scaled to [count, 3, side, side]; half mirrored.
 
     The photos take turns. Raises ValueError when there is next to no square that is not plain.
     """

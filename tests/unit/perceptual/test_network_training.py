@@ -42,7 +42,7 @@ def make(few, features):
         start, names = options.pop("start", few), style_names("", len(paintings))
         settings = Settings(steps, part, painting_size=96, **options)
         return NetworkTraining(
-            start, features, paintings, picture("astronaut") if photos is None else photos, names, settings
+            start, features, paintings, [picture("astronaut") if photos is None else photos], names, settings
         )
 
     return made
@@ -122,7 +122,12 @@ def test_inference_mode_is_no_obstacle(few):
         network = load_bundled(TABLE_NETWORK)
         network = replace(network, gamma=network.gamma[:1], beta=network.beta[:1], style_names=network.style_names[:1])
         training = NetworkTraining(
-            network, features, [picture("coffee") + 0], picture("astronaut") + 0, ["one"], Settings(2, painting_size=96)
+            network,
+            features,
+            [picture("coffee") + 0],
+            [picture("astronaut") + 0],
+            ["one"],
+            Settings(2, painting_size=96),
         )
         assert training.memory().features > 1e7
         trained = training.run()
@@ -162,6 +167,19 @@ def test_progress_and_pictures_are_shown(make):
     # Two styles that are tried, then the steps.
     assert seen == [(done, 4) for done in range(1, 5)]
     assert shown[0] == 0 and shown[-1] == training.best_step
+
+
+def test_photos_may_have_many_sizes(make, features, few):
+    photos = [picture("astronaut", 200, 400), picture("coffee", 300, 150).expand(2, -1, -1, -1)]
+    training = NetworkTraining(few, features, [picture("rocket")], photos, ["one"], Settings(1, painting_size=96))
+    assert [part.shape[1:] for part in training._learned] == [(200, 272), (172, 150), (172, 150)]
+    assert (
+        training.apart
+        and not NetworkTraining(
+            few, features, [picture("rocket")], [*photos, picture("cat")], ["one"], Settings(1, painting_size=96)
+        ).apart
+    )
+    training.run()
 
 
 def test_the_report_tells_what_was_trained(make):

@@ -10,9 +10,11 @@ Fit Style by the features of the painting is the row of norms.
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,12 +35,12 @@ from delta.perceptual.optimise import Optimisation, Reference, at_side  # noqa: 
 from delta.perceptual.optimise import Settings as Optimising  # noqa: E402
 from delta.perceptual.trained_parts import PARTS  # noqa: E402
 from delta.style_network.files import PICTURE_NETWORK, TABLE_NETWORK, load_bundled  # noqa: E402
-from delta.style_network.fit import fit_style, picture_teacher  # noqa: E402
+from delta.style_network.fit import StyleFit, fit_style, picture_teacher  # noqa: E402
 from delta.style_network.network import StyleNetwork, stylize  # noqa: E402
 from delta.style_network.params import StyleParams  # noqa: E402
 
 THREADS = 2
-SECONDS, PROBE_STEPS = 180.0, 10
+SECONDS, PROBE_STEPS = 180.0, 60
 # Steps at each size of the optimised pictures, and the longer side of all pictures.
 OPTIMISED_STEPS, SIDE = 100, 512
 PRACTISED = ("rocket", "motorcycle_left", "coffee")
@@ -100,9 +102,13 @@ def style_distance(features: FeatureNetwork) -> Callable[[Pictures, Pictures], f
     return measure
 
 
-def steps_in(seconds: float, run: Callable[[int], float]) -> int:
-    """How many steps take that long. run(steps) returns the seconds per step."""
-    return max(1, round(seconds / run(PROBE_STEPS)))
+def steps_in(seconds: float, run: Callable[[int, Callable[..., None]], object]) -> int:
+    """How many steps take that long, with what comes before the first. run(steps, on_step) is a short run."""
+    stamps = [time.perf_counter()]
+    run(PROBE_STEPS, lambda *_: stamps.append(time.perf_counter()))
+    steps = [after - before for before, after in pairwise(stamps[-PROBE_STEPS:])]
+    # Every third is followed by a measurement, which a whole run has far fewer of.
+    return max(1, round((seconds - (stamps[-PROBE_STEPS] - stamps[0])) / statistics.median(steps)))
 
 
 def optimised(features: FeatureNetwork, painting: torch.Tensor, photos: Pictures) -> Pictures:
@@ -124,13 +130,7 @@ def trained(
             network, features, [painting], [practised], ["painting"], Settings(steps, part, painting_size=SIDE)
         )
 
-    def per_step(steps: int) -> float:
-        stamps: list[float] = []
-        training(steps).run(lambda done, total: stamps.append(time.perf_counter()))
-        # The first tries are of existing styles.
-        return (stamps[-1] - stamps[-steps]) / (steps - 1)
-
-    whole = training(steps_in(seconds, per_step))
+    whole = training(steps_in(seconds, lambda steps, on_step: training(steps).run(on_step)))
     return whole.run(), whole
 
 
@@ -139,13 +139,11 @@ def fitted(
 ) -> tuple[StyleParams, str]:
     paints = picture_teacher(network, teacher, painting)
 
-    def per_step(steps: int) -> float:
-        stamps: list[float] = []
-        fit_style(network, paints, practised, steps, 0.3, 0, on_step=lambda *_: stamps.append(time.perf_counter()))
-        return (stamps[-1] - stamps[-steps]) / (steps - 1)
+    def fit(steps: int, on_step: Callable[..., None] = lambda *_: None) -> StyleFit:
+        return fit_style(network, paints, practised, steps, 0.3, 0, on_step=on_step)
 
-    fit = fit_style(network, paints, practised, steps_in(seconds, per_step), 0.3, 0)
-    return fit.style(network), f"{fit.errors[-1][0]} steps, {fit.seconds:.0f} s"
+    found = fit(steps_in(seconds, fit))
+    return found.style(network), f"{found.errors[-1][0]} steps, {found.seconds:.0f} s"
 
 
 def losses(features: FeatureNetwork, painting: torch.Tensor, photos: Pictures, painted: Pictures) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..charts.charts import Charts, Curves
 from ..training.memory import size
-from .network_training import BYTES_PER_NUMBER, HELD_OUT, NetworkTraining
+from .network_training import BYTES_PER_NUMBER, NetworkTraining
 
 # Points of the curve of training.
 POINTS = 40
@@ -23,7 +23,7 @@ def describe(training: NetworkTraining) -> str:
         f"{size(BYTES_PER_NUMBER * training.numbers)}, {ran} steps, {training.seconds:.1f} s",
         f"styles: {', '.join(training.names)}",
         f"started from: {starts}",
-        f"loss on {HELD_OUT} squares of {where}: {training.first_loss:.4f} for the nearest existing styles, "
+        f"loss on {len(training.held_out)} squares of {where}: {training.first_loss:.4f} for the nearest existing styles, "
         f"{training.best_loss:.4f} after step {training.best_step}, {_less(training)} less",
     ]
     if training.stopped:

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,7 +25,8 @@ from .moments import COLOURS, Moments, picture_moments
 from .optimise import at_side
 from .trained_parts import EVERYTHING, TrainedParts, trained_numbers
 
-# Pixels on a side of the squares of photos, how many a step takes, and how many are held out.
+# Pixels on a side of the squares of photos, how many a step takes, and how many are held out: all for one style, and for
+# several those of a step for each.
 SIDE, BATCH, HELD_OUT = 128, 4, 12
 MIN_PAINTING_SIDE = 64
 # How often the loss on held-out squares is measured, and how many steps lead up to the full learning rate.
@@ -60,6 +62,7 @@ class NetworkTraining:
 
     best: the network of the lowest loss on held-out squares, None before `run` has measured one. evaluations: (step, that
     loss), the first of them of `starts`, the styles of the network's table nearest to each painting. losses: of every step.
+    held_out: the squares [count, 3, side, side] that the loss is measured on; apart: whether nothing was learned from them.
     """
 
     network: StyleNetwork
@@ -86,7 +89,7 @@ class NetworkTraining:
             self._generator = torch.Generator().manual_seed(self.settings.seed)
             self.apart = all(learned is not held_out for learned, held_out in photos)
             self._learned, held_out = ([plane for part in parts for plane in part] for parts in zip(*photos))
-            self._held_out = random_squares(held_out, HELD_OUT, SIDE, self._generator)
+            self.held_out = random_squares(held_out, HELD_OUT if len(paintings) == 1 else BATCH, SIDE, self._generator)
             self._targets = [self._target(each) for each in paintings]
             self._parts = self._started([0] * len(paintings))
 
@@ -108,7 +111,7 @@ class NetworkTraining:
         """What training takes, counted on a pass that keeps nothing."""
         with torch.inference_mode(False):
             weights = sum(layer.weight.numel() for layer in self.network.layers)
-            squares = self._held_out[:BATCH].to(self.device)
+            squares = self.held_out[:BATCH].to(self.device)
 
             def forward() -> None:
                 self._loss_of(squares, 0)(self._parts.paint(squares, 0))
@@ -127,26 +130,26 @@ class NetworkTraining:
         settings, total = self.settings, len(self.network.style_names) + self.settings.steps
         with torch.inference_mode(False):
             self._find_starts(on_step, total)
-            self._measure(0, show)
+            self._measure(0, show, partial(on_step, tried, total))
             optimiser = torch.optim.Adam(self._parts.offsets, betas=BETAS)
             for step in range(1, settings.steps + 1):
                 optimiser.param_groups[0]["lr"] = settings.learning_rate * _rate(step, settings.steps)
                 self._train(optimiser, (step - 1) % len(self.names))
                 self.seconds = time.perf_counter() - began
                 if step % max(1, settings.steps // MEASUREMENTS) == 0 or step == settings.steps:
-                    self._measure(step, show)
+                    self._measure(step, show, partial(on_step, tried + step - 1, total))
                 on_step(tried + step, total)
         return self.best
 
     def stop(self) -> StyleNetwork | None:
-        """After an exception that cancelled `run`: the best network, that of the step that was reached among them. None where
-        there was no step yet."""
+        """After an exception that cancelled `run`: the best network that was measured. Where none was since the beginning, it is
+        measured now. None where there was no step yet."""
         self.stopped = True
         if not self.losses:
             return None
-        with torch.inference_mode(False):
-            if len(self.losses) > self.evaluations[-1][0]:
-                self._measure(len(self.losses), lambda network, step: None)
+        if len(self.evaluations) == 1:
+            with torch.inference_mode(False):
+                self._measure(len(self.losses), lambda network, step: None, lambda: None)
         return self.best
 
     def _train(self, optimiser: torch.optim.Optimizer, style: int) -> None:
@@ -178,7 +181,7 @@ class NetworkTraining:
     def _find_starts(self, on_step: Step, total: int) -> None:
         """Begin each style at that of the table whose loss is the lowest."""
         self._checks = [
-            [(squares, self._loss_of(squares, style)) for squares in self._held_out.to(self.device).split(BATCH)]
+            [(squares, self._loss_of(squares, style)) for squares in self.held_out.to(self.device).split(BATCH)]
             for style in range(len(self.names))
         ]
         table = self._started(range(len(self.network.style_names)))
@@ -193,12 +196,14 @@ class NetworkTraining:
         self._parts = self._started(self.starts)
 
     @torch.no_grad()
-    def _measure(self, step: int, show: Show) -> None:
-        """The mean loss of all styles on the held-out squares; what is better than before is kept."""
-        values = [
-            _mean_loss([self._parts.paint(squares, style) for squares, _ in checks], checks)
-            for style, checks in enumerate(self._checks)
-        ]
+    def _measure(self, step: int, show: Show, between: Callable[[], None]) -> None:
+        """The mean loss of all styles on the held-out squares; what is better than before is kept. between() is called between
+        styles, and may raise to cancel."""
+        values = []
+        for style, checks in enumerate(self._checks):
+            if style:
+                between()
+            values.append(_mean_loss([self._parts.paint(squares, style) for squares, _ in checks], checks))
         value = math.fsum(values) / len(values)
         if not math.isfinite(value):
             raise ValueError(

@@ -148,9 +148,31 @@ def test_cancel_keeps_the_best_so_far(make):
     with pytest.raises(Cancelled):
         training.run(cancel_at(2 + 3))
     best = training.stop()
-    assert best is training.best and training.stopped and training.best_step == 3
+    # Measured after every second step.
+    assert best is training.best and training.stopped and training.best_step == 2
     assert training.best_loss == training.evaluations[-1][1] < training.first_loss
-    assert "stopped at step 3 of 40; the result is from step 3" in describe(training)
+    assert "stopped at step 3 of 40; the result is from step 2" in describe(training)
+
+
+def test_cancel_before_anything_was_measured_keeps_what_there_is(make):
+    training = make(400)
+    with pytest.raises(Cancelled):
+        training.run(cancel_at(2 + 1))
+    assert training.stop() is training.best and [step for step, _ in training.evaluations] == [0, 1]
+
+
+def test_cancel_is_heard_between_the_styles(make):
+    training = make(1, paintings=[picture("coffee"), picture("rocket")])
+    calls = []
+
+    def on_step(done: int, total: int) -> None:
+        calls.append(done)
+        if len(calls) == 3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        training.run(on_step)
+    assert calls == [1, 2, 2] and training.stop() is None
 
 
 def test_cancel_before_the_first_step_leaves_nothing(make):

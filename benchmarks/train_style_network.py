@@ -4,7 +4,8 @@
 
 Every learner has the same practice photos and the same time. Distances to the optimised pictures are measured on whole photos
 that nothing was learned from: the root mean square of the differences of pixels in 0..1, and the distance of moments of features,
-which is what style is told by. The existing style is, for each distance, the one that is nearest on these very photos.
+which is what style is told by. Pixels favour pale pictures: one loss allows many ways to share out the colours of a painting. The
+existing style is, for each distance, the one that is nearest on these very photos.
 Fit Style by the features of the painting is the row of norms.
 """
 
@@ -178,14 +179,13 @@ def compare(name: str, seconds: float) -> None:
         note = f"{len(training.losses)} steps, {training.seconds:.0f} s, best after {training.best_step}"
         pictures = paint(network, of_table(network, 0), photos)
         rows[f"trained: {part}"] = Learned(pictures, BYTES_PER_NUMBER * training.numbers, note)
-    print(f"{name}: pixels | style | loss | bytes that decide the style | training")
+    print(f"{name}: pixels, way from the nearest | style, way | loss | bytes that decide the style | training")
+    first = pixels(nearest, targets), in_style(nearest_style, targets)
     for label, learned in rows.items():
+        reached = pixels(learned.pictures, targets), in_style(learned.pictures, targets)
+        ways = [f"{value:.4f}, {1 - value / start:.0%}" for value, start in zip(reached, first)]
         loss = losses(features, painting, photos, learned.pictures)
-        print(
-            f"{label} | {pixels(learned.pictures, targets):.4f} | {in_style(learned.pictures, targets):.4f} | {loss:.3f} | "
-            f"{learned.bytes} | {learned.note}",
-            flush=True,
-        )
+        print(f"{label} | {' | '.join(ways)} | {loss:.3f} | {learned.bytes} | {learned.note}", flush=True)
     write_row(name, photos, [learned.pictures for learned in rows.values()])
 
 

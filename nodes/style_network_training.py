@@ -52,7 +52,7 @@ def _first_inputs() -> list[io.Input]:
             default=600,
             min=1,
             max=100000,
-            tooltip="Steps of training, 1 to 100000. 600 take about 3 minutes on a processor with 2 cores. Several paintings share "
+            tooltip="Steps of training, 1 to 100000. 600 take 2 to 4 minutes on a processor with 2 cores. Several paintings share "
             "the steps.",
         ),
         io.Float.Input(

@@ -27,6 +27,7 @@ from . import (
     style_fit,
     style_library,
     style_network,
+    style_network_training,
     style_palette,
     style_transfer,
     stylize,
@@ -35,7 +36,15 @@ from .aliases import with_aliases
 from .errors import with_safe_errors
 from .host import folders, lora_routes, palette
 
-STYLE_NETWORKS = (style_network, stylize, style_palette, style_fit, style_transfer, optimise_style)
+STYLE_NETWORKS = (
+    style_network,
+    stylize,
+    style_palette,
+    style_fit,
+    style_network_training,
+    style_transfer,
+    optimise_style,
+)
 LORAS = (lora_stack, lora_files, lora_names, lora_merge, lora_extract, save_model)
 NORMS = (norm_extract, norm_swap, norm_training, layer_swap, style_library)
 STATISTICS = (adain, reference_adain)

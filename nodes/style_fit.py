@@ -5,15 +5,22 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..delta.style_network.fit import fit_style, picture_teacher
+from ..delta.feature_networks.bundled import predictor_features
+from ..delta.perceptual.network_report import describe, loss_charts
+from ..delta.perceptual.network_training import NetworkTraining, Settings
+from ..delta.perceptual.trained_parts import NORMS
+from ..delta.style_network.fit import check_kinds, fit_style, picture_teacher
 from ..delta.style_network.network import StyleNetwork
+from ..delta.style_network.params import StyleParams
 from . import menu
-from .host import run
+from .host import network_training, run
 from .inputs import NetworkType, StyleType
 from .report import tell
 
 # Room for the feature maps of a few small squares and their gradients.
 WORKING_BYTES = 500_000_000
+PAINTED, FEATURES = LEARN_FROM = ("teacher's painting", "features of the painting")
+NAME = "fitted style"
 
 
 class FitStyle(io.ComfyNode):
@@ -64,6 +71,14 @@ class FitStyle(io.ComfyNode):
                     control_after_generate=False,
                     tooltip="Chooses the parts of the photos, 0 to 4294967295. The same seed gives the same style.",
                 ),
+                io.Combo.Input(
+                    "learn_from",
+                    options=list(LEARN_FROM),
+                    default=PAINTED,
+                    optional=True,
+                    tooltip="What shows how to paint: photos that the teacher has painted, or the strokes and colours of the "
+                    "painting itself, as the features of the teacher's style predictor tell them.",
+                ),
             ],
             outputs=[
                 StyleType.Output(display_name="style", tooltip="The style, for Stylize and Save Style."),
@@ -88,13 +103,34 @@ class FitStyle(io.ComfyNode):
         steps: int,
         learning_rate: float,
         seed: int,
+        learn_from: str = PAINTED,
     ) -> io.NodeOutput:
         device = run.compute_device(WORKING_BYTES)
+        progress = run.progress(cls.hidden and cls.hidden.unique_id)
+        if learn_from == FEATURES:
+            check_kinds(style_network, teacher)
+            settings = Settings(steps, NORMS, learning_rate, seed=seed)
+            training = NetworkTraining(
+                style_network,
+                predictor_features(teacher, device),
+                [painting.cpu()],
+                [photos.cpu()],
+                [NAME],
+                settings,
+                device,
+            )
+            return _from_features(training, photos[:1].cpu(), progress)
         paint = picture_teacher(style_network, teacher, painting.cpu(), device)
-        step = run.progress(cls.hidden and cls.hidden.unique_id)
-        fit = fit_style(style_network, paint, photos.cpu(), steps, learning_rate, seed, device, step)
+        fit = fit_style(style_network, paint, photos.cpu(), steps, learning_rate, seed, device, progress)
         told = tell(fit.report(style_network), fit.charts())
         return io.NodeOutput(fit.style(style_network), told.plot, told.text, ui=told.ui)
+
+
+def _from_features(training: NetworkTraining, photo: torch.Tensor, progress: run.Progress) -> io.NodeOutput:
+    """Norms alone are trained, so the style is one of the network that training began with."""
+    learned, memory = network_training.train(training, photo, progress)
+    told = tell(f"{describe(training)}\n{memory.line}", loss_charts(training))
+    return io.NodeOutput(StyleParams(learned.fingerprint, (learned.style(0),)), told.plot, told.text, ui=told.ui)
 
 
 NODES = [FitStyle]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +19,9 @@ from torch import Tensor
 from ..charts.charts import Charts, Curves
 from ..progress import Step
 from .network import StyleNetwork, checked_planes
+from .painter import layers_on, paint_through
 from .params import StyleComponent, StyleParams
-from .strips import EPS
+from .squares import random_squares, split_photos
 
 # Pixels on a side of the squares of photos that are learned from, how many there are, and how many a step takes.
 SIDE = 128
@@ -28,9 +29,6 @@ SQUARES = 192
 BATCH = 4
 HELD_OUT_SQUARES = 12
 MIN_PAINTING_SIDE = 64
-# Squares of less contrast (standard deviation) are not used: norms of a plain area amplify without end.
-MIN_CONTRAST = 0.01
-TRIES = 50
 # How often the error on held-out squares is measured, and how many steps lead up to the full learning rate.
 MEASUREMENTS = 20
 WARM_UP = 10
@@ -88,14 +86,8 @@ class StyleFit:
         )
 
 
-def picture_teacher(
-    network: StyleNetwork, teacher: StyleNetwork, painting: Tensor, device: torch.device | str = "cpu"
-) -> Paint:
-    """What paints planes [batch, 3, height, width] in 0..1 in the style of a painting [batch, height, width, 3] in 0..1.
-
-    A batch of paintings gives the mean of their styles. Raises ValueError when the two networks are swapped or of a
-    kind that cannot be used, and for a painting that is smaller than 64 pixels or holds NaN.
-    """
+def check_kinds(network: StyleNetwork, teacher: StyleNetwork) -> None:
+    """Raise ValueError when the two networks are swapped or of a kind that cannot be used."""
     if network.predictor is not None or len(network.style_names) < 2:
         raise ValueError(
             f"{network.name} is connected as the style network, but has no table of several styles to learn a new one "
@@ -106,6 +98,17 @@ def picture_teacher(
             f"{teacher.name} is connected as the teacher, but cannot take a style from a painting. "
             "Choose the any-picture network in the teacher's Load Style Network."
         )
+
+
+def picture_teacher(
+    network: StyleNetwork, teacher: StyleNetwork, painting: Tensor, device: torch.device | str = "cpu"
+) -> Paint:
+    """What paints planes [batch, 3, height, width] in 0..1 in the style of a painting [batch, height, width, 3] in 0..1.
+
+    A batch of paintings gives the mean of their styles. Raises ValueError when the two networks are swapped or of a
+    kind that cannot be used, and for a painting that is smaller than 64 pixels or holds NaN.
+    """
+    check_kinds(network, teacher)
     checked_planes(painting, MIN_PAINTING_SIDE, "The painting")
     style = teacher.style_from_image(painting, "painting")
     paint = _painter(teacher, device)
@@ -158,7 +161,7 @@ def _fit(
     begin = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
     paint = _painter(network, device)
-    learned, held_out = _split(planes)
+    learned, held_out = split_photos(planes, SIDE)
     squares, targets = _lessons(teacher, learned, min(SQUARES, steps * BATCH), generator, device)
     checks = _lessons(teacher, held_out, HELD_OUT_SQUARES, generator, device)
     table = torch.stack([network.gamma, network.beta], 1).to(device, copy=True)
@@ -195,35 +198,15 @@ def _fit(
 
 def _painter(network: StyleNetwork, device: torch.device | str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """A function (planes, gamma, beta) that paints like `stylize`, whole pictures at once and with gradients."""
-    layers = [
-        replace(
-            layer,
-            weight=layer.weight.to(device, copy=True),
-            bias=None if layer.bias is None else layer.bias.to(device, copy=True),
-        )
-        for layer in network.layers
-    ]
-
-    def paint(planes: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        x, before = planes * network.value_range, None
-        for layer in layers:
-            padded = layer.padded(layer.enlarged(x), (layer.weight.shape[-1] // 2,) * 4)
-            y = F.conv2d(padded, layer.weight, layer.bias, stride=layer.stride)
-            if layer.norm is not None:
-                y = F.instance_norm(y, weight=gamma[layer.norm], bias=beta[layer.norm], eps=EPS)
-            if layer.relu:
-                y = F.relu(y)
-            before, x = x, y + before if layer.residual else y
-        return torch.sigmoid(x) if network.sigmoid else (x / network.value_range).clamp(0, 1)
-
-    return paint
+    layers = layers_on(network, device)
+    return lambda planes, gamma, beta: paint_through(network, layers, planes, gamma, beta)
 
 
 def _lessons(
     teacher: Paint, photos: Tensor, count: int, generator: torch.Generator, device: torch.device | str
 ) -> tuple[Tensor, Tensor]:
     """Squares of photos, and what the teacher makes of them; both [count, 3, 128, 128]."""
-    squares = _squares(photos, count, generator).to(device)
+    squares = random_squares(photos, count, SIDE, generator).to(device)
     return squares, _in_batches(teacher, squares)
 
 
@@ -231,44 +214,6 @@ def _error(paint: Callable[..., Tensor], style: Tensor, squares: Tensor, targets
     """Root mean square distance to the teacher's paintings, of a style [2, channels]."""
     with torch.no_grad():
         return float(F.mse_loss(_in_batches(lambda part: paint(part, *style), squares), targets).sqrt())
-
-
-def _split(photos: Tensor) -> tuple[Tensor, Tensor]:
-    """The part of each photo to learn from, and the part held out: the last quarter of the longer side, 128 pixels at
-    least. Photos of less than 256 pixels are both."""
-    height, width = photos.shape[-2:]
-    along, length = (-1, width) if width >= height else (-2, height)
-    held_out = max(SIDE, length // 4)
-    if length - held_out < SIDE:
-        return photos, photos
-    return photos.narrow(along, 0, length - held_out), photos.narrow(along, length - held_out, held_out)
-
-
-def _squares(photos: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Random squares of photos [batch, 3, height, width] at random sizes, scaled to [count, 3, 128, 128]; half mirrored.
-
-    Raises ValueError when there is next to no square that is not plain.
-    """
-    squares = []
-    for index in range(TRIES * count):
-        square = _square(photos[index % len(photos)], generator)
-        if square.std() >= MIN_CONTRAST:
-            squares.append(square)
-        if len(squares) == count:
-            return torch.stack(squares)
-    raise ValueError(
-        "The photos are plain areas of one colour, from which nothing can be learned. Connect other photos."
-    )
-
-
-def _square(photo: Tensor, generator: torch.Generator) -> Tensor:
-    height, width = photo.shape[-2:]
-    size, top, left, mirror = torch.rand(4, generator=generator).tolist()
-    side = round(SIDE * (min(height, width) / SIDE) ** size)
-    top, left = int(top * (height - side + 1)), int(left * (width - side + 1))
-    square = photo[None, :, top : top + side, left : left + side]
-    square = F.interpolate(square, (SIDE, SIDE), mode="bicubic", antialias=True)[0].clamp(0, 1)
-    return square.flip(-1) if mirror < 0.5 else square
 
 
 def _batches(steps: int, count: int, generator: torch.Generator) -> Sequence[Tensor]:

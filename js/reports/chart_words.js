@@ -52,6 +52,7 @@ const CHINESE = {
   all: '全部',
   'all blocks': '所有块',
   'fixed draws': '固定抽样',
+  'held-out squares': '留出的方块',
   'no low-rank layer': '没有低秩层',
   'nothing changed': '没有改变',
   'nothing moved': '没有变化',

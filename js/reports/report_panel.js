@@ -28,7 +28,8 @@ const REPORT_NODES = new Set([
   'StyleDeltaResizeControlLora',
   'StyleDeltaResizeLora',
   'StyleDeltaSizePreview',
-  'StyleDeltaTrainNorms'
+  'StyleDeltaTrainNorms',
+  'StyleDeltaTrainStyleNetwork'
 ])
 // In the units of the graph.
 const CHART_WIDTH = 400

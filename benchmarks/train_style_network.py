@@ -32,8 +32,9 @@ from delta.feature_networks.features import FeatureNetwork  # noqa: E402
 from delta.perceptual.loss import Region, loss_beside  # noqa: E402
 from delta.perceptual.moments import COLOURS, distance, picture_moments, scale_of  # noqa: E402
 from delta.perceptual.network_training import NetworkTraining, Settings  # noqa: E402
-from delta.perceptual.optimise import Optimisation, Reference, at_side  # noqa: E402
+from delta.perceptual.optimise import Optimisation, at_side  # noqa: E402
 from delta.perceptual.optimise import Settings as Optimising  # noqa: E402
+from delta.perceptual.places import Reference, places_of  # noqa: E402
 from delta.perceptual.trained_parts import PARTS  # noqa: E402
 from delta.style_network.files import PICTURE_NETWORK, TABLE_NETWORK, load_bundled  # noqa: E402
 from delta.style_network.fit import StyleFit, fit_style, picture_teacher  # noqa: E402
@@ -43,7 +44,7 @@ from delta.style_network.params import StyleParams  # noqa: E402
 THREADS = 2
 SECONDS, PROBE_STEPS = 180.0, 60
 # Steps at each size of the optimised pictures, and the longer side of all pictures.
-OPTIMISED_STEPS, SIDE = 100, 512
+OPTIMISED_STEPS, SIDE = 60, 512
 PRACTISED = ("rocket", "motorcycle_left", "coffee")
 HELD_OUT = ("astronaut", "chelsea")
 PAINTINGS = ("painting", "immunohistochemistry")
@@ -114,7 +115,8 @@ def steps_in(seconds: float, run: Callable[[int, Callable[..., None]], object]) 
 
 def optimised(features: FeatureNetwork, painting: torch.Tensor, photos: Pictures) -> Pictures:
     settings = Optimising(steps=OPTIMISED_STEPS, side=SIDE)
-    runs = [Optimisation(features, [Reference(painting.movedim(-1, 1))], settings) for _ in photos]
+    places, _ = places_of([Reference(painting.movedim(-1, 1))])
+    runs = [Optimisation(features, places, settings) for _ in photos]
     return [run.run(planes, planes, lambda done, total: None) for run, planes in zip(runs, photos)]
 
 

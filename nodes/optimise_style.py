@@ -7,14 +7,13 @@ from pathlib import Path
 import torch
 from comfy_api.latest import io
 
-from ..delta.feature_networks.bundled import predictor_features
+from ..delta.feature_networks.bundled import bundled_features
 from ..delta.feature_networks.features import FeatureNetwork
 from ..delta.feature_networks.vgg import read_vgg
 from ..delta.perceptual.batch import StylePicture, painted_batch
 from ..delta.perceptual.descent import METHODS
 from ..delta.perceptual.optimise import LAYERS, STARTS, Settings
 from ..delta.perceptual.report import describe, loss_charts
-from ..delta.style_network.files import PICTURE_NETWORK, load_bundled
 from . import menu
 from .host import folders, optimisation, run
 from .inputs import keep_colours_input
@@ -222,7 +221,7 @@ class OptimiseStyle(io.ComfyNode):
 
 def _features(name: str) -> FeatureNetwork:
     if name == BUNDLED:
-        return predictor_features(load_bundled(PICTURE_NETWORK))
+        return bundled_features()
     return read_vgg(folders.file_path(folders.STYLE_NETWORKS, name))
 
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import torch
 from comfy_api.latest import io
 
-from ..delta.feature_networks.bundled import predictor_features
+from ..delta.feature_networks.bundled import bundled_features
 from ..delta.perceptual.network_report import describe, loss_charts
 from ..delta.perceptual.network_training import NetworkTraining, Settings, style_names
 from ..delta.perceptual.trained_parts import EVERYTHING, PARTS
-from ..delta.style_network.files import PICTURE_NETWORK, load_bundled
 from ..delta.style_network.network import StyleNetwork
 from . import menu
 from .host import network_training, run
@@ -173,7 +172,7 @@ class TrainStyleNetwork(io.ComfyNode):
         device = run.compute_device(WORKING_BYTES)
         training = NetworkTraining(
             style_network[0],
-            predictor_features(load_bundled(PICTURE_NETWORK), device),
+            bundled_features(device),
             paintings,
             practised,
             style_names(names[0], len(paintings)),

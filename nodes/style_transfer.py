@@ -6,6 +6,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..delta.feature_networks import transfer_style as styles
+from ..delta.feature_networks.own_networks import BUNDLED, load_bundled_network
 from ..delta.feature_networks.transfer import (
     TransferNetwork,
     measure_style,
@@ -16,7 +17,7 @@ from ..delta.feature_networks.transfer_files import load_transfer_network, neede
 from ..delta.feature_networks.transfer_style import TransferStyle
 from . import menu
 from .host import folders, run
-from .inputs import filename_prefix_input
+from .inputs import filename_prefix_input, keep_colours_input
 
 TransferNetworkType = io.Custom("TRANSFER_NETWORK")
 TransferStyleType = io.Custom("TRANSFER_STYLE")
@@ -62,12 +63,13 @@ class LoadTransferNetwork(io.ComfyNode):
             display_name="Load Transfer Network",
             category=menu.STYLE_NETWORK,
             description="Loads a network that paints in the style of any picture, without training: AdaIN, WCT or AesFA. Which one "
-            "it is shows in the files, which you download yourself.",
+            "it is shows in the files. A small one comes with the pack.",
             inputs=[
                 io.Combo.Input(
                     "network",
-                    options=_network_files(),
-                    tooltip="A file in models/style_networks: decoder.pth of pytorch-AdaIN; any of the decoders of WCT, such as "
+                    options=[*BUNDLED, *_network_files()],
+                    default=next(iter(BUNDLED)),
+                    tooltip="AdaIN and WCT of StyleDelta come with the pack. Or a file in models/style_networks: decoder.pth of pytorch-AdaIN; any of the decoders of WCT, such as "
                     "decoder_relu5_1.pth, the others are found beside it; main.pth of AesFA; or an AdaIN network of StyleDelta.",
                 ),
                 io.Combo.Input(
@@ -90,6 +92,8 @@ class LoadTransferNetwork(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, network: str = "", encoder: str = NO_ENCODER) -> str:
+        if network in BUNDLED:
+            return network
         if not folders.has_file(folders.STYLE_NETWORKS, network):
             return ""
         files = needed_files(folders.file_path(folders.STYLE_NETWORKS, network))
@@ -98,6 +102,9 @@ class LoadTransferNetwork(io.ComfyNode):
 
     @classmethod
     def execute(cls, network: str, encoder: str) -> io.NodeOutput:
+        if network in BUNDLED:
+            loaded = load_bundled_network(network)
+            return io.NodeOutput(loaded, loaded.name)
         path = folders.file_path(folders.STYLE_NETWORKS, network)
         needs = None if encoder == NO_ENCODER else folders.file_path(folders.STYLE_NETWORKS, encoder)
         loaded = load_transfer_network(path, needs)
@@ -235,16 +242,7 @@ class TransferStyleNode(io.ComfyNode):
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="White is painted in the style. Resized to the picture."),
                 TransferStyleType.Input("second_style", optional=True, tooltip="The style where the mask is black."),
-                io.Float.Input(
-                    "keep_colours",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    optional=True,
-                    tooltip="From 0 to 1: how much of the picture's own colours the painting keeps. At 1 only its light and dark are "
-                    "painted. Colours that do not exist at that lightness become paler.",
-                ),
+                keep_colours_input(),
                 io.Int.Input(
                     "paint_size",
                     default=0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ..style_network.files import PICTURE_NETWORK, load_bundled
 from ..style_network.network import StyleNetwork
 from ..style_network.predictor import StylePredictor
 from .mobilenet import PredictorFeatures
@@ -22,3 +23,8 @@ def predictor_features(network: StyleNetwork, device: torch.device | str = "cpu"
         return PredictorFeatures(
             StylePredictor({name: tuple(part.to(device, copy=True) for part in conv) for name, conv in convs.items()})
         )
+
+
+def bundled_features(device: torch.device | str = "cpu") -> PredictorFeatures:
+    """Those of the bundled any-picture network. Raises ModuleNotFoundError with the remedy when its package is missing."""
+    return predictor_features(load_bundled(PICTURE_NETWORK), device)

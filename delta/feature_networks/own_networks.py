@@ -9,28 +9,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
-from ..files.tensor_files import write_tensors
-from ..style_network.files import PICTURE_NETWORK, load_bundled
+from ..files.tensor_files import read_tensors, write_tensors
+from .bundled import bundled_features
 from .decoder import Decoder, check_convs
 from .feature_transfer import FeatureTransfer, Level, check_levels
 from .features import FeatureNetwork
-from .mobilenet import PredictorFeatures
 from .transfer_style import fingerprint_of
-from .transforms import ADAIN
+from .transforms import ADAIN, WCT
 
 FORMAT = "styledelta.adain_network"
 PREDICTOR = "bundled style predictor"
 
 
-def _predictor() -> FeatureNetwork:
-    return PredictorFeatures(load_bundled(PICTURE_NETWORK).predictor)
+ENCODERS: dict[str, Callable[[], FeatureNetwork]] = {PREDICTOR: bundled_features}
+# The one that comes with the pack, and the names under which it paints.
+BUNDLED_FILE = Path(__file__).with_name("adain.safetensors")
+BUNDLED = {"AdaIN (StyleDelta)": ADAIN, "WCT (StyleDelta)": WCT}
 
 
-ENCODERS: dict[str, Callable[[], FeatureNetwork]] = {PREDICTOR: _predictor}
+def load_bundled_network(name: str) -> FeatureTransfer:
+    """The network that comes with the pack, under one of the names of `BUNDLED`. Its decoder was trained for AdaIN; whole
+    covariances carry more of a style through it."""
+    network = adain_network_of(BUNDLED_FILE, *read_tensors(BUNDLED_FILE))
+    layer = network.levels[0].layer
+    return replace(
+        network, name=name, transform=BUNDLED[name], fingerprint=fingerprint_of(f"{name} {PREDICTOR} {layer}", ())
+    )
 
 
 def save_adain_network(decoder: Decoder, encoder: str, layer: str, path: str | Path) -> None:

@@ -14,6 +14,7 @@ from ..pictures import check_mask_count, read_mask
 from ..progress import Step
 from ..style_network.finish import back_to_size, keeping_colours
 from ..style_network.network import checked_planes
+from .moments import shortest_side
 from .optimise import BEFORE, NOISE, PHOTO, START_IMAGE, Optimisation, Settings, Show, size_at
 from .places import Reference, places_of
 
@@ -88,7 +89,9 @@ class PaintedBatch:
                 mask = masks[number % len(masks)][None, None]
                 mask = mask if mask.shape[-2:] == size else F.interpolate(mask, size, mode="area")
             references.append(
-                Reference(checked_planes(style.image, self.network.min_side, "The style image"), style.weight, mask)
+                Reference(
+                    checked_planes(style.image, shortest_side(self.network), "The style image"), style.weight, mask
+                )
             )
         return references
 
@@ -117,12 +120,13 @@ def painted_batch(
     Raises ValueError, before anything long begins, for pictures that are too small, of another shape or hold NaN, for
     weights that add up to 0, masks that fit to no picture or leave no room, and a start image that is asked for and missing.
     """
-    planes = checked_planes(image, network.min_side, "The picture")
+    least = shortest_side(network)
+    planes = checked_planes(image, least, "The picture")
     smallest = min(size_at(planes, settings.side))
-    if smallest < network.min_side:
+    if smallest < least:
         raise ValueError(
             f"At a paint size of {settings.side} the picture's shorter side is {smallest} pixels; {network.name} needs "
-            f"{network.min_side}. Use a larger paint size, or crop the picture."
+            f"{least}. Use a larger paint size, or crop the picture."
         )
     if min(style.weight for style in styles) < 0 or max(style.weight for style in styles) == 0:
         raise ValueError("Weights of styles are 0 or more, and one at least is above 0.")

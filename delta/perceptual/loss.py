@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..feature_networks.features import FeatureNetwork
+from ..feature_networks.features import FeatureNetwork, OnLayer
 from .moments import Moments, distance, moments, read_layers, resized_weight, scale_of
 
 # Total variation, in units of which 1 is a picture of noise: as much as keeps pixels from flickering.
@@ -40,7 +40,7 @@ class PerceptualLoss:
     """The loss of pictures [batch, 3, height, width] in 0..1 beside photos of the same size.
 
     regions: what each region's texture is to be; scales: by region and layer, the size that a distance of 1 stands for;
-    content: the photos' own features by layer.
+    content: the photos' own features by layer. on_layer() is called within a step, as `read_layers` does, and may raise to cancel.
     """
 
     network: FeatureNetwork
@@ -49,10 +49,11 @@ class PerceptualLoss:
     content: Mapping[str, Tensor]
     style_weight: float
     content_weight: float
+    on_layer: OnLayer = lambda: None
 
     def __call__(self, planes: Tensor) -> Terms:
         layers = {name for region in self.regions for name in region.targets}
-        found = read_layers(self.network, planes, sorted(layers | self.content.keys()))
+        found = read_layers(self.network, planes, sorted(layers | self.content.keys()), self.on_layer)
         style = sum(_style(found, region, scale) for region, scale in zip(self.regions, self.scales)) / len(
             self.regions
         )
@@ -69,10 +70,11 @@ def loss_beside(
     regions: Sequence[Region],
     style_weight: float,
     content_weight: float,
+    on_layer: OnLayer = lambda: None,
 ) -> PerceptualLoss:
     """The loss for pictures that show what photos [batch, 3, height, width] in 0..1 show, in the styles of regions."""
     layers = {name for region in regions for name in region.targets}
-    found = read_layers(network, photos, sorted(layers | set(network.content_layers)))
+    found = read_layers(network, photos, sorted(layers | set(network.content_layers)), on_layer)
     scales = [
         {
             name: scale_of(name, target, moments(found[name], _at(region.mask, found[name])))
@@ -81,7 +83,7 @@ def loss_beside(
         for region in regions
     ]
     content = {name: found[name] for name in network.content_layers}
-    return PerceptualLoss(network, regions, scales, content, style_weight, content_weight)
+    return PerceptualLoss(network, regions, scales, content, style_weight, content_weight, on_layer)
 
 
 def total_variation(planes: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..feature_networks.features import FeatureNetwork
+from ..feature_networks.features import FeatureNetwork, OnLayer
 
 # The pixels themselves, as a layer: what keeps the colours of a style true, which features of a clipped stem do not.
 COLOURS = "colours"
@@ -46,13 +46,26 @@ def moments(features: Tensor, weight: Tensor | None = None) -> Moments:
     return Moments(mean, (centred * share) @ centred.mT)
 
 
-def read_layers(network: FeatureNetwork, planes: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
-    """The features of a network by layer, `COLOURS` among them, of pictures with sides of more than 16 pixels."""
+def read_layers(
+    network: FeatureNetwork, planes: Tensor, layers: Collection[str], on_layer: OnLayer = lambda: None
+) -> dict[str, Tensor]:
+    """The features of a network by layer, `COLOURS` among them, of pictures with sides of more than 16 pixels.
+
+    on_layer() is called after each layer of the network, on the way back after those that are read, and may raise to cancel.
+    """
     of_network = [name for name in layers if name != COLOURS]
-    found = network(F.pad(planes, (MARGIN,) * 4, mode="reflect"), of_network)
+    found = network(F.pad(planes, (MARGIN,) * 4, mode="reflect"), of_network, on_layer)
+    for features in found.values():
+        if features.requires_grad:
+            features.register_hook(lambda gradient: on_layer())
     strides = {layer.name: layer.stride for layer in network.layers}
     cropped = {name: _within(found[name], MARGIN // strides[name]) for name in of_network}
     return {name: planes if name == COLOURS else cropped[name] for name in layers}
+
+
+def shortest_side(network: FeatureNetwork) -> int:
+    """The shortest side, in pixels, that `read_layers` takes."""
+    return max(network.min_side, MARGIN + 1)
 
 
 def _within(features: Tensor, margin: int) -> Tensor:
@@ -60,9 +73,11 @@ def _within(features: Tensor, margin: int) -> Tensor:
     return features[..., margin : features.shape[-2] - margin, margin : features.shape[-1] - margin]
 
 
-def picture_moments(network: FeatureNetwork, planes: Tensor, layers: Collection[str]) -> dict[str, Moments]:
+def picture_moments(
+    network: FeatureNetwork, planes: Tensor, layers: Collection[str], on_layer: OnLayer = lambda: None
+) -> dict[str, Moments]:
     """The moments of one picture or batch [batch, 3, height, width] in 0..1, by layer."""
-    return {name: moments(features) for name, features in read_layers(network, planes, layers).items()}
+    return {name: moments(features) for name, features in read_layers(network, planes, layers, on_layer).items()}
 
 
 def mixed(parts: Sequence[Mapping[str, Moments]], weights: Sequence[float]) -> dict[str, Moments]:

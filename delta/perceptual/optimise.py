@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..feature_networks.features import FeatureNetwork
+from ..feature_networks.features import FeatureNetwork, OnLayer
 from ..progress import Step
 from .descent import ADAM, METHODS, descend
 from .loss import PerceptualLoss, Region, loss_beside
-from .moments import COLOURS, Moments, mixed, picture_moments
+from .moments import COLOURS, Moments, mixed, picture_moments, shortest_side
 from .places import Place
 
 PHOTO, NOISE, START_IMAGE, BEFORE = STARTS = ("photo", "noise", "start image", "picture before")
@@ -28,6 +28,9 @@ LAYERS = ("strokes and shapes", "strokes", "shapes")
 # Each size is half the next. All but the last have at least so many pixels on their shorter side, and there are no more
 # than these.
 COARSEST, SIZES = 64, 3
+# Seconds after which a step that is not done looks whether it is cancelled.
+LISTENING = 0.5
+
 Show = Callable[[Tensor], None]
 
 
@@ -94,7 +97,8 @@ class Optimisation:
     def run(self, photo: Tensor, start: Tensor, on_step: Step, show: Show = lambda picture: None) -> Tensor:
         """Paint a photo [1, 3, height, width] in 0..1, beginning with `start` of any size.
 
-        on_step(done, total) is called after each step, and may raise to cancel: `painting` is then the best so far.
+        on_step(done, total) is called after each step and within long ones, and may raise to cancel: `painting` is then the
+        best so far.
         show(painting) is called after each step. Raises ValueError when the loss becomes NaN or infinite.
         """
         began = time.perf_counter()
@@ -103,7 +107,7 @@ class Optimisation:
         # ComfyUI runs nodes in inference mode, whose tensors no gradient passes.
         with torch.inference_mode(False):
             for number, side in enumerate(sides):
-                loss = self.loss(at_side(photo, side).clone().to(self.device))
+                loss = self.loss(at_side(photo, side).clone().to(self.device), self._listener(on_step, total))
                 x = F.interpolate(x, size_at(photo, side), mode="bicubic", antialias=True).clamp(0, 1)
                 first, best = number == 0 and len(sides) > 1, math.inf
                 steps = descend(
@@ -126,31 +130,44 @@ class Optimisation:
                 x = self.painting
         return self.painting
 
-    def loss(self, photo: Tensor) -> PerceptualLoss:
-        """The loss of paintings of a photo [1, 3, height, width] at that size, on the device."""
+    def loss(self, photo: Tensor, listen: OnLayer = lambda: None) -> PerceptualLoss:
+        """The loss of paintings of a photo [1, 3, height, width] at that size, on the device. listen(): within a step."""
         settings = self.settings
         with torch.no_grad():
-            return loss_beside(self.network, photo, self._regions(photo), settings.style, settings.content)
+            return loss_beside(
+                self.network, photo, self._regions(photo, listen), settings.style, settings.content, listen
+            )
 
-    def _regions(self, photo: Tensor) -> list[Region]:
+    def _listener(self, on_step: Step, total: int) -> OnLayer:
+        """What calls on_step now and then, so that a long step can be cancelled."""
+        heard = time.perf_counter()
+
+        def listen() -> None:
+            nonlocal heard
+            if time.perf_counter() - heard > LISTENING:
+                heard = time.perf_counter()
+                on_step(len(self.losses), total)
+
+        return listen
+
+    def _regions(self, photo: Tensor, listen: OnLayer) -> list[Region]:
         """The styles at the size of a photo, with their masks."""
         side, layers = max(photo.shape[-2:]), self.settings.chosen(self.network)
         regions = []
         for references, mask in self.places:
-            found = [
-                self._targets(each.picture, round(side * self.settings.stroke_size), layers) for each in references
-            ]
+            of_style = round(side * self.settings.stroke_size)
+            found = [self._targets(each.picture, of_style, layers, listen) for each in references]
             if mask is not None:
                 mask = F.interpolate(mask.clone().to(photo), photo.shape[-2:], mode="area")
             regions.append(Region(mixed(found, [each.weight for each in references]), mask))
         return regions
 
-    def _targets(self, pictures: Tensor, side: int, layers: Sequence[str]) -> dict[str, Moments]:
-        """The mean of the moments of pictures, each at that size."""
-        found = [
-            picture_moments(self.network, at_side(picture[None].clone(), side).to(self.device), layers)
-            for picture in pictures
-        ]
+    def _targets(self, pictures: Tensor, side: int, layers: Sequence[str], listen: OnLayer) -> dict[str, Moments]:
+        """The mean of the moments of pictures, each at that size, or as small as the network can look at."""
+        height, width = pictures.shape[-2:]
+        side = max(side, math.ceil(shortest_side(self.network) * max(height, width) / min(height, width)))
+        sized = [at_side(picture.clone(), side).to(self.device) for picture in pictures.split(1)]
+        found = [picture_moments(self.network, picture, layers, listen) for picture in sized]
         return mixed(found, [1.0] * len(found))
 
 

@@ -47,7 +47,7 @@ class Progress:
         self.bar = self.bar or comfy.utils.ProgressBar(total)
         self.bar.update_absolute(done, total)
         now = time.monotonic()
-        if self.node_id is not None and now - self.start > TOLD_AFTER and now - self.shown > TOLD_EVERY:
+        if self.node_id is not None and done and now - self.start > TOLD_AFTER and now - self.shown > TOLD_EVERY:
             self.shown = now
             self.tell(f"about {_duration((now - self.start) * (total - done) / done)} left")
 

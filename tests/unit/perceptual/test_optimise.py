@@ -191,6 +191,26 @@ def test_cancel_keeps_the_best_so_far(make, step):
     assert batch.image.shape == (1 + (step > 3), 96, 96, 3)
 
 
+def test_a_long_step_hears_a_cancel_on_its_way_forth_and_back(make, monkeypatch):
+    monkeypatch.setattr("delta.perceptual.optimise.LISTENING", -1.0)
+    heard = []
+    make(steps=2).run(lambda *step: heard.append(step))
+    within = [heard.count((done, 2)) for done in range(3)]
+    # The layers up to the last that is read, and that on the way back each of the four that are.
+    assert within[0] > 8 and within[1] > 8 and within[2] == 1
+
+    def stop(done: int, total: int) -> None:
+        heard.append(done)
+        if len(heard) == within[0] // 2:
+            raise Cancelled
+
+    heard.clear()
+    batch = make(steps=2)
+    with pytest.raises(Cancelled):
+        batch.run(stop)
+    assert batch.image is None
+
+
 def test_a_frame_starts_from_the_one_before(make):
     frames = torch.cat([picture("astronaut"), picture("astronaut")])
     alone = make(frames, steps=20).run(never)
@@ -220,6 +240,14 @@ def test_sizes_grow_by_two(features):
     assert Settings(side=512).sides(square) == [128, 256, 512]
     assert Settings(side=100).sides(square) == [100]
     assert Settings(side=512).sides(strip) == [512]
+
+
+@pytest.mark.parametrize(
+    "style", [flat(0.2, 0.5, 0.1), flat(0.2, 0.5, 0.1)[:, :40].repeat(1, 1, 6, 1)], ids=["square", "strip"]
+)
+def test_a_style_is_never_looked_at_too_small(make, style):
+    painting = make(styles=[StylePicture(style)], steps=2, stroke_size=0.1).run(never)
+    assert torch.isfinite(painting).all()
 
 
 def test_the_memory_is_told(make):

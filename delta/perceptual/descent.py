@@ -14,8 +14,9 @@ LBFGS, ADAM = METHODS = ("L-BFGS", "Adam")
 # The step of Adam in values of 0..1, where there are finer sizes to come and where not, on a cosine that ends at this share.
 FIRST_RATE, LAST_RATE, END = 0.05, 0.025, 0.1
 # The share of its step that L-BFGS takes, and how many it remembers. A search along each step was tried: where a ReLU bends it
-# finds no point that meets the Wolfe conditions, and stays for ever. Whole steps overshoot now and then.
-SHARE, HISTORY = 0.5, 12
+# finds no point that meets the Wolfe conditions, and stays for ever. Whole steps overshoot more often. Where
+# the loss rises by more than this all the same, it goes on from the best picture and has forgotten what it remembered.
+SHARE, HISTORY, RISE = 0.5, 12, 1.02
 
 
 def descend(
@@ -29,13 +30,10 @@ def descend(
     """
     x.requires_grad_()
     rate = FIRST_RATE if coarse else LAST_RATE
-    optimiser = (
-        torch.optim.Adam([x], rate)
-        if method == ADAM
-        else torch.optim.LBFGS([x], lr=SHARE, max_iter=1, history_size=HISTORY)
-    )
+    optimiser = _optimiser(x, method, rate)
     # The gradient of one pixel is so small that L-BFGS would take it for nothing; Adam knows no scale.
     scale = x.numel()
+    lowest: tuple[float, Tensor] | None = None
     evaluated: list[tuple[Terms, Tensor]] = []
 
     def evaluate() -> Tensor:
@@ -52,9 +50,22 @@ def descend(
         evaluated.clear()
         with torch.enable_grad():
             optimiser.step(evaluate)
+        terms, picture = evaluated[0]
+        total = float(terms.total)
         with torch.no_grad():
+            if method == LBFGS and lowest is not None and total > RISE * lowest[0]:
+                x.copy_(lowest[1])
+                optimiser = _optimiser(x, method, rate)
             x.clamp_(0, 1)
-        yield evaluated[0]
+        if lowest is None or total < lowest[0]:
+            lowest = total, picture
+        yield terms, picture
+
+
+def _optimiser(x: Tensor, method: str, rate: float) -> torch.optim.Optimizer:
+    if method == ADAM:
+        return torch.optim.Adam([x], rate)
+    return torch.optim.LBFGS([x], lr=SHARE, max_iter=1, history_size=HISTORY)
 
 
 def _falling(step: int, steps: int) -> float:

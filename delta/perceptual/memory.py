@@ -13,8 +13,8 @@ from .places import places_of
 
 # Sides of the squares that are measured; what is kept grows with their pixels.
 SMALL, LARGE = 64, 128
-# Beside what is kept: gradients, the optimiser's means, and what one layer takes while it runs.
-BESIDE = 1.4
+# Beside what is kept: gradients, what the optimiser remembers, and what one layer takes while it runs; as measured.
+BESIDE = 2.5
 
 
 def needed_bytes(batch: PaintedBatch) -> int:

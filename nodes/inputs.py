@@ -88,6 +88,11 @@ def amount_input(tooltip: str) -> io.Input:
     return io.Float.Input("amount", default=1.0, min=-0.5, max=1.5, step=0.05, tooltip=f"From -0.5 to 1.5. {tooltip}")
 
 
+def seed_input(tooltip: str) -> io.Input:
+    """A seed that stays as it is after a run. tooltip: what it chooses."""
+    return io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=False, tooltip=tooltip)
+
+
 def keep_colours_input() -> io.Input:
     """How much of the picture's own colours a painting has."""
     return io.Float.Input(

@@ -25,6 +25,7 @@ from .inputs import (
     gather_loras,
     rank_choice,
     rank_policy_input,
+    seed_input,
     strength_input,
 )
 from .report import tell
@@ -124,14 +125,7 @@ class MergeLoras(io.ComfyNode):
                     + method_help(methods),
                 ),
                 _rank_input("0 keeps the full rank, which is exact for a linear merge"),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFF,
-                    control_after_generate=False,
-                    tooltip="For methods that draw random numbers, 0 to 4294967295. The same seed gives the same bits.",
-                ),
+                seed_input("For methods that draw random numbers, 0 to 4294967295. The same seed gives the same bits."),
                 StackType.Input("lora_stack", optional=True, tooltip="LoRAs with strengths and block weights."),
                 *(
                     field

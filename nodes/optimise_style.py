@@ -16,7 +16,7 @@ from ..delta.perceptual.optimise import LAYERS, STARTS, Settings
 from ..delta.perceptual.report import describe, loss_charts
 from . import menu
 from .host import folders, optimisation, run
-from .inputs import keep_colours_input
+from .inputs import keep_colours_input, seed_input
 from .report import tell
 
 BUNDLED = "bundled style predictor"
@@ -98,13 +98,8 @@ def _main_inputs() -> list[io.Input]:
             default=METHODS[0],
             tooltip="How the painting is found. L-BFGS gets as far in 40 steps as Adam in 100; Adam is steadier at high strengths.",
         ),
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=0xFFFFFFFF,
-            control_after_generate=False,
-            tooltip="Chooses the noise where that is the start, 0 to 4294967295. The same seed gives the same painting.",
+        seed_input(
+            "Chooses the noise where that is the start, 0 to 4294967295. The same seed gives the same painting."
         ),
         io.Combo.Input(
             "features",

@@ -14,7 +14,7 @@ from ..delta.style_network.network import StyleNetwork
 from ..delta.style_network.params import StyleParams
 from . import menu
 from .host import network_training, run
-from .inputs import NetworkType, StyleType
+from .inputs import NetworkType, StyleType, seed_input
 from .report import tell
 
 # Room for the feature maps of a few small squares and their gradients.
@@ -63,14 +63,7 @@ class FitStyle(io.ComfyNode):
                     tooltip="How far a number moves in a step at first, 0.001 to 10, where 1 is its spread over the network's "
                     "styles. 0.3 suits the 26-style network.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFF,
-                    control_after_generate=False,
-                    tooltip="Chooses the parts of the photos, 0 to 4294967295. The same seed gives the same style.",
-                ),
+                seed_input("Chooses the parts of the photos, 0 to 4294967295. The same seed gives the same style."),
                 io.Combo.Input(
                     "learn_from",
                     options=list(LEARN_FROM),

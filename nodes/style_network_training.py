@@ -14,7 +14,7 @@ from ..delta.perceptual.trained_parts import EVERYTHING, PARTS
 from ..delta.style_network.network import StyleNetwork
 from . import menu
 from .host import network_training, run
-from .inputs import NetworkType
+from .inputs import NetworkType, seed_input
 from .report import tell
 
 # Room for the feature maps of a few squares and their gradients.
@@ -92,14 +92,7 @@ def _loss_inputs() -> list[io.Input]:
             step=8,
             tooltip="The longer side in pixels at which paintings are looked at, 64 to 4096. Larger ones give larger strokes.",
         ),
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=0xFFFFFFFF,
-            control_after_generate=False,
-            tooltip="Chooses the parts of the photos, 0 to 4294967295. The same seed gives the same network.",
-        ),
+        seed_input("Chooses the parts of the photos, 0 to 4294967295. The same seed gives the same network."),
         io.String.Input(
             "names",
             default="",

@@ -64,12 +64,28 @@ def needed(prompt: Prompt, last: str) -> Prompt:
     return part
 
 
-def shown(server: ComfyServer, prompt: Prompt, node: str) -> tuple[Image.Image, float]:
-    """The picture of a node, and the seconds that it took."""
+class Shown(NamedTuple):
+    """A picture, the seconds that it took, and the most memory, in bytes, that the server held beyond what it had before."""
+
+    picture: Image.Image
+    seconds: float
+    memory: int
+
+
+def memory_of(server: ComfyServer, name: str) -> int:
+    """A line of the process's status, in bytes: VmRSS what it holds, VmHWM the most that it held."""
+    lines = Path(f"/proc/{server.pid}/status").read_text(encoding="utf-8").splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
+
+
+def shown(server: ComfyServer, prompt: Prompt, node: str) -> Shown:
+    before = memory_of(server, "VmRSS")
+    Path(f"/proc/{server.pid}/clear_refs").write_text("5")
     start = time.perf_counter()
     outputs = server.run(needed(prompt, node), timeout=1800)
     seconds = time.perf_counter() - start
-    return Image.open(io.BytesIO(server.view(**outputs[node]["images"][0]))).convert("RGB"), seconds
+    picture = Image.open(io.BytesIO(server.view(**outputs[node]["images"][0]))).convert("RGB")
+    return Shown(picture, seconds, memory_of(server, "VmHWM") - before)
 
 
 def tile(picture: Image.Image) -> torch.Tensor:
@@ -91,11 +107,11 @@ def main() -> None:
         labels.append(title)
     with ComfyServer(host, base, base / "bench-server.log") as server:
         for caption, title, count in METHODS:
-            picture, seconds = shown(server, prompt, by_title[title])
+            found = shown(server, prompt, by_title[title])
             decides = f"{count / 1000:.0f} kB" if count >= 1000 else "the picture itself"
-            tiles.append(tile(picture))
-            labels.append(f"{caption}: {seconds:.0f} s, {decides}")
-            print(labels[-1], flush=True)
+            tiles.append(tile(found.picture))
+            labels.append(f"{caption}: {found.seconds:.0f} s, {decides}")
+            print(f"{labels[-1]}; {found.memory / 1e9:.2f} GB of memory", flush=True)
     path = ROOT / "demo_output/lineage.jpg"
     path.parent.mkdir(exist_ok=True)
     sheet = contact_sheet(tiles, labels, COLUMNS)[0]

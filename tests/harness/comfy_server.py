@@ -88,6 +88,10 @@ class ComfyServer:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def stop(self) -> None:
         """End the server's process and wait for it."""
         self._process.terminate()

@@ -63,12 +63,13 @@ def test_cancel_keeps_the_best(server):
     stamps = []
 
     def interrupt(progress) -> None:
-        if progress.node_class == NODE and progress.value == 3 and not stamps:
+        if progress.node_class == NODE and progress.value >= 3 and not stamps:
             stamps.append(time.monotonic())
             server.interrupt()
 
     outputs = server.run(prompt(paint_size=256, steps=400), on_progress=interrupt)
-    assert time.monotonic() - stamps[0] < 10
+    # With the plot, the preview and whatever else the machine does.
+    assert time.monotonic() - stamps[0] < 30
     assert shown(server, outputs).shape == (512, 512, 3)
     assert "stopped after" in outputs["text"]["text"][0]
 

@@ -32,11 +32,12 @@ from delta.feature_networks.features import FeatureNetwork  # noqa: E402
 from delta.perceptual.loss import Region, loss_beside  # noqa: E402
 from delta.perceptual.moments import COLOURS, distance, picture_moments, scale_of  # noqa: E402
 from delta.perceptual.network_training import NetworkTraining, Settings  # noqa: E402
-from delta.perceptual.optimise import Optimisation, at_side  # noqa: E402
+from delta.perceptual.optimise import Optimisation  # noqa: E402
 from delta.perceptual.optimise import Settings as Optimising  # noqa: E402
 from delta.perceptual.places import Reference, places_of  # noqa: E402
 from delta.perceptual.trained_parts import PARTS  # noqa: E402
 from delta.style_network.files import PICTURE_NETWORK, TABLE_NETWORK, load_bundled  # noqa: E402
+from delta.style_network.finish import at_paint_size  # noqa: E402
 from delta.style_network.fit import StyleFit, fit_style, picture_teacher  # noqa: E402
 from delta.style_network.network import StyleNetwork, stylize  # noqa: E402
 from delta.style_network.params import StyleParams  # noqa: E402
@@ -64,7 +65,7 @@ class Learned(NamedTuple):
 
 def photo(name: str) -> torch.Tensor:
     """A photo [1, 3, height, width] with sides that every network takes as they are."""
-    planes = at_side(picture(name).movedim(-1, 1), SIDE)
+    planes = at_paint_size(picture(name).movedim(-1, 1), SIDE, 1)
     height, width = (length // 4 * 4 for length in planes.shape[-2:])
     return planes[..., :height, :width].contiguous()
 
@@ -152,7 +153,7 @@ def fitted(
 def losses(features: FeatureNetwork, painting: torch.Tensor, photos: Pictures, painted: Pictures) -> float:
     """The mean of the loss itself, which the optimised pictures are the lowest of."""
     layers = [COLOURS, *features.style_layers]
-    target = Region(picture_moments(features, at_side(painting.movedim(-1, 1), SIDE), layers))
+    target = Region(picture_moments(features, at_paint_size(painting.movedim(-1, 1), SIDE, 1), layers))
     return sum(float(loss_beside(features, a, [target], 1, 1)(b).total) for a, b in zip(photos, painted)) / len(photos)
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..feature_networks.features import FeatureNetwork
-from ..pictures import check_mask_count, read_mask
 from ..progress import Step
 from ..style_network.finish import back_to_size, keeping_colours
-from ..style_network.network import checked_planes
+from ..style_network.network import checked_planes, fit_mask, scaled
 from .moments import shortest_side
 from .optimise import BEFORE, NOISE, PHOTO, START_IMAGE, Optimisation, Settings, Show, size_at
 from .places import Reference, places_of
@@ -28,23 +26,36 @@ class StylePicture:
     mask: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class FittedStyle:
+    """A style that was checked: its pictures [batch, 3, height, width] in 0..1, its share, and a mask for each picture to paint."""
+
+    picture: Tensor
+    weight: float
+    masks: Sequence[Tensor] | None
+
+    def reference(self, number: int) -> Reference:
+        return Reference(self.picture, self.weight, None if self.masks is None else self.masks[number])
+
+
 @dataclass
 class PaintedBatch:
     """Pictures in the making.
 
     planes: the pictures [batch, 3, height, width] in 0..1. paintings: those that are done, [1, 3, height, width] each, at the
-    size of the pictures. runs: one for each picture that was begun.
+    size of the pictures. runs: one for each picture that was begun. covered: how much of the last one its styles cover.
     """
 
     network: FeatureNetwork
     planes: Tensor
-    styles: Sequence[StylePicture]
+    styles: Sequence[FittedStyle]
     settings: Settings
     keep_colours: float = 0.0
     start: Tensor | None = None
     device: torch.device | str = "cpu"
     paintings: list[Tensor] = field(default_factory=list)
     runs: list[Optimisation] = field(default_factory=list)
+    covered: Tensor | None = None
 
     def run(self, on_step: Step, show: Show = lambda picture: None) -> Tensor:
         """Paint all pictures: [batch, height, width, 3] in 0..1.
@@ -54,11 +65,10 @@ class PaintedBatch:
         """
         before = None
         for number, plane in enumerate(self.planes.split(1)):
-            places, covered = places_of(self.references(number))
+            places, self.covered = places_of(self.references(number))
             run = Optimisation(self.network, places, self.settings, self.device)
             self.runs.append(run)
-            self.coverage = covered
-            run.run(plane, self._start(number, plane, before), _scaled(on_step, number, len(self.planes)), show)
+            run.run(plane, self._start(number, plane, before), scaled(on_step, number, len(self.planes)), show)
             self._finish()
             before = self.paintings[-1]
         return self.image
@@ -75,25 +85,11 @@ class PaintedBatch:
         plane = self.planes[len(self.paintings)][None]
         painting = back_to_size(self.runs[-1].painting.cpu(), *plane.shape[-2:])
         painting = keeping_colours(painting, plane, self.keep_colours)
-        self.paintings.append(painting if self.coverage is None else torch.lerp(plane, painting, self.coverage))
+        self.paintings.append(painting if self.covered is None else torch.lerp(plane, painting, self.covered))
 
     def references(self, number: int) -> list[Reference]:
-        """The styles for one picture, with masks of its size. Raises ValueError for masks and pictures that do not fit."""
-        size = self.planes.shape[-2:]
-        references = []
-        for style in self.styles:
-            mask = None
-            if style.mask is not None:
-                masks = read_mask(style.mask)
-                check_mask_count(len(masks), len(self.planes))
-                mask = masks[number % len(masks)][None, None]
-                mask = mask if mask.shape[-2:] == size else F.interpolate(mask, size, mode="area")
-            references.append(
-                Reference(
-                    checked_planes(style.image, shortest_side(self.network), "The style image"), style.weight, mask
-                )
-            )
-        return references
+        """The styles for one picture, each with its mask."""
+        return [style.reference(number) for style in self.styles]
 
     def _start(self, number: int, plane: Tensor, before: Tensor | None) -> Tensor:
         """What the first size begins with."""
@@ -139,12 +135,13 @@ def painted_batch(
         raise ValueError(
             f"There are {len(start)} start images for {len(planes)} pictures. Give one, or one for each of them."
         )
-    styles = [style for style in styles if style.weight > 0]
-    batch = PaintedBatch(network, planes, styles, settings, keep_colours, start, device)
+    fitted = [_fitted(style, planes, least) for style in styles if style.weight > 0]
+    batch = PaintedBatch(network, planes, fitted, settings, keep_colours, start, device)
     for number in range(len(planes)):
         places_of(batch.references(number))
     return batch
 
 
-def _scaled(on_step: Callable[[int, int], None], index: int, count: int) -> Step:
-    return lambda done, total: on_step(index * total + done, count * total)
+def _fitted(style: StylePicture, planes: Tensor, least: int) -> FittedStyle:
+    masks = None if style.mask is None else fit_mask(style.mask, planes)
+    return FittedStyle(checked_planes(style.image, least, "The style image"), style.weight, masks)

@@ -22,7 +22,7 @@ SHARE, HISTORY, RISE = 0.5, 12, 1.02
 def descend(
     loss: PerceptualLoss, x: Tensor, method: str, steps: int, coarse: bool = False
 ) -> Iterator[tuple[Terms, Tensor]]:
-    """For each step the parts of the loss, without gradients, and the picture that has this loss.
+    """For each step the parts of the loss, without gradients, and the picture of the lowest loss so far.
 
     x: [1, 3, height, width] in 0..1, where to begin; changed in place and kept in 0..1. coarse: larger steps, for a size that
     is not the last. Adam: arXiv 1412.6980. L-BFGS: Liu and Nocedal 1989 (doi 10.1007/BF01589116), without a line
@@ -59,7 +59,7 @@ def descend(
             x.clamp_(0, 1)
         if lowest is None or total < lowest[0]:
             lowest = total, picture
-        yield terms, picture
+        yield terms, lowest[1]
 
 
 def _optimiser(x: Tensor, method: str, rate: float) -> torch.optim.Optimizer:

@@ -8,7 +8,7 @@ import torch
 
 from ..training.memory import kept_features
 from .batch import PaintedBatch
-from .optimise import Optimisation, at_side
+from .optimise import Optimisation, size_at
 from .places import places_of
 
 # Sides of the squares that are measured; what is kept grows with their pixels.
@@ -22,8 +22,8 @@ def needed_bytes(batch: PaintedBatch) -> int:
     generator = torch.Generator().manual_seed(0)
     kept = [_kept(batch, torch.rand(1, 3, side, side, generator=generator)) for side in (SMALL, LARGE)]
     per_pixel = (kept[1] - kept[0]) / (LARGE**2 - SMALL**2)
-    largest = at_side(torch.zeros(1, 1, *batch.planes.shape[-2:]), batch.settings.side)
-    return math.ceil(BESIDE * per_pixel * largest.numel()) + kept[0]
+    largest = math.prod(size_at(batch.planes, batch.settings.side))
+    return math.ceil(BESIDE * per_pixel * largest) + kept[0]
 
 
 def _kept(batch: PaintedBatch, square: torch.Tensor) -> int:

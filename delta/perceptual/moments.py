@@ -6,6 +6,7 @@ the brightness of the features told from their texture.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..feature_networks.features import FeatureNetwork, OnLayer
+from ..style_network.finish import at_paint_size
 
 # The pixels themselves, as a layer: what keeps the colours of a style true, which features of a clipped stem do not.
 COLOURS = "colours"
@@ -87,6 +89,23 @@ def mixed(parts: Sequence[Mapping[str, Moments]], weights: Sequence[float]) -> d
         name: Moments(*(sum(w * part[name][n] for w, part in zip(weights, parts)) / total for n in range(2)))
         for name in parts[0]
     }
+
+
+def style_moments(
+    network: FeatureNetwork,
+    pictures: Tensor,
+    side: int,
+    layers: Collection[str],
+    device: torch.device | str,
+    on_layer: OnLayer = lambda: None,
+) -> dict[str, Moments]:
+    """The mean of the moments of pictures [batch, 3, height, width] in 0..1, each with `side` pixels on the longer side, or as
+    small as the network can look at."""
+    height, width = pictures.shape[-2:]
+    side = max(side, math.ceil(shortest_side(network) * max(height, width) / min(height, width)))
+    sized = [at_paint_size(picture.clone(), side, 1).to(device) for picture in pictures.split(1)]
+    found = [picture_moments(network, picture, layers, on_layer) for picture in sized]
+    return mixed(found, [1.0] * len(found))
 
 
 def resized_weight(weight: Tensor, features: Tensor) -> Tensor:

@@ -21,8 +21,7 @@ from ..style_network.network import StyleNetwork, checked_planes
 from ..style_network.squares import random_squares, split_photos
 from ..training.memory import BYTES_PER_TRAINED, Memory, kept_features
 from .loss import PerceptualLoss, Region, loss_beside
-from .moments import COLOURS, Moments, picture_moments
-from .optimise import at_side
+from .moments import COLOURS, Moments, style_moments
 from .trained_parts import EVERYTHING, TrainedParts, trained_numbers
 
 # Pixels on a side of the squares of photos, how many a step takes, and how many are held out: all for one style, and for
@@ -163,10 +162,8 @@ class NetworkTraining:
         self.losses.append(float(value.detach()))
 
     def _target(self, painting: Tensor) -> dict[str, Moments]:
-        side = max(self.settings.painting_size, self.features.min_side)
         layers = [COLOURS, *self.features.style_layers]
-        found = picture_moments(self.features, at_side(painting, side).to(self.device), layers)
-        return {name: Moments(*(part.mean(0, keepdim=True) for part in each)) for name, each in found.items()}
+        return style_moments(self.features, painting, self.settings.painting_size, layers, self.device)
 
     def _loss_of(self, squares: Tensor, style: int) -> PerceptualLoss:
         with torch.no_grad():

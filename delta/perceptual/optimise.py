@@ -18,9 +18,10 @@ from torch import Tensor
 
 from ..feature_networks.features import FeatureNetwork, OnLayer
 from ..progress import Step
+from ..style_network.finish import at_paint_size
 from .descent import ADAM, METHODS, descend
 from .loss import PerceptualLoss, Region, loss_beside
-from .moments import COLOURS, Moments, mixed, picture_moments, shortest_side
+from .moments import COLOURS, mixed, style_moments
 from .places import Place
 
 PHOTO, NOISE, START_IMAGE, BEFORE = STARTS = ("photo", "noise", "start image", "picture before")
@@ -82,8 +83,8 @@ class Measured(NamedTuple):
 class Optimisation:
     """One painting in the making.
 
-    places: the styles and where each holds. painting: the picture of the lowest loss at the size that was reached, [1, 3, height, width] in 0..1, or None before
-    the first step. losses: of every step that was taken.
+    places: the styles and where each holds. painting: the picture of the lowest loss at the size that was reached, [1, 3, height,
+    width] in 0..1, or None before the first step. losses: of every step that was taken.
     """
 
     network: FeatureNetwork
@@ -98,8 +99,7 @@ class Optimisation:
         """Paint a photo [1, 3, height, width] in 0..1, beginning with `start` of any size.
 
         on_step(done, total) is called after each step and within long ones, and may raise to cancel: `painting` is then the
-        best so far.
-        show(painting) is called after each step. Raises ValueError when the loss becomes NaN or infinite.
+        best so far. show(painting) is called after each step. Raises ValueError when the loss becomes NaN or infinite.
         """
         began = time.perf_counter()
         sides = self.settings.sides(photo)
@@ -107,26 +107,19 @@ class Optimisation:
         # ComfyUI runs nodes in inference mode, whose tensors no gradient passes.
         with torch.inference_mode(False):
             for number, side in enumerate(sides):
-                loss = self.loss(at_side(photo, side).clone().to(self.device), self._listener(on_step, total))
+                loss = self.loss(at_paint_size(photo, side, 1).clone().to(self.device), self._listener(on_step, total))
                 x = F.interpolate(x, size_at(photo, side), mode="bicubic", antialias=True).clamp(0, 1)
-                first, best = number == 0 and len(sides) > 1, math.inf
-                steps = descend(
-                    loss,
-                    x.to(self.device).clone(memory_format=torch.contiguous_format),
-                    self.settings.method,
-                    self.settings.steps,
-                    first,
-                )
-                for step, (terms, picture) in enumerate(steps, 1):
+                x = x.to(self.device).clone(memory_format=torch.contiguous_format)
+                coarse = number == 0 and len(sides) > 1
+                for terms, lowest in descend(loss, x, self.settings.method, self.settings.steps, coarse):
                     measured = Measured(side, *map(float, terms))
                     if not math.isfinite(measured.total):
                         raise ValueError(_not_finite(len(self.losses)))
                     self.losses.append(measured)
-                    if measured.total < best:
-                        best, self.painting = measured.total, picture
+                    self.painting = lowest
                     self.seconds = time.perf_counter() - began
                     show(self.painting)
-                    on_step(number * self.settings.steps + step, total)
+                    on_step(len(self.losses), total)
                 x = self.painting
         return self.painting
 
@@ -156,27 +149,13 @@ class Optimisation:
         regions = []
         for references, mask in self.places:
             of_style = round(side * self.settings.stroke_size)
-            found = [self._targets(each.picture, of_style, layers, listen) for each in references]
+            found = [
+                style_moments(self.network, each.picture, of_style, layers, self.device, listen) for each in references
+            ]
             if mask is not None:
                 mask = F.interpolate(mask.clone().to(photo), photo.shape[-2:], mode="area")
             regions.append(Region(mixed(found, [each.weight for each in references]), mask))
         return regions
-
-    def _targets(self, pictures: Tensor, side: int, layers: Sequence[str], listen: OnLayer) -> dict[str, Moments]:
-        """The mean of the moments of pictures, each at that size, or as small as the network can look at."""
-        height, width = pictures.shape[-2:]
-        side = max(side, math.ceil(shortest_side(self.network) * max(height, width) / min(height, width)))
-        sized = [at_side(picture.clone(), side).to(self.device) for picture in pictures.split(1)]
-        found = [picture_moments(self.network, picture, layers, listen) for picture in sized]
-        return mixed(found, [1.0] * len(found))
-
-
-def at_side(picture: Tensor, side: int) -> Tensor:
-    """A picture [1, 3, height, width] in 0..1 with `side` pixels on the longer side."""
-    size = size_at(picture, side)
-    if size == picture.shape[-2:]:
-        return picture
-    return F.interpolate(picture, size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def size_at(picture: Tensor, side: int) -> tuple[int, int]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from ..charts.charts import Charts, Curves
 from ..training.memory import size
 from .batch import PaintedBatch
-from .optimise import Measured
+from .optimise import Measured, Optimisation
 
 
 def describe(batch: PaintedBatch, needed: int) -> str:
     """A report in lines: how far the losses fell, the time and the memory, and what was stopped. needed: in bytes."""
-    settings, runs = batch.settings, batch.runs
+    settings, runs = batch.settings, _painted(batch)
     steps = sum(len(run.losses) for run in runs)
     seconds = sum(run.seconds for run in runs)
     sides = sorted({measured.side for run in runs for measured in run.losses})
@@ -35,11 +35,16 @@ def describe(batch: PaintedBatch, needed: int) -> str:
 
 def loss_charts(batch: PaintedBatch) -> Charts:
     """The losses of the last picture against the step, over all sizes."""
-    losses = batch.runs[-1].losses
+    losses = _painted(batch)[-1].losses
     parts = {
         name: [(float(n), getattr(loss, name)) for n, loss in enumerate(losses, 1)] for name in ("style", "content")
     }
     return [[Curves("Loss", "Loss of the painting", parts, "step", "loss")]]
+
+
+def _painted(batch: PaintedBatch) -> list[Optimisation]:
+    """The runs that took a step: Cancel may have come before the first one of the last."""
+    return [run for run in batch.runs if run.losses]
 
 
 def _best(losses: list[Measured]) -> Measured:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ...delta.perceptual.network_training import NetworkTraining
-from ...delta.perceptual.optimise import at_side
+from ...delta.style_network.finish import at_paint_size
 from ...delta.style_network.network import StyleNetwork, stylize
 from ...delta.style_network.params import StyleParams
 from ...delta.training.memory import Memory, size
@@ -55,7 +55,7 @@ def _enough_memory(training: NetworkTraining, progress: Progress) -> Memory:
 
 
 def _shower(photo: torch.Tensor, progress: Progress) -> Callable[[StyleNetwork, int], None]:
-    small = at_side(photo.movedim(-1, 1), min(PREVIEW_SIDE, max(photo.shape[1:3]))).movedim(1, -1)
+    small = at_paint_size(photo.movedim(-1, 1), min(PREVIEW_SIDE, max(photo.shape[1:3])), 1).movedim(1, -1)
 
     def show(network: StyleNetwork, step: int) -> None:
         style = StyleParams(network.fingerprint, (network.style(step % len(network.style_names)),))

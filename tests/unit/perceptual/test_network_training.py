@@ -258,3 +258,9 @@ def test_networks_of_the_wrong_kind_are_refused(make, few):
 def test_a_learning_rate_without_measure_is_refused(make):
     with pytest.raises(ValueError, match="learning rate of 1e.38.*Use a lower learning rate"):
         make(2, learning_rate=1e38).run()
+
+
+def test_a_painting_that_is_a_strip_is_not_looked_at_too_small(make):
+    strip = picture("astronaut", 64, 500)
+    training = make(1, paintings=[strip])
+    assert all(torch.isfinite(part).all() for each in training._targets[0].values() for part in each)

@@ -191,6 +191,21 @@ def test_cancel_keeps_the_best_so_far(make, step):
     assert batch.image.shape == (1 + (step > 3), 96, 96, 3)
 
 
+def test_cancel_before_the_first_step_of_a_picture_keeps_those_before(make, monkeypatch):
+    monkeypatch.setattr("delta.perceptual.optimise.LISTENING", -1.0)
+
+    def stop(done: int, total: int) -> None:
+        if done == 3 and len(batch.runs) == 2:
+            raise Cancelled
+
+    batch = make(torch.cat([picture("astronaut"), picture("coffee")]), steps=3)
+    with pytest.raises(Cancelled):
+        batch.run(stop)
+    assert batch.image.shape == (1, 96, 96, 3)
+    assert "1 of 2 pictures" in describe(batch, 0) and "stopped after 3 of 6 steps" in describe(batch, 0)
+    assert len(loss_charts(batch)[0][0].series["style"]) == 3
+
+
 def test_a_long_step_hears_a_cancel_on_its_way_forth_and_back(make, monkeypatch):
     monkeypatch.setattr("delta.perceptual.optimise.LISTENING", -1.0)
     heard = []

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..pictures import check_image
 from ..progress import Step
 from ..style_network.finish import at_paint_size, back_to_size, keeping_colours
-from ..style_network.network import checked_planes, fit_mask
+from ..style_network.network import checked_planes, prepared
 from .feature_transfer import Region, padded
 from .features import OnLayer
 from .transfer_style import MeasuredStyle, StyleTensors, TransferStyle, check_network
@@ -97,12 +97,7 @@ def transfer_style(
     check_network(style, network.fingerprint)
     if second is not None:
         check_network(second, network.fingerprint)
-        if mask is None:
-            raise ValueError("A second style needs a mask that shows where each style applies. Connect a MASK.")
-    planes = checked_planes(image, network.min_side, "The picture")
-    masks = [None] * len(planes) if mask is None else fit_mask(mask, planes)
-    small = at_paint_size(planes, paint_size, network.min_side)
-    small_masks = masks if mask is None else fit_mask(mask, small)
+    planes, masks, small, small_masks = prepared(image, mask, second is not None, paint_size, network.min_side)
     styles = style.tensors(), None if second is None else second.tensors()
     # Where a mask is black all over, the picture stays.
     wanted = [index for index, each in enumerate(masks) if each is None or second is not None or each.any()]

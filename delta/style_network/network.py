@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -217,12 +218,7 @@ def stylize(
     check_network(style, network.fingerprint)
     if second is not None:
         check_network(second, network.fingerprint)
-        if mask is None:
-            raise ValueError("A second style needs a mask that shows where each style applies. Connect a MASK.")
-    planes = checked_planes(image, network.min_side, "The picture")
-    masks = [None] * len(planes) if mask is None else fit_mask(mask, planes)
-    small = at_paint_size(planes, paint_size, network.min_side)
-    small_masks = masks if mask is None or small is planes else fit_mask(mask, small)
+    planes, masks, small, small_masks = prepared(image, mask, second is not None, paint_size, network.min_side)
     empty = [second is None and each is not None and not each.any() for each in masks]
     wanted = [] if image_blend == 0 else [index for index in range(len(planes)) if not empty[index]]
     groups = [wanted] if same_look and wanted else [[index] for index in wanted]
@@ -240,6 +236,27 @@ def stylize(
                 output = torch.lerp(plane, output, masks[index])
             painted[index] = output if image_blend == 1 else torch.lerp(plane, output, image_blend)
     return torch.cat(painted).movedim(1, -1)
+
+
+class Prepared(NamedTuple):
+    """Pictures [batch, 3, height, width] in 0..1 and a mask [1, 1, height, width] or None for each, in the size that they have
+    and in that at which they are painted."""
+
+    planes: Tensor
+    masks: Sequence[Tensor | None]
+    small: Tensor
+    small_masks: Sequence[Tensor | None]
+
+
+def prepared(image: Tensor, mask: Tensor | None, has_second: bool, paint_size: int, min_side: int) -> Prepared:
+    """A batch [batch, height, width, channels] ready to be painted in one style, or two by a mask. Raises ValueError for bad
+    input, and for a second style without a mask."""
+    if has_second and mask is None:
+        raise ValueError("A second style needs a mask that shows where each style applies. Connect a MASK.")
+    planes = checked_planes(image, min_side, "The picture")
+    masks = [None] * len(planes) if mask is None else fit_mask(mask, planes)
+    small = at_paint_size(planes, paint_size, min_side)
+    return Prepared(planes, masks, small, masks if mask is None or small is planes else fit_mask(mask, small))
 
 
 def scaled(on_step: Step, index: int, count: int) -> Step:
